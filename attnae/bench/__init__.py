@@ -1,0 +1,1 @@
+"""The benchmark runner: catalog -> plan -> launch -> store -> report. Imports neither torch nor lightning."""

@@ -1,0 +1,124 @@
+"""What can be compared: benchmark files and the configurations that they name."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from attnae.errors import UserError
+from attnae.files import shipped
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One row of a comparison.
+
+    Attributes:
+        name: Name on the command line and of the file ``configs/<benchmark>/<name>.yaml``.
+        title: Heading in tables.
+        about: One line: what it is and which question it answers.
+        default: Whether ``run`` includes it unless told otherwise.
+        trains: Whether there is anything to train.
+    """
+
+    name: str
+    title: str
+    about: str
+    default: bool = False
+    trains: bool = True
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """A benchmark file, see ``benchmarks/``.
+
+    Attributes:
+        name: Name of the file.
+        title: Heading of the report.
+        question: What the comparison answers.
+        paper: ``title``, ``url`` and ``notes`` about the published numbers.
+        dataset: Published dataset.
+        embedded: Images that ship with the package and stand in for it.
+        baseline: Variant that differences refer to.
+        variants: All variants by name.
+        tables: Each with ``title``, ``protocol``, ``columns`` and ``note``.
+        published: Variant to ``"<protocol>/<name>"`` to number.
+        curves: Each with ``key``, ``title``, ``scale`` and ``published``: variant to epoch to number.
+        figures: Each with ``file`` (a picture that runs draw), ``variants`` and ``caption``.
+        findings: What to know when reading the published numbers.
+    """
+
+    name: str
+    title: str
+    question: str
+    paper: dict[str, str]
+    dataset: str
+    embedded: str
+    baseline: str
+    variants: dict[str, Variant]
+    tables: list[dict[str, Any]]
+    published: dict[str, dict[str, float]] = field(default_factory=dict)
+    curves: list[dict[str, Any]] = field(default_factory=list)
+    figures: list[dict[str, Any]] = field(default_factory=list)
+    findings: list[str] = field(default_factory=list)
+
+    @property
+    def profiles(self) -> dict[str, str]:
+        """Profile names to their one-line description, the comment in the file's first line; ``quick`` first."""
+        files = shipped("configs", self.name, "profiles").glob("*.yaml")
+        order = {"quick": 0, "short": 1, "paper": 2}
+        chosen = sorted(files, key=lambda file: (order.get(file.stem, 9), file.stem))
+        return {file.stem: file.read_text(encoding="utf-8").splitlines()[0].lstrip("# ") for file in chosen}
+
+    def configs(self, variant: str, profile: str) -> list[str]:
+        """Configuration files of a run from general to special, as typed on the command line."""
+        folder = f"configs/{self.name}"
+        files = [f"{folder}/{variant}.yaml", f"{folder}/profiles/{profile}.yaml", f"{folder}/profiles/{profile}/{variant}.yaml"]
+        return [file for file in files if shipped(file).exists()]
+
+
+def names() -> list[str]:
+    """All benchmarks."""
+    return sorted(path.stem for path in shipped("benchmarks").glob("*.yaml"))
+
+
+def load(name: str) -> Benchmark:
+    """Reads a benchmark file.
+
+    Raises:
+        UserError: There is none of that name.
+    """
+    choose("benchmark", name, names())
+    raw = read_yaml(shipped("benchmarks", f"{name}.yaml"))
+    variants = {key: Variant(key, **value) for key, value in raw.pop("variants").items()}
+    return Benchmark(name=name, variants=variants, **raw)
+
+
+def choose(kind: str, name: str, options: Iterable[str]) -> str:
+    """``name`` if it is one of the options.
+
+    Raises:
+        UserError: It is not; names the options and the closest one.
+    """
+    options = list(options)
+    if name not in options:
+        close = difflib.get_close_matches(name, options, 1)
+        guess = f" Did you mean {close[0]}?" if close else ""
+        raise UserError(f"Unknown {kind} {name!r}.{guess} There are: {', '.join(options)}.")
+    return name
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """A YAML file that holds a mapping; tags that would construct objects are refused."""
+    try:
+        raw = yaml.load(path.read_text(encoding="utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    except (OSError, yaml.YAMLError) as error:
+        raise UserError(f"Cannot read {path}: {' '.join(str(error).split())}") from error
+    if not isinstance(raw, dict):
+        raise UserError(f"{path} does not hold a mapping of keys to values.")
+    return raw

@@ -1,0 +1,149 @@
+"""What the commands of ``attnae-bench`` do."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from attnae.bench import catalog, plan, store
+from attnae.errors import UserError
+
+
+def list(options: argparse.Namespace) -> int:  # noqa: A001
+    """``attnae-bench list``."""
+    console = _console()
+    for name in catalog.names():
+        benchmark = catalog.load(name)
+        console.print(f"[bold]{name}[/]  {benchmark.title}  [dim]({benchmark.paper['title']})[/]", soft_wrap=True)
+        grid = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2, 0, 0))
+        for variant in benchmark.variants.values():
+            grid.add_row(f"  {'*' if variant.default else ' '} {variant.name}", variant.about)
+        for profile, about in benchmark.profiles.items():
+            grid.add_row(f"    --profile {profile}", about)
+        console.print(grid)
+    console.print("* is what `attnae-bench run BENCHMARK` compares by default.")
+    return 0
+
+
+def run(options: argparse.Namespace) -> int:
+    """``attnae-bench run``."""
+    console = _console()
+    benchmark = catalog.load(options.benchmark)
+    made = plan.make(
+        benchmark,
+        options.profile,
+        options.variants,
+        options.seeds,
+        options.data_root,
+        options.overrides,
+        options.label,
+        options.out,
+        dry=options.dry_run,
+    )
+    if options.dry_run:
+        for one in made.runs:
+            print(f"# {one.name}: {one.epochs} epochs, {one.folder}", *one.commands, sep="\n")
+        return 0
+
+    from attnae.bench.execution import DONE, FAILED
+    from attnae.bench.launch import Launcher, Stopped
+
+    known = {one.name: store.read(one) for one in made.runs}
+    waiting = [one for one in made.runs if (r := known[one.name]) is None or (r.status == "failed" and options.retry_failed)]
+    where = made.location.title if made.location else ""
+    console.print(f"[bold]{benchmark.title}[/], profile {made.profile} on {where}: {len(made.runs)} runs, {len(made.runs) - len(waiting)} already done", soft_wrap=True)
+    launcher = Launcher(waiting, console, options.jobs)
+    try:
+        launcher.execute()
+    except Stopped:
+        done = sum(e.stage == DONE for e in launcher.over)
+        console.print(f"Stopped. {len(made.runs) - len(waiting) + done} of {len(made.runs)} runs are complete; the same command goes on from here.")
+        return 130
+    results = [(one.folder, found) for one in made.runs if (found := store.read(one)) is not None]
+    failed = [e for e in launcher.over if e.stage != DONE]
+    if not results:
+        return 1
+    from attnae.bench import report
+
+    pages = report.build(results, options.reports)
+    _summary(console, benchmark, [found for _, found in results])
+    for page in pages:
+        console.print(f"Report: {page}", soft_wrap=True)
+    if any(e.stage == FAILED for e in failed) or any(found.status == "failed" for _, found in results):
+        console.print("Some runs failed; their logs say more. Next: the same command with --retry-failed")
+        return 1
+    console.print(f"Next: {_next(benchmark, made)}", soft_wrap=True)
+    return 1 if failed else 0
+
+
+def status(options: argparse.Namespace) -> int:
+    """``attnae-bench status``."""
+    states = store.states(options.folder)
+    if not states:
+        raise UserError(f"No runs below {options.folder}. Start some with `attnae-bench run BENCHMARK`.")
+    grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for heading in ("run", "status", "detail"):
+        grid.add_column(heading)
+    for state in states:
+        colour = {"complete": "green", "failed": "red"}.get(state.status, "yellow")
+        grid.add_row(escape(str(state.folder.relative_to(options.folder))), f"[{colour}]{state.status}[/]", escape(state.detail))
+    _console().print(grid)
+    return 0
+
+
+def report(options: argparse.Namespace) -> int:
+    """``attnae-bench report``."""
+    from attnae.bench import report as pages
+
+    if options.check:
+        folder = options.folder or options.reports
+        problems = pages.check(folder)
+        for problem in problems:
+            print(problem, file=sys.stderr)
+        if not problems:
+            print(f"All reports below {folder} agree with their result files.")
+        return 1 if problems else 0
+    for page in pages.build(store.results(options.folder or Path("runs")), options.reports):
+        print(page)
+    return 0
+
+
+def _console() -> Console:
+    """Wide enough for a table when the output is a file or a pipe."""
+    return Console() if sys.stdout.isatty() else Console(width=160)
+
+
+def _summary(console: Console, benchmark: catalog.Benchmark, results: list) -> None:  # type: ignore[valid-type]
+    """The comparison at the end of a run: the leading columns of every table, and the cost."""
+    from attnae.bench import statistics
+    from attnae.metrics.columns import column
+
+    keys = [f"{spec['protocol']}/{name}" for spec in benchmark.tables for name in spec["columns"][: spec.get("leading", 2)]]
+    keys += ["params_trainable", "seconds_per_epoch"]
+    grid = Table(title=f"{benchmark.title}")
+    grid.add_column("variant")
+    for key in keys:
+        protocol = f"{key.split('/')[0]}\n" if "/" in key else "\n"
+        grid.add_column(protocol + column(key).heading, justify="right")
+    for name in dict.fromkeys(r.variant for r in results):
+        runs = [r for r in results if r.variant == name and r.status == "complete"]
+        cells = []
+        for key in keys:
+            value = statistics.summary(runs, key)
+            cells.append(f"{value.mean:,.{column(key).digits}f}" if value else "-")
+        grid.add_row(benchmark.variants[name].title, *cells)
+    console.print(grid)
+
+
+def _next(benchmark: catalog.Benchmark, made: plan.Plan) -> str:
+    left = [name for name in benchmark.variants if name not in {one.variant for one in made.runs}]
+    if made.profile == "quick":
+        return f"attnae-bench run {benchmark.name} --profile short --data-root DIR   (train/ and test/ images, or {benchmark.dataset})"
+    if left:
+        return f"the controls: the same command with --variants {','.join(left)}"
+    return "error bars: the same command with --seeds 3"

@@ -1,0 +1,223 @@
+"""One run: its commands in their own processes, then ``result.json``."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import fields
+from pathlib import Path
+from typing import IO, Any
+
+from filelock import FileLock, Timeout
+
+from attnae import result
+from attnae.bench.plan import Run
+from attnae.errors import UserError
+from attnae.files import PACKAGE
+
+FIT, TEST, DONE, FAILED, HELD = "training", "testing", "complete", "failed", "held"
+
+GRACE = 20.0
+"""Seconds that an interrupted child has to end by itself."""
+
+
+class Execution:
+    """Takes a run from wherever it stands to its result.
+
+    A finished training is not repeated, an interrupted one goes on from its last checkpoint. ``result.json`` comes last
+    and atomically; a failure becomes a result, too, with its reason.
+
+    Args:
+        run: What to do.
+        threads: Threads of each process.
+        environment: Further environment variables, such as the devices to use.
+    """
+
+    def __init__(self, run: Run, threads: int, environment: dict[str, str] | None = None):
+        self.run, self.stage, self.reason = run, FIT, ""
+        self.environment = {
+            **os.environ,
+            "OMP_NUM_THREADS": str(threads),
+            "PYTHONUNBUFFERED": "1",
+            "TORCH_FORCE_WEIGHTS_ONLY_LOAD": "1",  # no checkpoint may carry code
+            **(environment or {}),
+        }
+        self.process: subprocess.Popen[bytes] | None = None
+        self.lock = FileLock(run.folder / ".lock")
+        self.log: IO[bytes] | None = None
+        self.began = self.finished = 0.0
+
+    def start(self) -> None:
+        """Starts the first command that is still to do; a run that another runner works on is held."""
+        try:
+            self.run.folder.mkdir(parents=True, exist_ok=True)
+            self.lock.acquire(timeout=0)
+        except Timeout:
+            self.stage, self.reason = HELD, "another runner works on it"
+            return
+        except OSError as error:
+            raise UserError(f"Cannot write to {self.run.folder}: {error.strerror}. Choose another folder with --out.") from error
+        (self.run.folder / "result.json").unlink(missing_ok=True)  # of a failed attempt
+        self.began = time.time()
+        self.log = (self.run.folder / "log.txt").open("ab")
+        if self.run.fit and not self._trained():
+            self._spawn(FIT, self._resumed(self.run.fit))
+        else:
+            self._spawn(TEST, self.run.test)
+
+    def poll(self) -> bool:
+        """Moves on when a command has ended; returns whether the run is over."""
+        if self.process is not None and (code := self.process.poll()) is not None:
+            self.process = None
+            if code:
+                self._finish(FAILED, self._why(code))
+            elif self.stage == FIT:
+                self._spawn(TEST, self.run.test)
+            else:
+                self._finish(DONE)
+        return self.stage in (DONE, FAILED, HELD)
+
+    def interrupt(self) -> None:
+        """Asks the running command to end."""
+        if self.process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGTERM)
+
+    def stop(self) -> None:
+        """Waits for an interrupted command, kills it if it stays, and lets go of the run without a result."""
+        if self.process is not None:
+            try:
+                self.process.wait(GRACE)
+            except subprocess.TimeoutExpired:
+                os.killpg(self.process.pid, signal.SIGKILL)
+                self.process.wait()
+            self.process = None
+        self._release()
+
+    @property
+    def progress(self) -> dict[str, Any]:
+        """The training's last heartbeat: epoch, epochs, step, steps, loss."""
+        try:
+            beat: dict[str, Any] = json.loads((self.run.folder / "progress.json").read_text(encoding="utf-8"))
+            return beat
+        except (OSError, ValueError):
+            return {}
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Estimate for the rest of the training, from the median speed of its epochs so far."""
+        beat = self.progress
+        try:
+            with (self.run.folder / "metrics.csv").open(encoding="utf-8") as stream:
+                spent = sorted(float(row["epoch_seconds"]) for row in csv.DictReader(stream))
+        except (OSError, ValueError, KeyError, TypeError):
+            spent = []
+        if self.stage != FIT or not beat:
+            return None
+        if not spent:  # the first epoch: extrapolate its steps
+            done = max(beat["step"], 1) / max(beat["steps"], 1)
+            per_epoch = (time.time() - self.began) / done if beat["step"] > 1 else None
+        else:
+            per_epoch = spent[len(spent) // 2]
+        return None if per_epoch is None else per_epoch * (beat["epochs"] - beat["epoch"] - beat["step"] / max(beat["steps"], 1))
+
+    def _trained(self) -> bool:
+        return (self.run.folder / "fit.json").exists() and (self.run.folder / "weights.safetensors").exists()
+
+    def _resumed(self, arguments: tuple[str, ...]) -> tuple[str, ...]:
+        (self.run.folder / "weights.safetensors").unlink(missing_ok=True)  # without fit.json it is nobody's result
+        checkpoint = self.run.folder / "checkpoints" / "last.ckpt"
+        return (*arguments, "--ckpt_path", checkpoint.as_posix()) if checkpoint.exists() else arguments
+
+    def _spawn(self, stage: str, arguments: tuple[str, ...]) -> None:
+        assert self.log is not None
+        self.stage = stage
+        self.log.write(f"$ attnae {' '.join(arguments)}\n".encode())
+        self.log.flush()
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "attnae.cli", *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=self.log,
+            stderr=subprocess.STDOUT,
+            env=self.environment,
+            start_new_session=True,  # Ctrl-C reaches the runner alone, which ends its children in order
+        )
+
+    def _why(self, code: int) -> str:
+        """The error line of the log, else its last line."""
+        text = (self.run.folder / "log.txt").read_text(encoding="utf-8", errors="replace")
+        lines = [line.strip() for line in text.rsplit("$ attnae ", 1)[-1].splitlines()[1:] if line.strip()]
+        marked = [line.split("error: ", 1)[1] for line in lines if line.startswith("attnae: error: ")]
+        if marked:
+            return marked[-1]
+        if code < 0:
+            return f"{self.stage} was killed by {signal.Signals(-code).name}; it goes on where it stopped when you run it again"
+        return f"{self.stage} ended with code {code}: {lines[-1] if lines else 'no output'}"
+
+    def _finish(self, stage: str, reason: str = "") -> None:
+        folder, run = self.run.folder, self.run
+        values: dict[str, Any] = {}
+        try:
+            if stage == DONE:
+                parts = [result.read_part(folder / name) for name in ("fit.json", "test.json") if (folder / name).exists()]
+                for part in fields(result.Part):
+                    found = [value for p in parts if (value := getattr(p, part.name))]
+                    if found and isinstance(found[0], dict):
+                        values[part.name] = {key: value for each in found for key, value in each.items()}
+                    elif found:
+                        values[part.name] = found[-1]
+        except UserError as error:
+            stage, reason = FAILED, str(error)
+        record = result.Result(
+            **values,
+            benchmark=run.benchmark,
+            label=run.label,
+            profile=run.profile,
+            variant=run.variant,
+            seed=run.seed,
+            status="complete" if stage == DONE else "failed",
+            reason=reason,
+            commands=run.commands,
+            git=git_state(),
+            config_hash=run.config_hash,
+            wall_seconds=round(time.time() - self.began, 1),
+        )
+        try:
+            result.write(record, folder / "result.json")
+            if stage == DONE:  # a SAAAE checkpoint with its optimizer is 0.9 GB; what is needed is in weights.safetensors
+                shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+                for name in ("fit.json", "test.json", "progress.json"):
+                    (folder / name).unlink(missing_ok=True)
+        except UserError as error:
+            stage, reason = FAILED, str(error)
+        self.stage, self.reason, self.finished = stage, reason, time.time()
+        self._release()
+
+    def _release(self) -> None:
+        if self.log is not None:
+            self.log.close()
+        self.lock.release()
+
+
+def git_state() -> dict[str, Any]:
+    """Commit and dirty flag of the checkout that attnae runs from; empty when it is installed from a wheel."""
+    root = Path(PACKAGE).parent
+    if not (root / ".git").exists():
+        return {}
+    git = ["git", "-C", str(root)]
+    try:
+        commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+        changes = subprocess.run(
+            [*git, "status", "--porcelain", "--", "attnae", "configs", "benchmarks"], capture_output=True, text=True, check=True
+        ).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return {}
+    return {"commit": commit, "dirty": bool(re.search(r"\S", changes))}

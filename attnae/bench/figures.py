@@ -1,0 +1,102 @@
+"""Figures of a report, from result files and the pictures that runs left."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+from PIL import Image
+
+from attnae.bench.catalog import Benchmark
+from attnae.files import atomic
+from attnae.result import Result
+
+PROTOCOL = "heldout"
+
+
+def draw(benchmark: Benchmark, results: list[Result], folders: dict[tuple[str, int], Path], to: Path) -> list[str]:
+    """Draws what the results allow.
+
+    Args:
+        benchmark: What was compared.
+        results: Runs in the order of the benchmark's variants.
+        folders: Folders of the runs by variant and seed.
+        to: Folder of the figures; what is there and cannot be drawn again stays.
+
+    Returns:
+        Names of all figures in the folder.
+    """
+    to.mkdir(parents=True, exist_ok=True)
+    first = {r.variant: r for r in reversed(results) if r.status == "complete"}
+    runs = {name: folders[r.variant, r.seed] for name, r in first.items()}
+    titles = {name: variant.title for name, variant in benchmark.variants.items()}
+    _grid({titles.get(name, name): folder for name, folder in _in_order(runs, results).items()}, to / "grid.png")
+    _curves(benchmark, [r for r in results if r.status == "complete"], titles, to / "curves.png")
+    for spec in benchmark.figures:
+        for variant in spec["variants"]:
+            source = runs.get(variant, Path()) / "images" / spec["file"]
+            if source.is_file():
+                with atomic(to / f"{variant}-{spec['file']}") as temporary:
+                    shutil.copyfile(source, temporary)
+    return sorted(path.name for path in to.glob("*.png"))
+
+
+def _in_order(runs: dict[str, Path], results: list[Result]) -> dict[str, Path]:
+    return {name: runs[name] for name in dict.fromkeys(r.variant for r in results) if name in runs}
+
+
+def _grid(runs: dict[str, Path], path: Path) -> None:
+    """Input, outputs and truth, a row each, for the images that all runs share."""
+    strips = {title: folder / "images" / f"{PROTOCOL}-output.png" for title, folder in runs.items()}
+    strips = {title: strip for title, strip in strips.items() if strip.is_file()}
+    if not strips:
+        return
+    anyone = next(iter(strips.values())).parent
+    rows = {"input": anyone / f"{PROTOCOL}-input.png", **strips, "truth": anyone / f"{PROTOCOL}-truth.png"}
+    pictures = {title: np.asarray(Image.open(strip).convert("RGB")) for title, strip in rows.items()}
+    height, width = next(iter(pictures.values())).shape[:2]
+    figure = Figure(figsize=(10.4, 9.2 * height / width * len(rows)), layout="constrained")
+    for axes, (title, picture) in zip(figure.subplots(len(rows), 1, squeeze=False)[:, 0], pictures.items(), strict=True):
+        axes.imshow(picture, interpolation="nearest")
+        axes.set_ylabel(title, rotation=0, ha="right", va="center", fontsize=9)
+        axes.set(xticks=[], yticks=[])
+        for side in axes.spines.values():
+            side.set_visible(False)
+    _save(figure, path)
+
+
+def _curves(benchmark: Benchmark, results: list[Result], titles: dict[str, str], path: Path) -> None:
+    """Each curve of the benchmark file against epochs and against seconds of training."""
+    trained = [r for r in results if len(r.curves.get("epoch", [])) > 0]
+    specs = [spec for spec in benchmark.curves if any(spec["key"] in r.curves for r in trained)]
+    if not specs:
+        return
+    figure = Figure(figsize=(10, 3.4 * len(specs)), layout="constrained")
+    colours = {name: f"C{place}" for place, name in enumerate(benchmark.variants)}
+    for row, spec in zip(figure.subplots(len(specs), 2, squeeze=False), specs, strict=True):
+        scale = float(spec.get("scale", 1))
+        for axes, against, unit in zip(row, ("epoch", "seconds"), ("epoch", "seconds of training"), strict=True):
+            labelled: set[str] = set()
+            for r in trained:
+                pairs = [(x, y * scale) for x, y in zip(r.curves[against], r.curves.get(spec["key"], []), strict=False) if x is not None and y is not None]
+                if pairs:
+                    label = titles.get(r.variant, r.variant) if r.variant not in labelled else None
+                    labelled.add(r.variant)
+                    axes.plot(*zip(*pairs, strict=True), "o-", markersize=2.5, linewidth=1.2, color=colours.get(r.variant), label=label)
+            last = max((r.curves["epoch"][-1] or 0) for r in trained)
+            for name, published in (spec.get("published", {}) if against == "epoch" else {}).items():
+                points = [(int(x), y) for x, y in published.items() if int(x) <= last]
+                if points and name in labelled:
+                    axes.plot(*zip(*points, strict=True), "x--", color=colours.get(name), alpha=0.6, label=f"{titles.get(name, name)}, published")
+            axes.set(xlabel=unit, ylabel=spec["title"], yscale="log")
+            axes.grid(alpha=0.25, which="both")
+            if against == "epoch":
+                axes.legend(fontsize=8)
+    _save(figure, path)
+
+
+def _save(figure: Figure, path: Path) -> None:
+    with atomic(path) as temporary:
+        figure.savefig(temporary, dpi=110, metadata={"Software": None})

@@ -1,0 +1,35 @@
+"""Markdown that reads well on a page and in a terminal."""
+
+from __future__ import annotations
+
+import unicodedata
+from typing import Any
+
+
+def escape(text: Any) -> str:
+    """Text that cannot break a table or become HTML: one line, no pipes, no tags."""
+    line = " ".join(str(text).split())
+    return line.replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|")
+
+
+def number(value: float | None, digits: int) -> str:
+    """Fixed digits with thousands separators; "-" for a missing value."""
+    return "-" if value is None else f"{value:,.{digits}f}"
+
+
+def table(header: list[str], body: list[list[str]]) -> str:
+    """A Markdown table with aligned columns; the first column is text, the others are numbers."""
+    rows = [header, *body]
+    widths = [max(3, *(_width(row[i]) for row in rows)) for i in range(len(header))]
+    lines = ["| " + " | ".join(_pad(cell, w, right=i > 0) for i, (cell, w) in enumerate(zip(row, widths, strict=True))) + " |" for row in rows]
+    rule = "|" + "|".join((("-" * (w + 1)) + ":") if i else ("-" * (w + 2)) for i, w in enumerate(widths)) + "|"
+    return "\n".join([lines[0], rule, *lines[1:]])
+
+
+def _pad(cell: str, width: int, right: bool) -> str:
+    space = " " * (width - _width(cell))
+    return space + cell if right else cell + space
+
+
+def _width(cell: str) -> int:
+    return sum(2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in cell)

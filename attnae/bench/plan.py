@@ -1,0 +1,245 @@
+"""From a request to runs: which variant and seed, in which folder, by which commands."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from attnae import __version__
+from attnae.bench.catalog import Benchmark, choose, read_yaml
+from attnae.data.location import Location, Source, locate
+from attnae.errors import UserError
+from attnae.files import shipped
+
+
+@dataclass(frozen=True)
+class Run:
+    """One variant with one seed.
+
+    Attributes:
+        benchmark: Name of the benchmark.
+        label: Name of the report.
+        profile: Name of the profile.
+        variant: Name of the variant.
+        seed: Seed of everything random in training.
+        folder: Where the run's files are.
+        fit: Arguments of ``attnae`` that train; empty where there is nothing to train.
+        test: Arguments of ``attnae`` that evaluate.
+        epochs: Planned epochs.
+        config_hash: Identifies configuration, data and package version.
+    """
+
+    benchmark: str
+    label: str
+    profile: str
+    variant: str
+    seed: int
+    folder: Path
+    fit: tuple[str, ...]
+    test: tuple[str, ...]
+    epochs: int
+    config_hash: str
+
+    @property
+    def name(self) -> str:
+        """Variant and seed."""
+        return f"{self.variant}/seed{self.seed}"
+
+    @property
+    def commands(self) -> list[str]:
+        """What a person would type."""
+        return [shlex.join(("attnae", *arguments)) for arguments in (self.fit, self.test) if arguments]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All runs of a request.
+
+    Attributes:
+        benchmark: What is compared.
+        profile: Name of the profile.
+        label: Name of the report.
+        runs: In the order of execution.
+        location: The data; ``None`` in a dry run that did not find it.
+    """
+
+    benchmark: Benchmark
+    profile: str
+    label: str
+    runs: list[Run]
+    location: Location | None
+
+
+def make(
+    benchmark: Benchmark,
+    profile: str = "quick",
+    variants: str | None = None,
+    seeds: str = "1",
+    data_root: Path | None = None,
+    overrides: list[str] | None = None,
+    label: str | None = None,
+    out: Path = Path("runs"),
+    dry: bool = False,
+) -> Plan:
+    """Resolves a request.
+
+    Args:
+        benchmark: What to compare.
+        profile: Name of a profile.
+        variants: Names separated by commas, ``all``, or ``None`` for the benchmark's defaults.
+        seeds: A number of seeds (``3`` means 1, 2, 3) or seeds separated by commas (``7,``).
+        data_root: Folder of the images instead of the profile's.
+        overrides: ``key=value`` in the keys of ``attnae fit``.
+        label: Name of the report instead of the one that describes profile, data and schedule.
+        out: Folder of all runs.
+        dry: Do not insist on the data.
+
+    Raises:
+        UserError: A name is unknown, an override has another form, or the data is missing.
+    """
+    choose("profile", profile, benchmark.profiles)
+    settings = dict(_setting(text) for text in overrides or [])
+    if data_root is not None:
+        settings["data.init_args.root"] = relative(data_root)
+        settings.setdefault("data.init_args.source", "auto")
+    chosen, numbers = _variants(benchmark, variants), _seeds(seeds)
+
+    location: Location | None = None
+    merged = {variant: _merge(benchmark, variant, profile, settings) for variant in chosen}
+    try:
+        location = _locate(benchmark, merged[chosen[0]])
+    except UserError:
+        if not dry:
+            raise
+    out = Path(relative(out))
+    label = _label(profile, benchmark, location, settings) if label is None else label
+    if not re.fullmatch(r"[A-Za-z0-9][\w.=+-]*", label):
+        raise UserError(f"The label {label!r} cannot name a folder: use letters, digits, '-', '_', '.', '=' and '+'.")
+    runs = [
+        _run(benchmark, label, profile, variant, seed, merged[variant], settings, location, out)
+        for seed in numbers
+        for variant in chosen
+    ]
+    return Plan(benchmark, profile, label, runs, location)
+
+
+def relative(path: Path) -> str:
+    """A path as seen from the working folder: commands in a report must not tell one machine's folders."""
+    return Path(os.path.relpath(path)).as_posix()
+
+
+def _run(
+    benchmark: Benchmark,
+    label: str,
+    profile: str,
+    variant: str,
+    seed: int,
+    merged: dict[str, Any],
+    settings: dict[str, str],
+    location: Location | None,
+    out: Path,
+) -> Run:
+    identity = {
+        "config": merged,
+        "overrides": settings,
+        "data": location.fingerprint if location else None,
+        "version": __version__,
+    }
+    digest = hashlib.blake2b(json.dumps(identity, sort_keys=True, default=str).encode(), digest_size=4).hexdigest()
+    folder = out / benchmark.name / label / variant / f"seed{seed}-{digest}"
+    files = [part for file in benchmark.configs(variant, profile) for part in ("-c", file)]
+    keys = [f"--{key}={value}" for key, value in settings.items()]
+    common = ["--seed_everything", str(seed), "--trainer.default_root_dir", folder.as_posix(), *keys]
+    if benchmark.variants[variant].trains:
+        fit = ["fit", *files, *common]
+        weights = ["--weights", f"{folder.as_posix()}/weights.safetensors"]
+        test = ["test", "-c", f"{folder.as_posix()}/config.yaml", *weights, "--trainer.devices", "1"]
+    else:
+        fit, test = [], ["test", *files, *common, "--trainer.devices", "1"]
+    epochs = int(merged.get("trainer", {}).get("max_epochs", 1)) if fit else 0
+    return Run(benchmark.name, label, profile, variant, seed, folder, tuple(fit), tuple(test), epochs, digest)
+
+
+def _variants(benchmark: Benchmark, text: str | None) -> list[str]:
+    if text == "all":
+        return list(benchmark.variants)
+    if text is None:
+        return [variant.name for variant in benchmark.variants.values() if variant.default]
+    wanted = [part.strip() for part in text.split(",") if part.strip()]
+    if not wanted:
+        raise UserError(f"--variants {text!r} names none. There are: {', '.join(benchmark.variants)}.")
+    return list(dict.fromkeys(choose("variant", name, benchmark.variants) for name in wanted))
+
+
+def _seeds(text: str) -> list[int]:
+    try:
+        numbers = [int(part) for part in text.split(",") if part.strip()]
+        seeds = numbers if "," in text else list(range(1, numbers[0] + 1))
+    except (ValueError, IndexError):
+        seeds = []
+    if not seeds or not all(0 <= seed < 2**32 for seed in seeds) or len(set(seeds)) < len(seeds):
+        raise UserError(f"--seeds {text!r} is neither a number of seeds nor different seeds separated by commas, such as 1,2,3.")
+    return seeds
+
+
+def _setting(text: str) -> tuple[str, str]:
+    key, sign, value = text.partition("=")
+    if not sign or not re.fullmatch(r"[A-Za-z_][\w.]*", key):
+        raise UserError(f"--set {text!r}: expected key=value with a key of `attnae fit`, such as trainer.max_epochs=3.")
+    return key, value
+
+
+def _merge(benchmark: Benchmark, variant: str, profile: str, settings: dict[str, str]) -> dict[str, Any]:
+    """The run's configuration as far as files and overrides tell; defaults of the classes are not in it."""
+    merged: dict[str, Any] = {}
+    for file in benchmark.configs(variant, profile):
+        _update(merged, read_yaml(shipped(file)))
+    for key, value in settings.items():
+        nested: Any = _value(key, value)
+        for part in reversed(key.split(".")):
+            nested = {part: nested}
+        _update(merged, nested)
+    return merged
+
+
+def _value(key: str, text: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UserError(f"--set {key}={text}: not a YAML value.") from error
+
+
+def _update(base: dict[str, Any], more: dict[str, Any]) -> None:
+    for key, value in more.items():
+        if isinstance(value, dict) and isinstance(base.get(key), dict):
+            _update(base[key], value)
+        else:
+            base[key] = value
+
+
+def _locate(benchmark: Benchmark, merged: dict[str, Any]) -> Location:
+    data = merged.get("data", {}).get("init_args", {})
+    source: Source = data.get("source", "auto")
+    return locate(benchmark.dataset, benchmark.embedded, data.get("root"), source, bool(data.get("download")))
+
+
+def _label(profile: str, benchmark: Benchmark, location: Location | None, settings: dict[str, str]) -> str:
+    """The profile, and what of data and schedule differs from it."""
+    parts = [profile]
+    usual = "embedded" if profile == "quick" else "official"
+    if location and location.kind != usual:
+        parts.append(location.name)
+    for key, value in sorted(settings.items()):
+        if key == "trainer.max_epochs":
+            parts.append(f"{value}ep")
+        elif key not in ("data.init_args.root", "data.init_args.source", "data.init_args.download"):
+            parts.append(f"{key.rsplit('.', 1)[-1]}={value}")
+    return "-".join(re.sub(r"[^\w.=+-]+", "_", part) for part in parts)

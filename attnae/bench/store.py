@@ -1,0 +1,74 @@
+"""What is on disk: results of finished runs, and where unfinished ones stand."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from attnae import result
+from attnae.bench.plan import Run
+from attnae.errors import UserError
+
+
+def read(run: Run) -> result.Result | None:
+    """Result of a run; ``None`` when there is none or it cannot be read, so that the run is repeated."""
+    path = run.folder / "result.json"
+    try:
+        found = result.read_result(path) if path.exists() else None
+    except UserError:
+        return None
+    return found if found and found.config_hash == run.config_hash else None
+
+
+@dataclass(frozen=True)
+class State:
+    """Where a run stands.
+
+    Attributes:
+        folder: The run's folder ``<out>/<benchmark>/<label>/<variant>/seed<k>-<hash>``.
+        status: ``complete``, ``failed``, ``interrupted`` or ``not started``.
+        detail: Epochs done, or the reason of a failure.
+    """
+
+    folder: Path
+    status: str
+    detail: str
+
+
+def states(root: Path) -> list[State]:
+    """All runs below a folder."""
+    folders = sorted({path.parent for name in ("result.json", "log.txt") for path in root.rglob(name)})
+    return [_state(folder) for folder in folders]
+
+
+def _state(folder: Path) -> State:
+    try:
+        if (folder / "result.json").exists():
+            found = result.read_result(folder / "result.json")
+            if found.status == "failed":
+                return State(folder, "failed", found.reason)
+            return State(folder, "complete", f"{len(found.metrics)} metrics, {found.wall_seconds:.0f} s")
+    except UserError as error:
+        return State(folder, "failed", str(error))
+    try:
+        rows = (folder / "metrics.csv").read_text(encoding="utf-8").splitlines()[1:]
+    except OSError:
+        rows = []
+    return State(folder, "running or interrupted", f"{len(rows)} epochs done")
+
+
+def results(root: Path) -> list[tuple[Path, result.Result]]:
+    """Readable results below a folder with the folders of their runs, newest first for equal variant and seed.
+
+    Raises:
+        UserError: There are none.
+    """
+    found: list[tuple[Path, result.Result]] = []
+    for path in sorted(root.rglob("result.json"), key=lambda file: (-file.stat().st_mtime, file)):
+        try:
+            found.append((path.parent, result.read_result(path)))
+        except UserError:
+            continue
+    if not found:
+        raise UserError(f"No results below {root}. Run `attnae-bench run BENCHMARK` first, or name the folder given as --out.")
+    return found

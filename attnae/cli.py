@@ -1,0 +1,60 @@
+"""The command ``attnae``: Lightning's command line over any task and DataModule of the suite."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from attnae.errors import UserError
+from attnae.files import shipped
+
+USAGE = """\
+usage: attnae {fit,validate,test,predict} -c CONFIG [-c CONFIG ...] [--KEY VALUE ...]
+
+Trains and evaluates one variant of one paper. Later files and keys override earlier ones.
+
+  attnae fit -c configs/saaae_vs_vae/vae.yaml -c configs/saaae_vs_vae/profiles/quick.yaml \\
+             --trainer.default_root_dir runs/my-vae
+  attnae test -c runs/my-vae/config.yaml --weights runs/my-vae/weights.safetensors
+
+  attnae fit --help         all keys
+  attnae-bench run ...      compares variants and writes a report; see attnae-bench --help
+"""
+
+
+def main() -> int:
+    """Runs ``sys.argv``; returns the exit code. Errors that a user can mend are one line without a traceback."""
+    args = sys.argv[1:]
+    if not args or args[0] in ("-h", "--help", "--version"):
+        from attnae import __version__
+
+        print(f"attnae {__version__}" if args == ["--version"] else USAGE, end="\n" if args == ["--version"] else "")
+        return 0
+    sys.argv[1:] = [_shipped_config(arg) for arg in args]
+    from attnae.core.cli import run_cli  # Lightning takes seconds to import
+
+    try:
+        run_cli()
+    except UserError as error:
+        print(f"attnae: error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("attnae: interrupted; the checkpoint of the last finished epoch is kept", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _shipped_config(arg: str) -> str:
+    """``configs/...`` means the file of that name that travels with the package, wherever the command is typed."""
+    if arg.startswith("configs/") and not Path(arg).exists() and shipped(arg).exists():
+        return str(shipped(arg))
+    return arg
+
+
+def console() -> None:
+    """Console script."""
+    sys.exit(main())
+
+
+if __name__ == "__main__":
+    console()

@@ -1,0 +1,1 @@
+"""What all papers share: the evaluation task and the callbacks that record a run."""

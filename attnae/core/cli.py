@@ -1,0 +1,118 @@
+"""LightningCLI with the defaults of the suite."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import warnings
+from pathlib import Path
+from typing import NoReturn
+
+import lightning as L
+import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+
+from attnae.core.progress import Progress
+from attnae.core.record import Record
+from attnae.core.task import ImageTask
+from attnae.data.base import ImageDataModule
+from attnae.errors import UserError
+
+QUIET = (
+    "does not have many workers",  # images are indexed in memory; a worker would only copy them
+    "GPU available but not used",
+    "Checkpoint directory .* exists and is not empty",  # that is what resuming means
+    "The number of training batches",  # no step-wise logging
+    "Using a target size",
+    "LeafSpec",  # https://github.com/Lightning-AI/pytorch-lightning/issues/21438
+)
+
+
+class OneLineParser(LightningArgumentParser):
+    """Says in one line what is wrong with a key or value, instead of printing the usage."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Raises what the command line prints."""
+        raise UserError(" ".join(str(message).split())) from ex
+
+
+class SaveConfigOnce(SaveConfigCallback):
+    """Saves the resolved configuration beside the run's files when it trains; an evaluation never overwrites it."""
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Saves ``config.yaml`` without what belongs to one command only."""
+        if stage != "fit" and (Path(trainer.default_root_dir) / self.config_filename).exists():
+            return
+        self.config = self.config.clone()
+        for key in ("weights", "ckpt_path"):
+            self.config[key] = None
+        super().setup(trainer, pl_module, stage)
+
+
+class AttnaeCLI(LightningCLI):
+    """``fit``, ``validate``, ``test`` and ``predict`` for every :class:`ImageTask`."""
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Adds ``--weights`` and the checkpoint that makes an interrupted run go on."""
+        parser.add_argument("--weights", type=Path | None, default=None, help="weights.safetensors to start from or evaluate")
+        parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
+        # One file, overwritten: the last finished epoch, with the optimizer's state.
+        parser.set_defaults({"checkpoint.filename": "last", "checkpoint.enable_version_counter": False})
+
+    def before_instantiate_classes(self) -> None:
+        """Puts checkpoints into the run's folder."""
+        config = self.config[self.subcommand]
+        folder = Path(config.trainer.default_root_dir)
+        config.checkpoint.dirpath = config.checkpoint.dirpath or str(folder / "checkpoints")
+        if self.subcommand == "fit" and (folder / "weights.safetensors").exists() and not config.ckpt_path:
+            raise UserError(f"{folder} holds a finished training. Give --trainer.default_root_dir another folder.")
+
+    def instantiate_classes(self) -> None:
+        """Builds task, data and trainer, and loads the weights to start from or to evaluate."""
+        super().instantiate_classes()
+        config = self.config[self.subcommand]
+        if config.weights is not None:
+            self.model.load_weights(config.weights)
+        elif self.subcommand != "fit" and not config.get("ckpt_path") and any(True for _ in self.model.net.parameters()):
+            raise UserError("There is nothing to evaluate: give --weights RUN/weights.safetensors or --ckpt_path RUN/checkpoints/last.ckpt.")
+
+
+def run_cli() -> None:
+    """Parses ``sys.argv``, trains or evaluates.
+
+    Raises:
+        UserError: Whatever a user can mend, in one line.
+    """
+    for message in QUIET:
+        warnings.filterwarnings("ignore", f".*{message}.*")
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    torch.set_float32_matmul_precision("high")
+    try:
+        AttnaeCLI(
+            ImageTask,
+            ImageDataModule,
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            save_config_callback=SaveConfigOnce,
+            save_config_kwargs={"overwrite": True},
+            parser_class=OneLineParser,
+            seed_everything_default=1,
+            auto_configure_optimizers=False,
+            load_from_checkpoint_support=False,
+            trainer_defaults={
+                "default_root_dir": "runs/manual",
+                "max_epochs": 1,
+                "logger": False,
+                "callbacks": [Progress(), Record()],
+                "plugins": [{"class_path": "attnae.core.record.AtomicCheckpoints"}],
+                "use_distributed_sampler": False,  # EpochBatches shards by itself, repeatably
+                "enable_model_summary": False,
+                "enable_progress_bar": sys.stderr.isatty(),
+            },
+        )
+    except (MisconfigurationException, ValueError, FileNotFoundError, PermissionError) as error:
+        raise UserError(" ".join(str(error).split())) from error
+    except torch.OutOfMemoryError as error:
+        raise UserError(f"Out of GPU memory. Lower data.init_args.batch_size. ({str(error).splitlines()[0]})") from error

@@ -1,0 +1,107 @@
+"""What a run writes while it trains: ``metrics.csv``, one row an epoch, and ``progress.json``, about once a second."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import Callback
+
+from attnae.errors import UserError
+from attnae.files import write_text
+
+Row = dict[str, float | None]
+
+
+def read_metrics(path: Path) -> list[Row]:
+    """Rows of ``metrics.csv`` in order of epochs; a missing file or a broken tail yields the rows before it."""
+    rows: list[Row] = []
+    try:
+        for raw in csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"))):
+            rows.append({key: float(value) if value else None for key, value in raw.items()})
+    except (OSError, ValueError, TypeError):
+        pass
+    return rows
+
+
+class Progress(Callback):
+    """Follows a training: rows by epoch with the seconds they took, a heartbeat, and a stop on broken numbers.
+
+    ``seconds`` counts training steps alone; validation, checkpoints and earlier attempts' lost epochs are excluded.
+    """
+
+    def __init__(self) -> None:
+        self.rows: list[Row] = []
+        self.started = self.epoch_seconds = self.last_beat = 0.0
+
+    def on_fit_start(self, trainer: L.Trainer, task: L.LightningModule) -> None:
+        """Takes over the rows of an interrupted run up to the epoch where it goes on."""
+        self.folder = Path(trainer.default_root_dir)
+        self.rows = [row for row in read_metrics(self.folder / "metrics.csv") if (row["epoch"] or 0) <= trainer.current_epoch]
+        self._beat(trainer, force=True)
+
+    def on_train_epoch_start(self, trainer: L.Trainer, task: L.LightningModule) -> None:
+        """Starts the epoch's clock."""
+        self.started = time.perf_counter()
+
+    def on_train_batch_end(self, trainer: L.Trainer, task: L.LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Stops on a loss that is not finite, and beats."""
+        loss = outputs.get("loss") if isinstance(outputs, dict) else outputs
+        if isinstance(loss, torch.Tensor) and not loss.isfinite():
+            broken = [name for name, weight in task.named_parameters() if not weight.isfinite().all()][:1]
+            culprit = f"; {broken[0]} is not finite either" if broken else ""
+            raise UserError(
+                f"The loss is {loss.item()} at step {trainer.global_step} (epoch {trainer.current_epoch + 1}){culprit}. "
+                "Lower model.init_args.lr; the checkpoint of the last finished epoch is kept."
+            )
+        if trainer.is_last_batch:
+            if torch.cuda.is_available():
+                torch.cuda.synchronize()
+            self.epoch_seconds = time.perf_counter() - self.started
+        self._beat(trainer, loss)
+
+    def on_train_epoch_end(self, trainer: L.Trainer, task: L.LightningModule) -> None:
+        """Adds the epoch's row; runs before the checkpoint is written, so that no checkpoint lacks its row."""
+        if not trainer.is_global_zero:
+            return
+        row: Row = {"epoch": float(trainer.current_epoch + 1), "epoch_seconds": round(self.epoch_seconds, 4)}
+        row["seconds"] = round(sum(r["epoch_seconds"] or 0 for r in self.rows) + self.epoch_seconds, 4)
+        row |= {name: float(value) for name, value in sorted(trainer.callback_metrics.items())}
+        self.rows.append(row)
+        self._save()
+        shown = "  ".join(f"{name} {value:.5g}" for name, value in row.items() if "/" in name and value is not None)
+        print(f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  {self.epoch_seconds:.1f} s  {shown}", flush=True)
+        self._beat(trainer, force=True)
+
+    def _save(self) -> None:
+        names = list(dict.fromkeys(name for row in self.rows for name in row))
+        path = self.folder / "metrics.csv"
+        text = io.StringIO()
+        writer = csv.DictWriter(text, names, lineterminator="\n")
+        if len(self.rows) == 1 or list(self.rows[-2]) != names or len(read_metrics(path)) != len(self.rows) - 1:
+            writer.writeheader()
+            writer.writerows(self.rows)
+            write_text(path, text.getvalue())
+        else:
+            writer.writerow(self.rows[-1])
+            with path.open("a", encoding="utf-8") as stream:
+                stream.write(text.getvalue())
+
+    def _beat(self, trainer: L.Trainer, loss: torch.Tensor | None = None, force: bool = False) -> None:
+        now = time.monotonic()
+        if trainer.is_global_zero and (force or now - self.last_beat > 1):
+            self.last_beat = now
+            beat = {
+                "epoch": trainer.current_epoch,
+                "epochs": trainer.max_epochs,
+                "step": trainer.fit_loop.batch_idx + 1,
+                "steps": int(trainer.num_training_batches) if trainer.num_training_batches != float("inf") else 0,
+                "loss": None if loss is None else float(loss),
+            }
+            write_text(self.folder / "progress.json", json.dumps(beat))

@@ -1,0 +1,31 @@
+"""DataModules over one shared way of the data: image file -> decoded and resized once -> uint8 -> batch by index -> device.
+
+``location`` (where the images are) is plain Python and shared with the benchmark runner; the names below need torch and
+are loaded when they are first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from attnae.data.base import ImageDataModule as ImageDataModule
+    from attnae.data.corruption import Batch as Batch
+    from attnae.data.corruption import PatchMask as PatchMask
+    from attnae.data.stl10 import STL10DataModule as STL10DataModule
+
+_HOMES = {
+    "ImageDataModule": "base",
+    "Batch": "corruption",
+    "PatchMask": "corruption",
+    "STL10DataModule": "stl10",
+}
+
+__all__ = ["Batch", "ImageDataModule", "PatchMask", "STL10DataModule"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -1,0 +1,81 @@
+"""Image file to uint8 RGB square: the conversions that are sound, and the refusals of what is not."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from attnae.errors import UserError
+
+SMALLEST = 8
+"""Images whose shorter side has fewer pixels are refused: blowing them up tests an interpolation, not a model."""
+
+UInt8 = np.ndarray
+"""uint8 array of shape (H, W, 3) or (N, H, W, 3) with values in 0..255."""
+
+
+def read_image(path: Path, size: int, conversions: Counter[str]) -> UInt8:
+    """Decodes one image to ``(size, size, 3)``: first frame, upright, RGB, 8 bits, centre square, bilinear as PIL resizes.
+
+    Args:
+        path: Image file.
+        size: Height and width of the result in pixels.
+        conversions: Counts what had to be converted (``grayscale``, ``transparent``, ...), for the report.
+
+    Raises:
+        UserError: The file cannot be decoded or is too small.
+    """
+    try:
+        with Image.open(path) as image:
+            image.load()  # type: ignore[no-untyped-call]
+            return resize(_rgb(ImageOps.exif_transpose(image), conversions), size, conversions, str(path))
+    except (OSError, UnidentifiedImageError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise UserError(f"Cannot read the image {path}: {str(error) or type(error).__name__}. Repair or remove it.") from error
+
+
+def _rgb(image: Image.Image, conversions: Counter[str]) -> Image.Image:
+    if getattr(image, "is_animated", False):
+        conversions["animated (first frame)"] += 1
+    if image.mode.startswith("I") or image.mode == "F":
+        # 16-bit: PIL's own conversion to 8 bits clips at 255 instead of scaling.
+        conversions["16-bit"] += 1
+        values = np.asarray(image, dtype=np.float64)
+        peak = 65535.0 if image.mode != "F" else max(1.0, float(values.max()))
+        image = Image.fromarray(np.clip(values * (255.0 / peak), 0, 255).round().astype(np.uint8))
+    if image.mode in ("LA", "La", "RGBA", "RGBa", "PA") or "transparency" in image.info:
+        conversions["transparent (on white)"] += 1
+        rgba = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
+    if image.mode in ("L", "1"):
+        conversions["grayscale"] += 1
+    elif image.mode not in ("RGB", "P"):
+        conversions[image.mode] += 1
+    return image.convert("RGB")
+
+
+def resize(image: Image.Image, size: int, conversions: Counter[str], name: str) -> UInt8:
+    """Centre-crops an RGB image to a square and resizes it with PIL's antialiased bilinear filter."""
+    width, height = image.size
+    side = min(width, height)
+    if side < SMALLEST:
+        raise UserError(f"The image {name} has {width}x{height} pixels; at least {SMALLEST}x{SMALLEST} are needed. Remove it.")
+    if width != height:
+        conversions["cropped to a square"] += 1
+        left, top = (width - side) // 2, (height - side) // 2
+        image = image.crop((left, top, left + side, top + side))
+    if side < size:
+        conversions["enlarged"] += 1
+    if side != size:
+        # Paper: "resized to 64x64". Released: torchvision's Resize on a PIL image, that is bilinear with antialiasing.
+        image = image.resize((size, size), Image.Resampling.BILINEAR)
+    return np.asarray(image)
+
+
+def resize_all(images: Iterable[UInt8], size: int, conversions: Counter[str], name: str) -> Iterator[UInt8]:
+    """Resizes decoded images one by one; those that have the size already pass through."""
+    for index, image in enumerate(images):
+        yield image if image.shape[:2] == (size, size) else resize(Image.fromarray(image), size, conversions, f"{name}[{index}]")

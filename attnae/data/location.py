@@ -1,0 +1,129 @@
+"""Where a dataset's images are: told apart by what lies in a folder, without decoding anything. Plain Python.
+
+Both sides need it: the DataModules to load the images, the runner to name a report after its data and to notice,
+before anything trains, that the data is missing or has changed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Literal
+
+from attnae.errors import UserError
+
+Source = Literal["auto", "official", "folder", "array", "embedded"]
+
+EXTENSIONS = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm"}
+"""File names that count as images; anything else in a folder is left alone."""
+
+OFFICIAL = {
+    # Lists of the files that torchvision unpacks; their checksums are verified by torchvision when it downloads them.
+    "STL-10": ("stl10_binary/train_X.bin", "stl10_binary/test_X.bin"),
+    "CIFAR-10": ("cifar-10-batches-py/data_batch_1", "cifar-10-batches-py/test_batch"),
+}
+
+HINTS = {
+    "STL-10": "the official files (2.6 GB; add --set data.init_args.download=true to fetch them)",
+    "CIFAR-10": "the official files (170 MB; add --set data.init_args.download=true to fetch them)",
+}
+
+
+@dataclass(frozen=True)
+class Location:
+    """A dataset that was found.
+
+    Attributes:
+        dataset: Name of the dataset that the benchmark asks for, such as ``STL-10``.
+        kind: What was found: official files, a folder of images, arrays, or the images that ship with a package.
+        root: The folder; ``None`` for embedded images.
+        name: Short name for labels: ``natural64`` for ``data/natural64``, ``photos`` for embedded photographs.
+        fingerprint: Changes when files are added, removed, renamed or change size, or when arrays change.
+    """
+
+    dataset: str
+    kind: Source
+    root: Path | None
+    name: str
+    fingerprint: str
+
+    @property
+    def title(self) -> str:
+        """How a report names the data."""
+        if self.kind == "official":
+            return f"{self.dataset} (official)"
+        if self.kind == "embedded":
+            return f"embedded {self.name}"
+        return f"{self.name} ({self.kind}; stands in for {self.dataset})"
+
+
+def locate(dataset: str, embedded: str, root: str | Path | None, source: Source = "auto", download: bool = False) -> Location:
+    """Finds a dataset.
+
+    Args:
+        dataset: ``STL-10``, ``CIFAR-10`` or ``CelebA-HQ``.
+        embedded: Name of the images that stand in when there is no root, such as ``photos``.
+        root: Folder to look in; ``None`` means the embedded images.
+        source: ``auto`` decides by what lies in the folder; anything else insists.
+        download: Whether official files may still be missing.
+
+    Raises:
+        UserError: Nothing usable is there.
+    """
+    if source == "embedded" or (source == "auto" and root is None):
+        return Location(dataset, "embedded", None, embedded, f"{embedded}-{metadata.version('scikit-image')}")
+    hint = f"Point --data-root at a folder with train/ and test/ images, train.npy and test.npy, or {HINTS.get(dataset, 'the dataset')}; or use --profile quick."
+    if root is None:
+        raise UserError(f"{dataset}: no folder given. {hint}")
+    root = Path(root)
+    official = [root / part for part in OFFICIAL.get(dataset, ())]
+    if source in ("auto", "official") and official and (all(part.is_file() for part in official) or (download and source == "official")):
+        return Location(dataset, "official", root, dataset.lower().replace("-", ""), f"official-{dataset}")
+    if not root.is_dir():
+        raise UserError(f"{dataset} not found in {root}: no such folder. {hint}")
+    if source in ("auto", "array") and (root / "train.npy").is_file():
+        return _located(dataset, "array", root, _files_of_array(root))
+    if source in ("auto", "folder"):
+        return _located(dataset, "folder", root, _files_of_folder(root, hint))
+    raise UserError(f"{dataset} not found in {root}: no {source} data there. {hint}")
+
+
+def image_files(folder: Path) -> list[Path]:
+    """All image files below a folder, nested or flat, in a stable order; hidden files are left alone."""
+    return sorted(
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in EXTENSIONS and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    )
+
+
+def _files_of_array(root: Path) -> list[Path]:
+    files = [root / "train.npy", root / "test.npy"]
+    if missing := [file.name for file in files if not file.is_file()]:
+        raise UserError(f"{root} has no {missing[0]}. Expected train.npy and test.npy, uint8 of shape (N, H, W, 3).")
+    return files
+
+
+def _files_of_folder(root: Path, hint: str) -> list[Path]:
+    files: list[Path] = []
+    for split in ("train", "test"):
+        found = image_files(root / split) if (root / split).is_dir() else []
+        if not found:
+            raise UserError(f"{root / split} holds no images ({', '.join(sorted(EXTENSIONS))}). {hint}")
+        files += found
+    return files
+
+
+def _located(dataset: str, kind: Source, root: Path, files: list[Path]) -> Location:
+    digest = hashlib.blake2b(digest_size=8)
+    for file in files:
+        size = file.stat().st_size
+        digest.update(f"{file.relative_to(root).as_posix()}\0{size}\n".encode())
+        if kind == "array":  # one file holds everything and its size says nothing: read ends and middle
+            with file.open("rb") as stream:
+                for start in (0, size // 2, max(0, size - 65536)):
+                    stream.seek(start)
+                    digest.update(stream.read(65536))
+    return Location(dataset, kind, root, root.resolve().name, digest.hexdigest())

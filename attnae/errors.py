@@ -1,0 +1,5 @@
+"""The one exception that reaches a user as a single line."""
+
+
+class UserError(Exception):
+    """What is wrong, where, and what to do about it, in one line; the command lines print it without a traceback."""

@@ -1,0 +1,1 @@
+"""Metrics: ``columns`` defines every number that a report shows; ``images`` and ``functional`` compute them."""

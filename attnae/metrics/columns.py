@@ -1,0 +1,97 @@
+"""Every number of ``result.json`` and of a report: formula, unit, range and direction. Plain Python, one page.
+
+``python -m attnae.metrics.columns`` prints the page as Markdown; ``attnae/metrics/README.md`` is that output.
+
+Symbols: x is an image of C x H x W values in [0, 1], y its reconstruction clamped to [0, 1], D = C H W; sums run over
+the values of one image; a metric without "std" or "p" in its name is the mean over images.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Column:
+    """One number.
+
+    Attributes:
+        name: Key in ``result.json``, without the protocol.
+        title: Heading in a table.
+        formula: Definition.
+        unit: Unit, or "-" for pure numbers.
+        range: Smallest and largest value.
+        better: Direction; "-" where neither is.
+        digits: Digits after the point in a table.
+    """
+
+    name: str
+    title: str
+    formula: str
+    unit: str
+    range: str
+    better: Literal["lower", "higher", "-"]
+    digits: int
+
+    @property
+    def heading(self) -> str:
+        """Title with an arrow in the better direction."""
+        return self.title + {"lower": " ↓", "higher": " ↑", "-": ""}[self.better]
+
+
+_ALL = [
+    Column("mse", "MSE", "sum (x - y)^2 / D", "squared pixel value", "[0, 1]", "lower", 5),
+    Column("sse", "squared error per image", "sum (x - y)^2; the SAAAE paper's \"MSE\"", "squared pixel value", "[0, D]", "lower", 2),
+    Column("kl", "KL", "-1/2 sum (1 + log s^2 - m^2 - s^2) over the latents, posterior N(m, s^2) against N(0, 1)", "nat per image", "[0, inf)", "-", 2),
+    Column("kl_mse", "KL+MSE", "(4 sse + KL) / 20.48; the SAAAE paper's: its training objective, squared error in [-1, 1] and KL, summed over 5,000 images and divided by 256 x 20 x 20. Published protocol: mean over the last training epoch", "-", "[0, inf)", "lower", 2),
+    Column("mae", "MAE", "sum |x - y| / D", "pixel value", "[0, 1]", "lower", 4),
+    Column("mae_over_sigma", "MAE/sigma", "mae / standard deviation of all values of all x", "-", "[0, inf)", "lower", 4),
+    Column("psnr_mean", "PSNR", "10 log10 (1 / mse) of each image, at most 100", "dB", "[0, 100]", "higher", 2),
+    Column("psnr_std", "PSNR std", "population standard deviation of the images' PSNR", "dB", "[0, 50]", "-", 2),
+    Column("psnr_p10", "PSNR 10%", "10% quantile of the images' PSNR", "dB", "[0, 100]", "higher", 2),
+    Column("psnr_p50", "PSNR median", "median of the images' PSNR", "dB", "[0, 100]", "higher", 2),
+    Column("psnr_p90", "PSNR 90%", "90% quantile of the images' PSNR", "dB", "[0, 100]", "higher", 2),
+    Column("ssim_mean", "SSIM 7x7", "structural similarity with scikit-image's defaults: uniform 7x7 window, sample covariance, K1 0.01, K2 0.03, 3 pixels of border cropped, mean over channels", "-", "[-1, 1]", "higher", 4),
+    Column("ssim_std", "SSIM std", "population standard deviation of the images' SSIM 7x7", "-", "[0, 1]", "-", 4),
+    Column("ssim_gauss_mean", "SSIM Gauss", "structural similarity with torchmetrics' defaults: Gaussian 11x11 window of sigma 1.5, K1 0.01, K2 0.03", "-", "[-1, 1]", "higher", 4),
+    Column("gate_mean", "gate", "mean over images and latents of the factor on the posterior's noise; 1 for a plain VAE", "-", "[0, 1]", "-", 3),
+    Column("images", "images", "number of images evaluated", "-", "[1, inf)", "-", 0),
+    Column("params_trainable", "parameters", "numbers that the optimizer changes", "-", "[0, inf)", "lower", 0),
+    Column("params_total", "parameters (all)", "all parameters, frozen ones too", "-", "[0, inf)", "lower", 0),
+    Column("gflops_forward", "GFLOPs", "floating-point operations of one image's forward pass by torch's flop counter (2 per multiply-add; matrix products and convolutions)", "10^9 per image", "[0, inf)", "lower", 3),
+    Column("seconds_per_epoch", "s/epoch", "median over the training epochs without the first, validation and checkpoint excluded", "s", "(0, inf)", "lower", 2),
+    Column("images_per_second", "images/s", "training images per epoch / seconds_per_epoch", "1/s", "(0, inf)", "higher", 0),
+    Column("peak_memory_mb", "peak memory", "largest memory of the training: allocated on the GPU, or resident of the process on the CPU", "10^6 byte", "(0, inf)", "lower", 0),
+]  # fmt: skip
+
+COLUMNS: dict[str, Column] = {column.name: column for column in _ALL}
+"""All columns by name."""
+
+PROTOCOLS: dict[str, str] = {
+    "heldout": "held-out images, each with its own fixed corruption; variational models decode the posterior's mean",
+    "heldout_sampled": "the same, decoding one sample of the posterior, seeded by the image's position",
+    "published": "what the paper evaluates: the first 256 training images, decoding a sample",
+}
+"""Which images a metric was computed on, and how; the part of a key before the slash."""
+
+
+def column(key: str) -> Column:
+    """The definition behind ``"<protocol>/<name>"`` or a bare name; unknown names describe themselves."""
+    name = key.rsplit("/", 1)[-1]
+    return COLUMNS.get(name) or Column(name, name.replace("_", " "), "see the paper's README", "-", "-", "-", 4)
+
+
+def page() -> str:
+    """The definitions as Markdown."""
+    lines = ["# What every number means", "", *(__doc__ or "").split("\n\n", 2)[2].strip().splitlines(), ""]
+    lines += ["| protocol | images and procedure |", "|---|---|", *(f"| `{name}` | {text} |" for name, text in PROTOCOLS.items()), ""]
+    lines += ["| key | column | definition | unit | range | better |", "|---|---|---|---|---|---|"]
+    lines += [
+        f"| `{c.name}` | {c.title} | {c.formula.replace('|', chr(92) + '|')} | {c.unit} | {c.range} | {c.better} |" for c in _ALL
+    ]
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    print(page(), end="")

@@ -1,0 +1,89 @@
+"""The metric of all image-to-image tasks: accumulates per-image measures and reports what ``columns`` defines."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+from torchmetrics.utilities import dim_zero_cat
+
+from attnae.metrics.functional import psnr, ssim_gaussian, ssim_uniform
+
+
+class ImageQuality(Metric):
+    """Reconstruction quality over a set of images; every number is defined in ``attnae.metrics.columns``.
+
+    Outputs are clamped to [0, 1] first: a picture has no other values. Further per-image measures of a model, such as
+    its KL divergence, are passed by name and averaged along.
+    """
+
+    full_state_update = False
+    sse: list[Tensor]
+    sae: list[Tensor]
+    psnr: list[Tensor]
+    ssim: list[Tensor]
+    ssim_gauss: list[Tensor]
+    moments: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        for name in ("sse", "sae", "psnr", "ssim", "ssim_gauss"):
+            self.add_state(name, default=[], dist_reduce_fx="cat")
+        # count, sum and sum of squares of all target values, for sigma
+        self.add_state("moments", default=torch.zeros(3, dtype=torch.float64), dist_reduce_fx="sum")
+        self.further: dict[str, list[Tensor]] = {}
+        self.values_per_image = 1
+
+    def update(self, output: Tensor, target: Tensor, further: dict[str, Tensor] | None = None) -> None:
+        """Adds a batch.
+
+        Args:
+            output: Images (B, C, H, W); clamped to [0, 1].
+            target: Images (B, C, H, W) in [0, 1].
+            further: Per-image measures (B,) by name.
+        """
+        output = output.detach().float().clamp(0, 1)
+        error = output - target
+        self.values_per_image = error[0].numel()
+        self.sse.append(error.square().flatten(1).sum(1))
+        self.sae.append(error.abs().flatten(1).sum(1))
+        self.psnr.append(psnr(output, target))
+        self.ssim.append(ssim_uniform(output, target))
+        self.ssim_gauss.append(ssim_gaussian(output, target))
+        wide = target.double()
+        self.moments += torch.stack([wide.new_tensor(float(wide.numel())), wide.sum(), wide.square().sum()])
+        for name, values in (further or {}).items():
+            self.further.setdefault(name, []).append(values.detach().float())
+
+    def compute(self) -> dict[str, float]:
+        """All numbers by name."""
+        images = self.per_image()
+        count, total, squares = self.moments.tolist()
+        sigma = max(squares / count - (total / count) ** 2, 0.0) ** 0.5
+        mae = images["sae"].mean() / self.values_per_image
+        quantiles = torch.quantile(images["psnr"], torch.tensor([0.1, 0.5, 0.9], dtype=torch.float64)).tolist()
+        numbers = {
+            "mse": images["sse"].mean() / self.values_per_image,
+            "sse": images["sse"].mean(),
+            "mae": mae,
+            "mae_over_sigma": mae / sigma if sigma else float("nan"),
+            "psnr_mean": images["psnr"].mean(),
+            "psnr_std": images["psnr"].std(correction=0),
+            "ssim_mean": images["ssim"].mean(),
+            "ssim_std": images["ssim"].std(correction=0),
+            "ssim_gauss_mean": images["ssim_gauss"].mean(),
+            "images": len(images["sse"]),
+            **{f"psnr_p{p}": q for p, q in zip((10, 50, 90), quantiles, strict=True)},
+            **{name: images[name].mean() for name in self.further},
+        }
+        return {name: float(value) for name, value in numbers.items()}
+
+    def per_image(self) -> dict[str, Tensor]:
+        """Measures of each image in order, float64 on the CPU, for paired tests between models."""
+        states = {name: getattr(self, name) for name in ("sse", "sae", "psnr", "ssim", "ssim_gauss")}
+        return {name: dim_zero_cat(values).double().cpu() for name, values in {**states, **self.further}.items()}
+
+    def reset(self) -> None:
+        """Forgets everything."""
+        super().reset()
+        self.further = {}

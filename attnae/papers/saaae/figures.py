@@ -1,0 +1,54 @@
+"""The figures that only this paper has."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from attnae.core.pictures import save_rows
+from attnae.files import atomic
+from attnae.papers.saaae.net import Posterior
+
+
+def attention_figure(images: Tensor, attended: Tensor, path: Path) -> Path:
+    """Masked input, attention map, and their product: what the release shows.
+
+    Args:
+        images: Masked images (B, 3, S, S) in [-1, 1].
+        attended: Output of the attention before the linear layer (B, 3, S, S), scaled here by its own min and max.
+        path: Where to save.
+    """
+    low, high = attended.amin((1, 2, 3), keepdim=True), attended.amax((1, 2, 3), keepdim=True)
+    scaled = (attended - low) / (high - low).clamp_min(torch.finfo(attended.dtype).tiny)
+    shown = (images + 1) / 2
+    return save_rows([shown, scaled, shown * scaled], path)
+
+
+def gate_figure(posterior: Posterior, path: Path) -> Path:
+    """Mean and spread of the gate over a batch for each latent, beside the latent's mean KL divergence.
+
+    Args:
+        posterior: Posterior of a batch (B, latent_dim).
+        path: Where to save.
+    """
+    kl, order = posterior.kl_per_latent().mean(0).cpu().sort(descending=True)
+    gate = posterior.gate.scale.expand_as(posterior.mean).cpu()[:, order]
+    mean, low, high = gate.mean(0), gate.quantile(0.1, 0), gate.quantile(0.9, 0)
+    figure = Figure(figsize=(8, 3), layout="constrained")
+    axes = figure.subplots()
+    place = torch.arange(len(kl))
+    axes.fill_between(place, low, high, color="tab:blue", alpha=0.25, label="10%-90% of images")
+    axes.plot(place, mean, color="tab:blue", label="gate (mean)")
+    axes.set(xlabel="latent, sorted by KL", ylabel="factor on the noise", ylim=(-0.02, 1.02))
+    right = axes.twinx()
+    right.plot(place, kl, color="tab:orange", linewidth=1, label="KL")
+    right.set_ylabel("KL [nat]")
+    right.set_ylim(bottom=0)
+    handles = [*axes.get_legend_handles_labels()[0], *right.get_legend_handles_labels()[0]]
+    axes.legend(handles=handles, loc="center right", fontsize=8)
+    with atomic(path) as temporary:
+        figure.savefig(temporary, dpi=110)
+    return path
