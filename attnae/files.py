@@ -42,7 +42,9 @@ def atomic(path: Path) -> Iterator[Path]:
         temporary.chmod(0o666 & ~umask)  # mkstemp makes files private; a shared cache or report must not be
         temporary.replace(path)
     except OSError as error:
-        raise UserError(f"Cannot write {path}: {error.strerror or error}. Choose another folder or free space.") from error
+        raise UserError(
+            f"Cannot write {path}: {error.strerror or error}. Choose another folder or free space."
+        ) from error
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)

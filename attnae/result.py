@@ -80,7 +80,9 @@ class Result(Part):
 
 def write(part: Part, path: Path) -> None:
     """Writes a part or a result atomically; numbers that are not finite become ``null``."""
-    write_text(path, json.dumps(_finite(asdict(part)), indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n")
+    write_text(
+        path, json.dumps(_finite(asdict(part)), indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
+    )
 
 
 def read_part(path: Path) -> Part:

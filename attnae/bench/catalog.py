@@ -78,7 +78,11 @@ class Benchmark:
     def configs(self, variant: str, profile: str) -> list[str]:
         """Configuration files of a run from general to special, as typed on the command line."""
         folder = f"configs/{self.name}"
-        files = [f"{folder}/{variant}.yaml", f"{folder}/profiles/{profile}.yaml", f"{folder}/profiles/{profile}/{variant}.yaml"]
+        files = [
+            f"{folder}/{variant}.yaml",
+            f"{folder}/profiles/{profile}.yaml",
+            f"{folder}/profiles/{profile}/{variant}.yaml",
+        ]
         return [file for file in files if shipped(file).exists()]
 
 

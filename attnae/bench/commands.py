@@ -12,9 +12,10 @@ from rich.table import Table
 
 from attnae.bench import catalog, plan, store
 from attnae.errors import UserError
+from attnae.result import Result
 
 
-def list(options: argparse.Namespace) -> int:  # noqa: A001
+def show_list(options: argparse.Namespace) -> int:
     """``attnae-bench list``."""
     console = _console()
     for name in catalog.names():
@@ -50,35 +51,41 @@ def run(options: argparse.Namespace) -> int:
             print(f"# {one.name}: {one.epochs} epochs, {one.folder}", *one.commands, sep="\n")
         return 0
 
-    from attnae.bench.execution import DONE, FAILED
+    from attnae.bench.execution import DONE
     from attnae.bench.launch import Launcher, Stopped
 
     known = {one.name: store.read(one) for one in made.runs}
-    waiting = [one for one in made.runs if (r := known[one.name]) is None or (r.status == "failed" and options.retry_failed)]
-    where = made.location.title if made.location else ""
-    console.print(f"[bold]{benchmark.title}[/], profile {made.profile} on {where}: {len(made.runs)} runs, {len(made.runs) - len(waiting)} already done", soft_wrap=True)
+    waiting = [
+        one for one in made.runs if (r := known[one.name]) is None or (r.status == "failed" and options.retry_failed)
+    ]
+    before, total = len(made.runs) - len(waiting), len(made.runs)
+    where = f" on {made.location.title}" if made.location else ""
+    console.print(
+        f"[bold]{benchmark.title}[/], profile {made.profile}{where}: {total} runs, {before} already done",
+        soft_wrap=True,
+    )
     launcher = Launcher(waiting, console, options.jobs)
     try:
         launcher.execute()
     except Stopped:
         done = sum(e.stage == DONE for e in launcher.over)
-        console.print(f"Stopped. {len(made.runs) - len(waiting) + done} of {len(made.runs)} runs are complete; the same command goes on from here.")
+        console.print(f"Stopped. {before + done} of {total} runs are complete; the same command goes on from here.")
         return 130
-    results = [(one.folder, found) for one in made.runs if (found := store.read(one)) is not None]
-    failed = [e for e in launcher.over if e.stage != DONE]
-    if not results:
+    if not any(store.read(one) for one in made.runs):
         return 1
     from attnae.bench import report
 
+    # All runs of the label, not this plan's alone: controls that are added later join the comparison.
+    results = store.results(options.out / benchmark.name / made.label)
     pages = report.build(results, options.reports)
     _summary(console, benchmark, [found for _, found in results])
     for page in pages:
         console.print(f"Report: {page}", soft_wrap=True)
-    if any(e.stage == FAILED for e in failed) or any(found.status == "failed" for _, found in results):
+    if any(found.status == "failed" for one in made.runs if (found := store.read(one))):
         console.print("Some runs failed; their logs say more. Next: the same command with --retry-failed")
         return 1
     console.print(f"Next: {_next(benchmark, made)}", soft_wrap=True)
-    return 1 if failed else 0
+    return 1 if any(e.stage != DONE for e in launcher.over) else 0
 
 
 def status(options: argparse.Namespace) -> int:
@@ -91,7 +98,9 @@ def status(options: argparse.Namespace) -> int:
         grid.add_column(heading)
     for state in states:
         colour = {"complete": "green", "failed": "red"}.get(state.status, "yellow")
-        grid.add_row(escape(str(state.folder.relative_to(options.folder))), f"[{colour}]{state.status}[/]", escape(state.detail))
+        grid.add_row(
+            escape(str(state.folder.relative_to(options.folder))), f"[{colour}]{state.status}[/]", escape(state.detail)
+        )
     _console().print(grid)
     return 0
 
@@ -110,6 +119,8 @@ def report(options: argparse.Namespace) -> int:
         return 1 if problems else 0
     for page in pages.build(store.results(options.folder or Path("runs")), options.reports):
         print(page)
+    if pages.refresh_readme(options.reports):
+        print("README.md (its table of results)")
     return 0
 
 
@@ -118,12 +129,14 @@ def _console() -> Console:
     return Console() if sys.stdout.isatty() else Console(width=160)
 
 
-def _summary(console: Console, benchmark: catalog.Benchmark, results: list) -> None:  # type: ignore[valid-type]
+def _summary(console: Console, benchmark: catalog.Benchmark, results: list[Result]) -> None:
     """The comparison at the end of a run: the leading columns of every table, and the cost."""
     from attnae.bench import statistics
     from attnae.metrics.columns import column
 
-    keys = [f"{spec['protocol']}/{name}" for spec in benchmark.tables for name in spec["columns"][: spec.get("leading", 2)]]
+    keys = [
+        f"{spec['protocol']}/{name}" for spec in benchmark.tables for name in spec["columns"][: spec.get("leading", 2)]
+    ]
     keys += ["params_trainable", "seconds_per_epoch"]
     grid = Table(title=f"{benchmark.title}")
     grid.add_column("variant")
@@ -143,7 +156,7 @@ def _summary(console: Console, benchmark: catalog.Benchmark, results: list) -> N
 def _next(benchmark: catalog.Benchmark, made: plan.Plan) -> str:
     left = [name for name in benchmark.variants if name not in {one.variant for one in made.runs}]
     if made.profile == "quick":
-        return f"attnae-bench run {benchmark.name} --profile short --data-root DIR   (train/ and test/ images, or {benchmark.dataset})"
+        return f"attnae-bench run {benchmark.name} --profile short --data-root DIR   (DIR: train/ and test/ images)"
     if left:
         return f"the controls: the same command with --variants {','.join(left)}"
     return "error bars: the same command with --seeds 3"

@@ -64,7 +64,9 @@ class Execution:
             self.stage, self.reason = HELD, "another runner works on it"
             return
         except OSError as error:
-            raise UserError(f"Cannot write to {self.run.folder}: {error.strerror}. Choose another folder with --out.") from error
+            raise UserError(
+                f"Cannot write to {self.run.folder}: {error.strerror}. Choose another folder with --out."
+            ) from error
         (self.run.folder / "result.json").unlink(missing_ok=True)  # of a failed attempt
         self.began = time.time()
         self.log = (self.run.folder / "log.txt").open("ab")
@@ -127,7 +129,11 @@ class Execution:
             per_epoch = (time.time() - self.began) / done if beat["step"] > 1 else None
         else:
             per_epoch = spent[len(spent) // 2]
-        return None if per_epoch is None else per_epoch * (beat["epochs"] - beat["epoch"] - beat["step"] / max(beat["steps"], 1))
+        return (
+            None
+            if per_epoch is None
+            else per_epoch * (beat["epochs"] - beat["epoch"] - beat["step"] / max(beat["steps"], 1))
+        )
 
     def _trained(self) -> bool:
         return (self.run.folder / "fit.json").exists() and (self.run.folder / "weights.safetensors").exists()
@@ -167,7 +173,9 @@ class Execution:
         values: dict[str, Any] = {}
         try:
             if stage == DONE:
-                parts = [result.read_part(folder / name) for name in ("fit.json", "test.json") if (folder / name).exists()]
+                parts = [
+                    result.read_part(folder / name) for name in ("fit.json", "test.json") if (folder / name).exists()
+                ]
                 for part in fields(result.Part):
                     found = [value for p in parts if (value := getattr(p, part.name))]
                     if found and isinstance(found[0], dict):
@@ -192,7 +200,9 @@ class Execution:
         )
         try:
             result.write(record, folder / "result.json")
-            if stage == DONE:  # a SAAAE checkpoint with its optimizer is 0.9 GB; what is needed is in weights.safetensors
+            if (
+                stage == DONE
+            ):  # a SAAAE checkpoint with its optimizer is 0.9 GB; what is needed is in weights.safetensors
                 shutil.rmtree(folder / "checkpoints", ignore_errors=True)
                 for name in ("fit.json", "test.json", "progress.json"):
                     (folder / name).unlink(missing_ok=True)
@@ -216,7 +226,10 @@ def git_state() -> dict[str, Any]:
     try:
         commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
         changes = subprocess.run(
-            [*git, "status", "--porcelain", "--", "attnae", "configs", "benchmarks"], capture_output=True, text=True, check=True
+            [*git, "status", "--porcelain", "--", "attnae", "configs", "benchmarks"],
+            capture_output=True,
+            text=True,
+            check=True,
         ).stdout
     except (OSError, subprocess.CalledProcessError):
         return {}

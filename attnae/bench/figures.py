@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
 from attnae.bench.catalog import Benchmark
@@ -55,15 +56,16 @@ def _grid(runs: dict[str, Path], path: Path) -> None:
         return
     anyone = next(iter(strips.values())).parent
     rows = {"input": anyone / f"{PROTOCOL}-input.png", **strips, "truth": anyone / f"{PROTOCOL}-truth.png"}
-    pictures = {title: np.asarray(Image.open(strip).convert("RGB")) for title, strip in rows.items()}
-    height, width = next(iter(pictures.values())).shape[:2]
-    figure = Figure(figsize=(10.4, 9.2 * height / width * len(rows)), layout="constrained")
-    for axes, (title, picture) in zip(figure.subplots(len(rows), 1, squeeze=False)[:, 0], pictures.items(), strict=True):
-        axes.imshow(picture, interpolation="nearest")
-        axes.set_ylabel(title, rotation=0, ha="right", va="center", fontsize=9)
-        axes.set(xticks=[], yticks=[])
-        for side in axes.spines.values():
-            side.set_visible(False)
+    pictures = [np.asarray(Image.open(strip).convert("RGB")) for strip in rows.values()]
+    stacked = np.concatenate(pictures)
+    figure = Figure(figsize=(9, 9 * stacked.shape[0] / stacked.shape[1]))
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.imshow(stacked, interpolation="nearest")
+    height = stacked.shape[0] / len(pictures)
+    axes.set_yticks([(place + 0.5) * height for place in range(len(pictures))], list(rows), fontsize=10)
+    axes.set_xticks([])
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
     _save(figure, path)
 
 
@@ -80,23 +82,41 @@ def _curves(benchmark: Benchmark, results: list[Result], titles: dict[str, str],
         for axes, against, unit in zip(row, ("epoch", "seconds"), ("epoch", "seconds of training"), strict=True):
             labelled: set[str] = set()
             for r in trained:
-                pairs = [(x, y * scale) for x, y in zip(r.curves[against], r.curves.get(spec["key"], []), strict=False) if x is not None and y is not None]
+                pairs = [
+                    (x, y * scale)
+                    for x, y in zip(r.curves[against], r.curves.get(spec["key"], []), strict=False)
+                    if x is not None and y is not None
+                ]
                 if pairs:
                     label = titles.get(r.variant, r.variant) if r.variant not in labelled else None
                     labelled.add(r.variant)
-                    axes.plot(*zip(*pairs, strict=True), "o-", markersize=2.5, linewidth=1.2, color=colours.get(r.variant), label=label)
+                    axes.plot(
+                        *zip(*pairs, strict=True),
+                        "o-",
+                        markersize=2.5,
+                        linewidth=1.2,
+                        color=colours.get(r.variant),
+                        label=label,
+                    )
             last = max((r.curves["epoch"][-1] or 0) for r in trained)
             for name, published in (spec.get("published", {}) if against == "epoch" else {}).items():
                 points = [(int(x), y) for x, y in published.items() if int(x) <= last]
                 if points and name in labelled:
-                    axes.plot(*zip(*points, strict=True), "x--", color=colours.get(name), alpha=0.6, label=f"{titles.get(name, name)}, published")
+                    axes.plot(
+                        *zip(*points, strict=True),
+                        "x--",
+                        color=colours.get(name),
+                        alpha=0.6,
+                        label=f"{titles.get(name, name)}, published",
+                    )
             axes.set(xlabel=unit, ylabel=spec["title"], yscale="log")
             axes.grid(alpha=0.25, which="both")
             if against == "epoch":
+                axes.xaxis.set_major_locator(MaxNLocator(integer=True))
                 axes.legend(fontsize=8)
     _save(figure, path)
 
 
 def _save(figure: Figure, path: Path) -> None:
     with atomic(path) as temporary:
-        figure.savefig(temporary, dpi=110, metadata={"Software": None})
+        figure.savefig(temporary, dpi=110, bbox_inches="tight", pad_inches=0.1, metadata={"Software": None})

@@ -34,7 +34,9 @@ class Launcher:
 
     def __init__(self, runs: list[Run], console: Console, jobs: int = 1):
         self.console, self.jobs = console, jobs
-        threads = max(1, (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1) // jobs)
+        threads = max(
+            1, (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1) // jobs
+        )
         self.waiting = [Execution(run, threads) for run in runs]
         self.active: list[Execution] = []
         self.over: list[Execution] = []
@@ -85,7 +87,9 @@ class Launcher:
             return
         self.seen[run.name] = now
         if execution.stage in (FAILED, HELD):
-            self.console.print(f"[red]{run.name} {execution.stage}[/]: {execution.reason}", soft_wrap=True, highlight=False)
+            self.console.print(
+                f"[red]{run.name} {execution.stage}[/]: {execution.reason}", soft_wrap=True, highlight=False
+            )
             if execution.stage == FAILED:
                 self.console.print(f"  log: {run.folder / 'log.txt'}", soft_wrap=True, highlight=False)
         elif not self.console.is_terminal:
@@ -100,7 +104,11 @@ class Launcher:
         for execution in [*self.over, *self.active]:
             beat, training = execution.progress, execution.stage == FIT
             epochs = beat.get("epochs") or execution.run.epochs or 1
-            part = (beat.get("epoch", 0) + beat.get("step", 0) / max(beat.get("steps", 1), 1)) / epochs if training else 1.0
+            part = (
+                (beat.get("epoch", 0) + beat.get("step", 0) / max(beat.get("steps", 1), 1)) / epochs
+                if training
+                else 1.0
+            )
             colour = {DONE: "green", FAILED: "red", HELD: "yellow"}.get(execution.stage, "cyan")
             loss = beat.get("loss")
             table.add_row(
@@ -115,7 +123,8 @@ class Launcher:
             table.add_row(execution.run.name, "[dim]waiting[/]", "", "", "", "")
         left = self._seconds_left()
         total = len(self.over) + len(self.active) + len(self.waiting)
-        return Group(table, f"[dim]{len(self.over)}/{total} runs done{f', about {duration(left)} left' if left else ''}; Ctrl-C keeps what is finished[/]")
+        rest = f", about {duration(left)} left" if left else ""
+        return Group(table, f"[dim]{len(self.over)}/{total} runs done{rest}; Ctrl-C keeps what is finished[/]")
 
     def _seconds_left(self) -> float | None:
         """Rest of the active runs, and the mean of what is known for each that waits."""

@@ -21,7 +21,12 @@ def table(header: list[str], body: list[list[str]]) -> str:
     """A Markdown table with aligned columns; the first column is text, the others are numbers."""
     rows = [header, *body]
     widths = [max(3, *(_width(row[i]) for row in rows)) for i in range(len(header))]
-    lines = ["| " + " | ".join(_pad(cell, w, right=i > 0) for i, (cell, w) in enumerate(zip(row, widths, strict=True))) + " |" for row in rows]
+    lines = [
+        "| "
+        + " | ".join(_pad(cell, w, right=i > 0) for i, (cell, w) in enumerate(zip(row, widths, strict=True)))
+        + " |"
+        for row in rows
+    ]
     rule = "|" + "|".join((("-" * (w + 1)) + ":") if i else ("-" * (w + 2)) for i, w in enumerate(widths)) + "|"
     return "\n".join([lines[0], rule, *lines[1:]])
 

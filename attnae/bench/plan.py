@@ -186,7 +186,9 @@ def _seeds(text: str) -> list[int]:
     except (ValueError, IndexError):
         seeds = []
     if not seeds or not all(0 <= seed < 2**32 for seed in seeds) or len(set(seeds)) < len(seeds):
-        raise UserError(f"--seeds {text!r} is neither a number of seeds nor different seeds separated by commas, such as 1,2,3.")
+        raise UserError(
+            f"--seeds {text!r} is neither a number of seeds nor different seeds separated by commas, such as 1,2,3."
+        )
     return seeds
 
 

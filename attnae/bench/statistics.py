@@ -32,7 +32,9 @@ class Summary:
 
 def summary(runs: list[Result], key: str) -> Summary | None:
     """A metric (``"<protocol>/<name>"``) or cost (bare name) over runs; runs that lack it do not count."""
-    return Summary.of([value for r in runs if (value := (r.metrics if "/" in key else r.efficiency).get(key)) is not None])
+    return Summary.of(
+        [value for r in runs if (value := (r.metrics if "/" in key else r.efficiency).get(key)) is not None]
+    )
 
 
 def at_epoch(run: Result, key: str, epoch: int) -> float | None:

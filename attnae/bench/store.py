@@ -70,5 +70,7 @@ def results(root: Path) -> list[tuple[Path, result.Result]]:
         except UserError:
             continue
     if not found:
-        raise UserError(f"No results below {root}. Run `attnae-bench run BENCHMARK` first, or name the folder given as --out.")
+        raise UserError(
+            f"No results below {root}. Run `attnae-bench run BENCHMARK` first, or name the folder given as --out."
+        )
     return found

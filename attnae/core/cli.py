@@ -56,7 +56,9 @@ class AttnaeCLI(LightningCLI):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Adds ``--weights`` and the checkpoint that makes an interrupted run go on."""
-        parser.add_argument("--weights", type=Path | None, default=None, help="weights.safetensors to start from or evaluate")
+        parser.add_argument(
+            "--weights", type=Path | None, default=None, help="weights.safetensors to start from or evaluate"
+        )
         parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
         # One file, overwritten: the last finished epoch, with the optimizer's state.
         parser.set_defaults({"checkpoint.filename": "last", "checkpoint.enable_version_counter": False})
@@ -75,8 +77,12 @@ class AttnaeCLI(LightningCLI):
         config = self.config[self.subcommand]
         if config.weights is not None:
             self.model.load_weights(config.weights)
-        elif self.subcommand != "fit" and not config.get("ckpt_path") and any(True for _ in self.model.net.parameters()):
-            raise UserError("There is nothing to evaluate: give --weights RUN/weights.safetensors or --ckpt_path RUN/checkpoints/last.ckpt.")
+        elif (
+            self.subcommand != "fit" and not config.get("ckpt_path") and any(True for _ in self.model.net.parameters())
+        ):
+            raise UserError(
+                "There is nothing to evaluate: give --weights RUN/weights.safetensors or --ckpt_path RUN/checkpoints/last.ckpt."
+            )
 
 
 def run_cli() -> None:
@@ -115,4 +121,6 @@ def run_cli() -> None:
     except (MisconfigurationException, ValueError, FileNotFoundError, PermissionError) as error:
         raise UserError(" ".join(str(error).split())) from error
     except torch.OutOfMemoryError as error:
-        raise UserError(f"Out of GPU memory. Lower data.init_args.batch_size. ({str(error).splitlines()[0]})") from error
+        raise UserError(
+            f"Out of GPU memory. Lower data.init_args.batch_size. ({str(error).splitlines()[0]})"
+        ) from error

@@ -18,7 +18,12 @@ def save_rows(rows: list[Tensor], path: Path) -> Path:
         rows: Images (B, 3, H, W) in [0, 1], one tensor a row, all of one shape.
         path: Where to save.
     """
-    grid = make_grid(torch.cat([row.detach().float().cpu() for row in rows]), nrow=len(rows[0]), padding=2, pad_value=1)
+    grid = make_grid(
+        torch.cat([row.detach().float().cpu() for row in rows]),
+        nrow=len(rows[0]),
+        padding=2 * (len(rows) * len(rows[0]) > 1),
+        pad_value=1,
+    )
     with atomic(path) as temporary:
         save_image(grid, temporary)
     return path

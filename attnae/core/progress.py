@@ -43,14 +43,18 @@ class Progress(Callback):
     def on_fit_start(self, trainer: L.Trainer, task: L.LightningModule) -> None:
         """Takes over the rows of an interrupted run up to the epoch where it goes on."""
         self.folder = Path(trainer.default_root_dir)
-        self.rows = [row for row in read_metrics(self.folder / "metrics.csv") if (row["epoch"] or 0) <= trainer.current_epoch]
+        self.rows = [
+            row for row in read_metrics(self.folder / "metrics.csv") if (row["epoch"] or 0) <= trainer.current_epoch
+        ]
         self._beat(trainer, force=True)
 
     def on_train_epoch_start(self, trainer: L.Trainer, task: L.LightningModule) -> None:
         """Starts the epoch's clock."""
         self.started = time.perf_counter()
 
-    def on_train_batch_end(self, trainer: L.Trainer, task: L.LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_end(
+        self, trainer: L.Trainer, task: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
         """Stops on a loss that is not finite, and beats."""
         loss = outputs.get("loss") if isinstance(outputs, dict) else outputs
         if isinstance(loss, torch.Tensor) and not loss.isfinite():
@@ -76,7 +80,9 @@ class Progress(Callback):
         self.rows.append(row)
         self._save()
         shown = "  ".join(f"{name} {value:.5g}" for name, value in row.items() if "/" in name and value is not None)
-        print(f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  {self.epoch_seconds:.1f} s  {shown}", flush=True)
+        print(
+            f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  {self.epoch_seconds:.1f} s  {shown}", flush=True
+        )
         self._beat(trainer, force=True)
 
     def _save(self) -> None:

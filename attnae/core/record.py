@@ -72,7 +72,9 @@ class Record(Callback):
         last = rows[-1] if rows else {}
         part = result.Part(
             # What training itself reports under a protocol's name is a result; train/ and val/ are curves only.
-            metrics={k: v for k, v in last.items() if v is not None and "/" in k and k.split("/")[0] not in ("train", "val")},
+            metrics={
+                k: v for k, v in last.items() if v is not None and "/" in k and k.split("/")[0] not in ("train", "val")
+            },
             efficiency=efficiency,
             curves=_curves(rows),
             data=data,
@@ -106,6 +108,9 @@ class Record(Callback):
             images=images,
         )
         result.write(part, folder / "test.json")
+        for protocol in task.quality:
+            shown = {k.split("/")[1]: v for k, v in sorted(part.metrics.items()) if k.startswith(f"{protocol}/")}
+            print(f"{protocol}: " + "  ".join(f"{name} {value:.5g}" for name, value in shown.items()), flush=True)
 
 
 def _selected(trainer: L.Trainer, task: L.LightningModule) -> tuple[dict[str, torch.Tensor], str]:
@@ -156,7 +161,9 @@ def _versions() -> dict[str, str]:
 
 def _hardware(trainer: L.Trainer) -> dict[str, Any]:
     return {
-        "device": torch.cuda.get_device_name() if trainer.accelerator.__class__.__name__ == "CUDAAccelerator" else "CPU",
+        "device": torch.cuda.get_device_name()
+        if trainer.accelerator.__class__.__name__ == "CUDAAccelerator"
+        else "CPU",
         "devices": trainer.world_size,
         "precision": str(trainer.precision),
         "processor": _processor(),

@@ -69,7 +69,11 @@ class ImageDataModule(L.LightningDataModule):
         published_images: int = 256,
     ):
         super().__init__()
-        for name, value in (("image_size", image_size), ("batch_size", batch_size), ("eval_batch_size", eval_batch_size)):
+        for name, value in (
+            ("image_size", image_size),
+            ("batch_size", batch_size),
+            ("eval_batch_size", eval_batch_size),
+        ):
             if value < 1:
                 raise ValueError(f"{name} must be at least 1, got {value}")
         self.corruption, self.root, self.source, self.download = corruption, root, source, download
@@ -184,7 +188,9 @@ def _open_array(path: Path) -> UInt8:
     try:
         array: UInt8 = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError) as error:
-        raise UserError(f"Cannot read {path}: {error}. Expected uint8 of shape (N, H, W, 3) as np.save writes it.") from error
+        raise UserError(
+            f"Cannot read {path}: {error}. Expected uint8 of shape (N, H, W, 3) as np.save writes it."
+        ) from error
     if array.dtype != np.uint8 or array.ndim != 4 or array.shape[-1] != 3 or array.shape[1] != array.shape[2]:
         raise UserError(f"{path} holds {array.dtype} of shape {array.shape}. Expected uint8 of shape (N, H, H, 3).")
     return array

@@ -66,7 +66,11 @@ class EpochBatches(Sampler[list[int]]):
         return -(-self.length // self.world)
 
     def __iter__(self) -> Iterator[list[int]]:
-        order = np.random.default_rng([self.seed, self.epoch]).permutation(self.length) if self.shuffle else np.arange(self.length)
+        order = (
+            np.random.default_rng([self.seed, self.epoch]).permutation(self.length)
+            if self.shuffle
+            else np.arange(self.length)
+        )
         order = np.resize(order, self.per_rank * self.world)[self.rank :: self.world]
         for start in range(0, len(order), self.batch_size):
             yield order[start : start + self.batch_size].tolist()

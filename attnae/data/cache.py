@@ -50,7 +50,9 @@ def cache_folder() -> Path:
             return folder
     except OSError as error:
         if chosen:
-            raise UserError(f"Cannot write to ATTNAE_CACHE={chosen}: {error.strerror}. Choose another folder.") from error
+            raise UserError(
+                f"Cannot write to ATTNAE_CACHE={chosen}: {error.strerror}. Choose another folder."
+            ) from error
         fallback = Path(tempfile.gettempdir()) / f"attnae-{os.getuid()}"
         fallback.mkdir(parents=True, exist_ok=True)
         return fallback
@@ -78,7 +80,9 @@ def cached(key: str, count: int, size: int, images: Iterator[UInt8], conversions
             _build(path, count, size, images, conversions, title)
             found = _read(path, count, size)
         if found is None:
-            raise UserError(f"The image cache {path} cannot be read back after writing it. Check the disk, or set ATTNAE_CACHE.")
+            raise UserError(
+                f"The image cache {path} cannot be read back after writing it. Check the disk, or set ATTNAE_CACHE."
+            )
         return found
 
 

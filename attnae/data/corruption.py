@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple, Protocol
+from dataclasses import dataclass
+from typing import Literal, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
 
-class Batch(NamedTuple):
+@dataclass(frozen=True)
+class Batch:
     """What a task gets to see.
 
     Attributes:
@@ -53,7 +55,9 @@ class PatchMask:
 
     def __init__(self, patches: int = 16, size: int = 8, per: Literal["batch", "image"] = "batch", fill: float = 0.5):
         if patches < 1 or size < 1 or not 0 <= fill <= 1:
-            raise ValueError(f"PatchMask needs patches >= 1, size >= 1 and fill in [0, 1]; got {patches}, {size}, {fill}")
+            raise ValueError(
+                f"PatchMask needs patches >= 1, size >= 1 and fill in [0, 1]; got {patches}, {size}, {fill}"
+            )
         self.patches, self.size, self.per, self.fill = patches, size, per, fill
 
     def __call__(self, images: Tensor, index: Tensor, training: bool) -> Batch:
@@ -65,7 +69,9 @@ class PatchMask:
             masks = 1 if self.per == "batch" else len(images)
             corners = torch.randint(0, side - self.size, (masks, self.patches, 2))
         else:
-            draws = [np.random.default_rng([42, int(i)]).integers(0, side - self.size, (self.patches, 2)) for i in index]
+            draws = [
+                np.random.default_rng([42, int(i)]).integers(0, side - self.size, (self.patches, 2)) for i in index
+            ]
             corners = torch.from_numpy(np.stack(draws))
         mask = self._paint(corners.to(images.device), side).expand(len(images), -1, -1, -1)
         return Batch(images, torch.where(mask, self.fill, images), mask, index)

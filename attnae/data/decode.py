@@ -31,10 +31,12 @@ def read_image(path: Path, size: int, conversions: Counter[str]) -> UInt8:
     """
     try:
         with Image.open(path) as image:
-            image.load()  # type: ignore[no-untyped-call]
+            image.load()
             return resize(_rgb(ImageOps.exif_transpose(image), conversions), size, conversions, str(path))
     except (OSError, UnidentifiedImageError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise UserError(f"Cannot read the image {path}: {str(error) or type(error).__name__}. Repair or remove it.") from error
+        raise UserError(
+            f"Cannot read the image {path}: {str(error) or type(error).__name__}. Repair or remove it."
+        ) from error
 
 
 def _rgb(image: Image.Image, conversions: Counter[str]) -> Image.Image:
@@ -62,7 +64,9 @@ def resize(image: Image.Image, size: int, conversions: Counter[str], name: str) 
     width, height = image.size
     side = min(width, height)
     if side < SMALLEST:
-        raise UserError(f"The image {name} has {width}x{height} pixels; at least {SMALLEST}x{SMALLEST} are needed. Remove it.")
+        raise UserError(
+            f"The image {name} has {width}x{height} pixels; at least {SMALLEST}x{SMALLEST} are needed. Remove it."
+        )
     if width != height:
         conversions["cropped to a square"] += 1
         left, top = (width - side) // 2, (height - side) // 2
@@ -78,4 +82,8 @@ def resize(image: Image.Image, size: int, conversions: Counter[str], name: str) 
 def resize_all(images: Iterable[UInt8], size: int, conversions: Counter[str], name: str) -> Iterator[UInt8]:
     """Resizes decoded images one by one; those that have the size already pass through."""
     for index, image in enumerate(images):
-        yield image if image.shape[:2] == (size, size) else resize(Image.fromarray(image), size, conversions, f"{name}[{index}]")
+        yield (
+            image
+            if image.shape[:2] == (size, size)
+            else resize(Image.fromarray(image), size, conversions, f"{name}[{index}]")
+        )

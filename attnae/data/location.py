@@ -59,7 +59,9 @@ class Location:
         return f"{self.name} ({self.kind}; stands in for {self.dataset})"
 
 
-def locate(dataset: str, embedded: str, root: str | Path | None, source: Source = "auto", download: bool = False) -> Location:
+def locate(
+    dataset: str, embedded: str, root: str | Path | None, source: Source = "auto", download: bool = False
+) -> Location:
     """Finds a dataset.
 
     Args:
@@ -74,12 +76,19 @@ def locate(dataset: str, embedded: str, root: str | Path | None, source: Source 
     """
     if source == "embedded" or (source == "auto" and root is None):
         return Location(dataset, "embedded", None, embedded, f"{embedded}-{metadata.version('scikit-image')}")
-    hint = f"Point --data-root at a folder with train/ and test/ images, train.npy and test.npy, or {HINTS.get(dataset, 'the dataset')}; or use --profile quick."
+    hint = (
+        "Point --data-root at a folder with train/ and test/ images, train.npy and test.npy, or "
+        f"{HINTS.get(dataset, 'the dataset')}; or use --profile quick."
+    )
     if root is None:
         raise UserError(f"{dataset}: no folder given. {hint}")
     root = Path(root)
     official = [root / part for part in OFFICIAL.get(dataset, ())]
-    if source in ("auto", "official") and official and (all(part.is_file() for part in official) or (download and source == "official")):
+    if (
+        source in ("auto", "official")
+        and official
+        and (all(part.is_file() for part in official) or (download and source == "official"))
+    ):
         return Location(dataset, "official", root, dataset.lower().replace("-", ""), f"official-{dataset}")
     if not root.is_dir():
         raise UserError(f"{dataset} not found in {root}: no such folder. {hint}")
@@ -95,7 +104,8 @@ def image_files(folder: Path) -> list[Path]:
     return sorted(
         path
         for path in folder.rglob("*")
-        if path.suffix.lower() in EXTENSIONS and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        if path.suffix.lower() in EXTENSIONS
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
     )
 
 

@@ -85,10 +85,16 @@ def column(key: str) -> Column:
 def page() -> str:
     """The definitions as Markdown."""
     lines = ["# What every number means", "", *(__doc__ or "").split("\n\n", 2)[2].strip().splitlines(), ""]
-    lines += ["| protocol | images and procedure |", "|---|---|", *(f"| `{name}` | {text} |" for name, text in PROTOCOLS.items()), ""]
+    lines += [
+        "| protocol | images and procedure |",
+        "|---|---|",
+        *(f"| `{name}` | {text} |" for name, text in PROTOCOLS.items()),
+        "",
+    ]
     lines += ["| key | column | definition | unit | range | better |", "|---|---|---|---|---|---|"]
     lines += [
-        f"| `{c.name}` | {c.title} | {c.formula.replace('|', chr(92) + '|')} | {c.unit} | {c.range} | {c.better} |" for c in _ALL
+        f"| `{c.name}` | {c.title} | {c.formula.replace('|', chr(92) + '|')} | {c.unit} | {c.range} | {c.better} |"
+        for c in _ALL
     ]
     return "\n".join(lines) + "\n"
 

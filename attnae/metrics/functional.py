@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torchmetrics.functional.image import structural_similarity_index_measure
 
 PSNR_LIMIT = 100.0
 """Identical images have an infinite PSNR; a mean over images needs a number."""
@@ -25,25 +24,46 @@ def psnr(output: Tensor, target: Tensor) -> Tensor:
     return -10 * mse.clamp_min(10 ** (-PSNR_LIMIT / 10)).log10()
 
 
-def ssim_uniform(output: Tensor, target: Tensor, window: int = 7) -> Tensor:
+def ssim_uniform(output: Tensor, target: Tensor) -> Tensor:
     """Structural similarity of each image as scikit-image computes it by default, higher is better.
 
-    torchmetrics' uniform window divides variances by N, scikit-image by N - 1: a different number.
+    Uniform 7x7 window and sample covariances (divided by N - 1); torchmetrics divides by N, which is a different number.
 
     Args:
-        output: Images (B, C, H, W) in [0, 1], H and W at least ``window``.
+        output: Images (B, C, H, W) in [0, 1], H and W at least 7.
         target: Images (B, C, H, W) in [0, 1].
-        window: Odd side of the window in pixels.
 
     Returns:
         Mean over windows and channels in [-1, 1], (B,). Two equal flat images have 1.
     """
-    sample = window * window / (window * window - 1)
-    both = torch.cat([output, target, output * output, target * target, output * target])
-    means = F.avg_pool2d(both, window, stride=1)  # (5 B, C, H - window + 1, W - window + 1)
+    return _ssim(output, target, torch.full((7,), 1 / 7), covariance=49 / 48)
+
+
+def ssim_gaussian(output: Tensor, target: Tensor) -> Tensor:
+    """Structural similarity of each image as torchmetrics computes it by default, higher is better.
+
+    Gaussian 11x11 window of sigma 1.5, images continued by reflection, so that windows at the border count, too.
+
+    Args:
+        output: Images (B, C, H, W) in [0, 1], H and W at least 6.
+        target: Images (B, C, H, W) in [0, 1].
+
+    Returns:
+        Mean over windows and channels in [-1, 1], (B,). Two equal flat images have 1.
+    """
+    window = torch.exp(-0.5 * (torch.arange(-5, 6) / 1.5) ** 2)
+    padded = [F.pad(images, (5, 5, 5, 5), mode="reflect") for images in (output, target)]
+    return _ssim(*padded, window / window.sum(), covariance=1.0)
+
+
+def _ssim(output: Tensor, target: Tensor, window: Tensor, covariance: float) -> Tensor:
+    """Both forms, for a separable window: two products with a band matrix, a fifth of a two-dimensional window's cost."""
+    both = torch.cat([output, target, output * output, target * target, output * target]).contiguous()
+    rows, columns = (_band(window, length).to(both) for length in both.shape[-2:])
+    means = rows @ both @ columns.T  # (5 B, C, H, W) -> (5 B, C, H - k + 1, W - k + 1)
     mean_x, mean_y, mean_xx, mean_yy, mean_xy = means.chunk(5)
-    var_x, var_y = sample * (mean_xx - mean_x * mean_x), sample * (mean_yy - mean_y * mean_y)
-    cov = sample * (mean_xy - mean_x * mean_y)
+    var_x, var_y = covariance * (mean_xx - mean_x * mean_x), covariance * (mean_yy - mean_y * mean_y)
+    cov = covariance * (mean_xy - mean_x * mean_y)
     c1, c2 = 0.01**2, 0.03**2
     score = ((2 * mean_x * mean_y + c1) * (2 * cov + c2)) / (
         (mean_x * mean_x + mean_y * mean_y + c1) * (var_x + var_y + c2)
@@ -51,16 +71,7 @@ def ssim_uniform(output: Tensor, target: Tensor, window: int = 7) -> Tensor:
     return score.flatten(1).mean(1)
 
 
-def ssim_gaussian(output: Tensor, target: Tensor) -> Tensor:
-    """Structural similarity of each image with torchmetrics' defaults (Gaussian window), higher is better.
-
-    Args:
-        output: Images (B, C, H, W) in [0, 1].
-        target: Images (B, C, H, W) in [0, 1].
-
-    Returns:
-        (B,) in [-1, 1].
-    """
-    score = structural_similarity_index_measure(output, target, data_range=1.0, reduction="none")
-    assert isinstance(score, Tensor)
-    return score.reshape(len(output))
+def _band(window: Tensor, length: int) -> Tensor:
+    """Matrix (length - k + 1, length) that slides a window of k weights over a line."""
+    places = torch.arange(length - len(window) + 1)[:, None] + torch.arange(len(window))
+    return torch.zeros(len(places), length).scatter_(1, places, window.expand(len(places), -1))

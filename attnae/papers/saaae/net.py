@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Literal, NamedTuple
 
 import torch
@@ -69,7 +70,9 @@ class VAE(nn.Module):
     ):
         super().__init__()
         if image_size < 16 or image_size % 16:
-            raise ValueError(f"image_size must be a positive multiple of 16 (four stride-2 convolutions), got {image_size}")
+            raise ValueError(
+                f"image_size must be a positive multiple of 16 (four stride-2 convolutions), got {image_size}"
+            )
         if min(latent_dim, *channels) < 1 or hidden_dim < 0:
             raise ValueError(f"latent_dim and channels must be positive, got {latent_dim} and {channels}")
         self.latent_dim, self.noise = latent_dim, noise
@@ -77,7 +80,7 @@ class VAE(nn.Module):
         flat = channels[-1] * side * side  # 512 * 4 * 4 = 8192
 
         encoder: list[nn.Module] = []
-        for inputs, outputs in zip(widths, widths[1:], strict=False):
+        for inputs, outputs in pairwise(widths):
             encoder += [nn.Conv2d(inputs, outputs, 4, stride=2, padding=1), nn.ReLU()]
         encoder.append(nn.Flatten())
         decoder: list[nn.Module] = [nn.Unflatten(1, (channels[-1], side, side))]

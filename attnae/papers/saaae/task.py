@@ -66,10 +66,19 @@ class SAAAETask(ImageTask):
         error, kl = objective(images, 2 * batch.target - 1, posterior, self.selective_kl)
         loss = (error + kl).sum()
         per_image = loss.detach() / len(images)
-        self.log("train/loss", per_image, on_step=False, on_epoch=True, batch_size=len(images), prog_bar=True, sync_dist=True)
+        self.log(
+            "train/loss", per_image, on_step=False, on_epoch=True, batch_size=len(images), prog_bar=True, sync_dist=True
+        )
         self.log("train/kl", kl.detach().mean(), on_step=False, on_epoch=True, batch_size=len(images), sync_dist=True)
         # The paper's "KL+MSE" is read off the training itself, so training is what logs it.
-        self.log("published/kl_mse", per_image / PAPER_DIVISOR, on_step=False, on_epoch=True, batch_size=len(images), sync_dist=True)
+        self.log(
+            "published/kl_mse",
+            per_image / PAPER_DIVISOR,
+            on_step=False,
+            on_epoch=True,
+            batch_size=len(images),
+            sync_dist=True,
+        )
         return loss
 
     def reconstruct(self, batch: Batch) -> Tensor:
@@ -116,5 +125,9 @@ class SAAAETask(ImageTask):
             if isinstance(self.net, SAAAE):
                 drawn.append(gate_figure(self.net.encode(images), folder / "gate.png"))
                 if self.net.attention_gate is not None:
-                    drawn.append(attention_figure(images[:8], self.net.attention_gate.attend(images[:8]), folder / "attention.png"))
+                    drawn.append(
+                        attention_figure(
+                            images[:8], self.net.attention_gate.attend(images[:8]), folder / "attention.png"
+                        )
+                    )
         return drawn

@@ -1,0 +1,260 @@
+"""One report as Markdown: a pure function of results and benchmark file."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from attnae.bench import statistics
+from attnae.bench.catalog import Benchmark
+from attnae.bench.markdown import escape, number, table
+from attnae.bench.statistics import Summary
+from attnae.metrics.columns import PROTOCOLS, column
+from attnae.result import Result
+
+COST = ("params_trainable", "gflops_forward", "seconds_per_epoch", "images_per_second", "peak_memory_mb")
+FIGURES = {
+    "grid.png": "The same {data} images for all variants: masked input, what each variant makes of it, truth.",
+    "curves.png": "Training over epochs and over seconds of training; published curves dashed where there are any.",
+}
+
+
+def text(benchmark: Benchmark, results: list[Result], drawn: list[str]) -> str:
+    """The report as Markdown.
+
+    Args:
+        benchmark: What was compared.
+        results: Runs of one label, in the order of the benchmark's variants.
+        drawn: Names of the figures that exist.
+    """
+    done = [r for r in results if r.status == "complete"]
+    rows = {name: [r for r in done if r.variant == name] for name in dict.fromkeys(r.variant for r in results)}
+    parts = [_head(benchmark, results, done)]
+    parts += [_protocol(benchmark, rows, spec) for spec in benchmark.tables]
+    parts += [_published(benchmark, rows), _cost(benchmark, rows)]
+    parts += [_curve(benchmark, rows, spec) for spec in benchmark.curves]
+    parts += [
+        _figures(benchmark, done, drawn),
+        _failed(results),
+        _variants(benchmark, rows),
+        _provenance(results),
+        _legend(benchmark),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def kind_of(done: list[Result]) -> str:
+    """What the numbers are, for the first line of a report."""
+    if not done:
+        return "no finished run"
+    data, profile = done[0].data, done[0].profile
+    epochs = max((int(r.curves["epoch"][-1] or 0) for r in done if r.curves.get("epoch")), default=0)
+    schedule = f", {epochs} epochs" if epochs else ""
+    if data.get("kind") == "embedded":
+        return f"demonstration on {data['title']}{schedule}"
+    if data.get("kind") == "official":
+        return f"official data, profile {profile}{schedule}"
+    return f"{data.get('title')}, profile {profile}{schedule}"
+
+
+def _head(benchmark: Benchmark, results: list[Result], done: list[Result]) -> str:
+    lines = [f"# {benchmark.title}: {kind_of(done)}", ""]
+    if done:
+        data = done[0].data
+        if data.get("kind") != "official":
+            lines += [
+                f"> **Not the paper's data.** Trained on {data.get('train')} and tested on {data.get('test')} images of "
+                f"{escape(data.get('title'))} at {data.get('size')}x{data.get('size')}. Compare variants with each other; "
+                f"published numbers, made on {benchmark.dataset}, stand beside them for orientation only.",
+                "",
+            ]
+        if converted := data.get("converted"):
+            lines += [
+                "> Converted images: "
+                + ", ".join(f"{count} {escape(why)}" for why, count in sorted(converted.items()))
+                + ".",
+                "",
+            ]
+    seeds = sorted({r.seed for r in done})
+    shown = (
+        f"{len(seeds)} seeds ({', '.join(map(str, seeds))}): mean ± sample standard deviation."
+        if len(seeds) > 1
+        else "One seed: differences carry no error bar."
+    )
+    lines += [benchmark.question, "", f"{len(done)} of {len(results)} runs complete. {shown}"]
+    return "\n".join(lines)
+
+
+def _protocol(benchmark: Benchmark, rows: dict[str, list[Result]], spec: dict[str, Any]) -> str:
+    protocol = spec["protocol"]
+    keys = [f"{protocol}/{name}" for name in spec["columns"]]
+    lead, base = keys[0], statistics.summary(rows.get(benchmark.baseline, []), keys[0])
+    counted = statistics.summary(rows.get(benchmark.baseline, []), f"{protocol}/images")
+    body = []
+    for name, runs in rows.items():
+        values = [statistics.summary(runs, key) for key in keys]
+        images = statistics.summary(runs, f"{protocol}/images")
+        change = "-"
+        if base and values[0] and name != benchmark.baseline and images == counted:  # the same images, or no comparison
+            change = f"{100 * (values[0].mean / base.mean - 1):+.1f}%"
+        body.append(
+            [
+                title_of(benchmark, name),
+                change,
+                *(cell(v, k) for v, k in zip(values, keys, strict=True)),
+                number(images.mean, 0) if images else "-",
+            ]
+        )
+    header = [
+        "variant",
+        f"{column(lead).title} against {escape(title_of(benchmark, benchmark.baseline))}",
+        *(column(k).heading for k in keys),
+        "images",
+    ]
+    return f"## {spec['title']}\n\n{spec.get('note', PROTOCOLS.get(protocol, ''))}\n\n" + table(header, body)
+
+
+def _published(benchmark: Benchmark, rows: dict[str, list[Result]]) -> str:
+    body = []
+    for name, values in benchmark.published.items():
+        for key, published in values.items():
+            ours = statistics.summary(rows.get(name, []), key)
+            digits = column(key).digits
+            difference = f"{ours.mean - published:+,.{digits}f}" if ours else "-"
+            if ours and column(key).better == "lower":  # a ratio of decibels or of SSIM says nothing
+                difference += f" ({100 * (ours.mean / published - 1):+.1f}%)"
+            body.append(
+                [title_of(benchmark, name), column(key).title, number(published, digits), cell(ours, key), difference]
+            )
+    if not body:
+        return ""
+    notes = "\n".join(f"- {finding}" for finding in benchmark.findings)
+    about = f"Published: {benchmark.paper['title']}. {benchmark.paper.get('notes', '')}"
+    return (
+        f"## Beside the published numbers\n\n{about}\n\n"
+        + table(["variant", "number", "published", "ours", "difference"], body)
+        + (f"\n\n{notes}" if notes else "")
+    )
+
+
+def _cost(benchmark: Benchmark, rows: dict[str, list[Result]]) -> str:
+    base = statistics.summary(rows.get(benchmark.baseline, []), "params_trainable")
+    body = []
+    for name, runs in rows.items():
+        values = {key: statistics.summary(runs, key) for key in COST}
+        parameters = values["params_trainable"]
+        times = f"{parameters.mean / base.mean:.2f}x" if parameters and base else "-"
+        body.append(
+            [
+                title_of(benchmark, name),
+                cell(parameters, "params_trainable"),
+                times,
+                *(cell(values[key], key) for key in COST[1:]),
+            ]
+        )
+    header = [
+        "variant",
+        column("params_trainable").heading,
+        "against baseline",
+        *(column(key).heading for key in COST[1:]),
+    ]
+    return "## Cost\n\n" + table(header, body)
+
+
+def _curve(benchmark: Benchmark, rows: dict[str, list[Result]], spec: dict[str, Any]) -> str:
+    """Our training curve at the epochs at which the paper gives one."""
+    key, scale = spec["key"], float(spec.get("scale", 1))
+    published: dict[str, dict[int, float]] = spec.get("published", {})
+    names = [name for name in rows if any(key in r.curves for r in rows[name])]
+    epochs = sorted({int(e or 0) for name in names for r in rows[name] for e in r.curves["epoch"]})
+    wanted = (
+        sorted({epoch for values in published.values() for epoch in values} & set(epochs))
+        or epochs[:: max(1, len(epochs) // 8)]
+    )
+    if not names or not wanted:
+        return ""
+    body = []
+    for epoch in wanted:
+        cells = [str(epoch)]
+        for name in names:
+            here = [value * scale for r in rows[name] if (value := statistics.at_epoch(r, key, epoch)) is not None]
+            cells.append(cell(Summary.of(here), "", digits=spec.get("digits", 0)))
+            if name in published:
+                cells.append(number(published[name].get(epoch), spec.get("digits", 0)))
+        body.append(cells)
+    header = ["epoch"]
+    for name in names:
+        header += [title_of(benchmark, name)] + (["published"] if name in published else [])
+    return f"## {spec['title']}\n\n{spec.get('note', '')}\n\n" + table(header, body)
+
+
+def _figures(benchmark: Benchmark, done: list[Result], drawn: list[str]) -> str:
+    own = {
+        f"{variant}-{spec['file']}": f"{title_of(benchmark, variant)}: {spec['caption']}"
+        for spec in benchmark.figures
+        for variant in spec["variants"]
+    }
+    captions = {**FIGURES, **own}
+    data = done[0].data.get("title", "") if done else ""
+    blocks = [
+        f"![{escape(caption.format(data=data))}](figures/{name})\n\n*{caption.format(data=data)}*"
+        for name, caption in captions.items()
+        if name in drawn
+    ]
+    return "## Figures\n\n" + "\n\n".join(blocks) if blocks else ""
+
+
+def _failed(results: list[Result]) -> str:
+    body = [[r.variant, str(r.seed), escape(r.reason)] for r in results if r.status != "complete"]
+    return "## Failed runs\n\n" + table(["variant", "seed", "reason"], body) if body else ""
+
+
+def _variants(benchmark: Benchmark, rows: dict[str, list[Result]]) -> str:
+    return "## Variants\n\n" + "\n".join(
+        f"- **{escape(title_of(benchmark, name))}** (`{name}`): {benchmark.variants[name].about}"
+        for name in rows
+        if name in benchmark.variants
+    )
+
+
+def _provenance(results: list[Result]) -> str:
+    lines = ["## How these numbers were made", ""]
+    for title, all_facts in (("versions", [r.versions for r in results]), ("hardware", [r.hardware for r in results])):
+        for facts in {json.dumps(f, sort_keys=True): f for f in all_facts if f}.values():  # equal facts once
+            lines.append(f"- {title}: " + ", ".join(f"{key} {value}" for key, value in facts.items()))
+    data = {json.dumps(r.data, sort_keys=True): r.data for r in results if r.data}
+    lines += [
+        f"- data: {escape(d.get('title'))}, {d.get('train')} train / {d.get('test')} held-out images, "
+        f"fingerprint `{d.get('digest')}`"
+        for d in data.values()
+    ]
+    lines += ["", "```bash"]
+    for r in results:
+        commit = r.git.get("commit", "")[:12] + ("+changes" if r.git.get("dirty") else "")
+        told = [f"config {r.config_hash}", commit and f"commit {commit}", r.selection, f"{r.wall_seconds:.0f} s in all"]
+        lines.append(f"# {r.variant} seed {r.seed}: {', '.join(text for text in told if text)}")
+        lines += r.commands
+    return "\n".join([*lines, "```"])
+
+
+def _legend(benchmark: Benchmark) -> str:
+    used = [name for spec in benchmark.tables for name in spec["columns"]]
+    used += [key.split("/")[-1] for values in benchmark.published.values() for key in values] + list(COST)
+    lines = [
+        f"- **{c.title}** [{c.unit}]{'' if c.better == '-' else f', {c.better} is better'}: {c.formula}."
+        for c in map(column, dict.fromkeys(used))
+    ]
+    return "## What the columns mean\n\n" + "\n".join(lines)
+
+
+def title_of(benchmark: Benchmark, name: str) -> str:
+    """Heading of a variant, its bare name if the benchmark file does not know it."""
+    return benchmark.variants[name].title if name in benchmark.variants else name
+
+
+def cell(value: Summary | None, key: str, digits: int | None = None) -> str:
+    """Mean, and ± sample standard deviation over several seeds, in the digits of the column."""
+    if value is None:
+        return "-"
+    places = column(key).digits if digits is None else digits
+    return number(value.mean, places) + (f" ± {number(value.std, places)}" if value.std is not None else "")
