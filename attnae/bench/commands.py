@@ -143,8 +143,10 @@ def _summary(console: Console, benchmark: catalog.Benchmark, results: list[Resul
     for key in keys:
         protocol = f"{key.split('/')[0]}\n" if "/" in key else "\n"
         grid.add_column(protocol + column(key).heading, justify="right")
-    for name in dict.fromkeys(r.variant for r in results):
+    for name in benchmark.variants:
         runs = [r for r in results if r.variant == name and r.status == "complete"]
+        if not runs:
+            continue
         cells = []
         for key in keys:
             value = statistics.summary(runs, key)

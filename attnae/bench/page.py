@@ -89,28 +89,24 @@ def _protocol(benchmark: Benchmark, rows: dict[str, list[Result]], spec: dict[st
     protocol = spec["protocol"]
     keys = [f"{protocol}/{name}" for name in spec["columns"]]
     lead, base = keys[0], statistics.summary(rows.get(benchmark.baseline, []), keys[0])
+    compared = column(lead).better == "lower"  # a ratio of decibels or of SSIM says nothing
     counted = statistics.summary(rows.get(benchmark.baseline, []), f"{protocol}/images")
     body = []
     for name, runs in rows.items():
         values = [statistics.summary(runs, key) for key in keys]
+        if not any(values) and any(r.status == "complete" for r in runs):
+            continue  # a finished run that has no such thing, such as a denoiser without a router
         images = statistics.summary(runs, f"{protocol}/images")
-        change = "-"
-        if base and values[0] and name != benchmark.baseline and images == counted:  # the same images, or no comparison
-            change = f"{100 * (values[0].mean / base.mean - 1):+.1f}%"
-        body.append(
-            [
-                title_of(benchmark, name),
-                change,
-                *(cell(v, k) for v, k in zip(values, keys, strict=True)),
-                number(images.mean, 0) if images else "-",
-            ]
-        )
-    header = [
-        "variant",
-        f"{column(lead).title} against {escape(title_of(benchmark, benchmark.baseline))}",
-        *(column(k).heading for k in keys),
-        "images",
-    ]
+        row = [title_of(benchmark, name), *(cell(v, k) for v, k in zip(values, keys, strict=True))]
+        if compared:
+            same = (
+                base and values[0] and images == counted and name != benchmark.baseline
+            )  # other images are no comparison
+            row.insert(1, f"{100 * (values[0].mean / base.mean - 1):+.1f}%" if same else "-")
+        body.append([*row, number(images.mean, 0) if images else "-"])
+    header = ["variant", *(column(k).heading for k in keys), "images"]
+    if compared:
+        header.insert(1, f"{column(lead).title} against {escape(title_of(benchmark, benchmark.baseline))}")
     return f"## {spec['title']}\n\n{spec.get('note', PROTOCOLS.get(protocol, ''))}\n\n" + table(header, body)
 
 

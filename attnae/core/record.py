@@ -103,6 +103,7 @@ class Record(Callback):
                 "gflops_forward": task.gflops_forward(),
             },
             data=_data(trainer),
+            selection=task.selection,
             versions=_versions(),
             hardware=_hardware(trainer),
             images=images,

@@ -43,6 +43,7 @@ class ImageTask(L.LightningModule):
         super().__init__()
         # Convolutions of this size run 1.1 to 1.25 times as fast on a CPU with channels last, and as fast on a GPU.
         self.net = net.to(memory_format=torch.channels_last)
+        self.selection = ""  # how a test chose what it evaluates, where it does
         self.quality: dict[str, ImageQuality] = {}
         self.first_batches: dict[str, tuple[Batch, dict[str, Tensor]]] = {}
 
@@ -113,12 +114,10 @@ class ImageTask(L.LightningModule):
     def gflops_forward(self) -> float:
         """10^9 floating-point operations of one image's forward pass, counted by torch."""
         batch = next(iter(self.first_batches.values()))[0]
-        mask = None if batch.mask is None else batch.mask[:1]
-        one = Batch(batch.target[:1], batch.input[:1], mask, batch.index[:1])
         training, counter = self.training, FlopCounterMode(display=False)
         self.train()  # evaluation may take fused paths that the counter does not see through
         with counter, torch.no_grad():
-            self.reconstruct(one)
+            self.reconstruct(batch[:1])
         self.train(training)
         return float(counter.get_total_flops()) / 1e9
 

@@ -11,18 +11,22 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from attnae.data.base import ImageDataModule as ImageDataModule
+    from attnae.data.cifar10 import CIFAR10DataModule as CIFAR10DataModule
     from attnae.data.corruption import Batch as Batch
+    from attnae.data.corruption import GaussianNoise as GaussianNoise
     from attnae.data.corruption import PatchMask as PatchMask
     from attnae.data.stl10 import STL10DataModule as STL10DataModule
 
 _HOMES = {
+    "CIFAR10DataModule": "cifar10",
+    "GaussianNoise": "corruption",
     "ImageDataModule": "base",
     "Batch": "corruption",
     "PatchMask": "corruption",
     "STL10DataModule": "stl10",
 }
 
-__all__ = ["Batch", "ImageDataModule", "PatchMask", "STL10DataModule"]
+__all__ = ["Batch", "CIFAR10DataModule", "GaussianNoise", "ImageDataModule", "PatchMask", "STL10DataModule"]
 
 
 def __getattr__(name: str) -> Any:

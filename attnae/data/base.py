@@ -65,7 +65,7 @@ class ImageDataModule(L.LightningDataModule):
         eval_batch_size: int = 256,
         train_images: int | None = None,
         test_images: int | None = None,
-        val_images: int = 256,
+        val_images: int | None = 256,
         published_images: int = 256,
     ):
         super().__init__()
@@ -91,7 +91,7 @@ class ImageDataModule(L.LightningDataModule):
     def setup(self, stage: str) -> None:
         """Opens the splits and checks that they are large enough."""
         self._load()
-        train = len(self.pixels("train"))
+        train = len(self.sets()["train"])
         if stage == "fit" and train < self.batch_size:
             raise UserError(
                 f"{self.location.name} has {train} training images, too few for one batch of {self.batch_size}. "
@@ -137,6 +137,7 @@ class ImageDataModule(L.LightningDataModule):
 
     def about(self) -> dict[str, Any]:
         """What a report says about the data."""
+        sets = self.sets()
         conversions = sum((Counter(images.conversions) for images in self._splits.values()), Counter[str]())
         return {
             "dataset": self.dataset,
@@ -144,31 +145,44 @@ class ImageDataModule(L.LightningDataModule):
             "title": self.location.title,
             "kind": self.location.kind,
             "digest": "-".join(self._splits[split].digest[:8] for split in ("train", "test")),
-            "train": len(self.pixels("train")),
-            "test": len(self.pixels("test")),
+            "train": len(sets["train"]),
+            "test": len(sets["heldout"]),
             "size": self.image_size,
             "converted": dict(conversions),
+        }
+
+    def sets(self) -> dict[str, IndexedImages]:
+        """What ``train``, ``val`` and each of :attr:`test_splits` consist of.
+
+        ``val`` are the first held-out images: followed over the epochs, never used to choose anything.
+        """
+        train, test = self.pixels("train"), self.pixels("test")
+        return {
+            "train": IndexedImages(train),
+            "val": IndexedImages(test[: self.val_images]),
+            "heldout": IndexedImages(test),
+            "published": IndexedImages(train[: self.published_images]),
         }
 
     # -- batches ------------------------------------------------------------------------------------------------
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Shuffled training images; the last, smaller batch is kept, as published."""
-        return self._loader(IndexedImages(self.pixels("train")), self.batch_size, shuffle=True)
+        return self._loader(self.sets()["train"], self.batch_size, shuffle=True)
 
     def val_dataloader(self) -> DataLoader[Any] | list[Any]:
-        """The first held-out images: followed over the epochs, never used to choose anything."""
-        return self._loader(IndexedImages(self.pixels("test")[: self.val_images])) if self.val_images else []
+        """The followed images."""
+        images = self.sets()["val"]
+        return self._loader(images) if len(images) else []
 
     def test_dataloader(self) -> list[DataLoader[Any]]:
-        """One dataloader for each of :attr:`test_splits`."""
-        published = self.pixels("train")[: self.published_images]
-        loaders = [self._loader(IndexedImages(self.pixels("test")))]
-        return loaders + ([self._loader(IndexedImages(published))] if self.published_images else [])
+        """One dataloader for each of :attr:`test_splits` that has images."""
+        sets = self.sets()
+        return [self._loader(sets[name]) for name in self.test_splits if len(sets[name])]
 
     def predict_dataloader(self) -> DataLoader[Any]:
         """The held-out images."""
-        return self._loader(IndexedImages(self.pixels("test")))
+        return self._loader(self.sets()["heldout"])
 
     def _loader(self, images: IndexedImages, batch_size: int = 0, shuffle: bool = False) -> DataLoader[Any]:
         trainer = self.trainer

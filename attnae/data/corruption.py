@@ -19,12 +19,18 @@ class Batch:
         input: Corrupted images (B, 3, H, W) in [0, 1].
         mask: True where a pixel is hidden, bool (B, 1, H, W); ``None`` for corruptions that hide nothing.
         index: Position of each image in its split, int64 (B,).
+        sigma: Standard deviation of each image's noise (B,); ``None`` for corruptions that are not noise.
     """
 
     target: Tensor
     input: Tensor
     mask: Tensor | None
     index: Tensor
+    sigma: Tensor | None = None
+
+    def __getitem__(self, part: slice) -> Batch:
+        """Some of the images."""
+        return Batch(*(None if values is None else values[part] for values in vars(self).values()))  # type: ignore[arg-type]
 
 
 class Corruption(Protocol):
@@ -82,3 +88,38 @@ class PatchMask:
         inside = (line >= corners[..., None]) & (line < corners[..., None] + self.size)  # (B, P, 2, side)
         rows, columns = inside.float().unbind(2)
         return (torch.einsum("bpi,bpj->bij", rows, columns) > 0)[:, None]
+
+
+class GaussianNoise:
+    """Adds Gaussian noise and clamps to [0, 1].
+
+    Paper: Adaptive Sparse Attention MoE, clamp(clean + 0.2 N(0, 1), 0, 1). In training drawn afresh by torch's generator
+    of the device; at evaluation from the image's index alone. Paper: fresh noise at evaluation too. We: two models see
+    the same noisy images.
+
+    Args:
+        sigma: Standard deviation in units of the images; two numbers draw it uniformly between them for each image.
+
+    Raises:
+        ValueError: ``sigma`` is negative, not finite, or an empty range.
+    """
+
+    def __init__(self, sigma: float | tuple[float, float] = 0.2):
+        low, high = sigma if isinstance(sigma, tuple | list) else (sigma, sigma)
+        if not 0 <= low <= high < float("inf"):
+            raise ValueError(f"sigma must be a finite number >= 0 or a range low <= high of them, got {sigma}")
+        self.low, self.high = float(low), float(high)
+
+    def __call__(self, images: Tensor, index: Tensor, training: bool) -> Batch:
+        """See :class:`Corruption`."""
+        if training:
+            sigma = torch.empty(len(images), device=images.device).uniform_(self.low, self.high)
+            noise = torch.randn_like(images)
+        else:
+            generators = [np.random.default_rng([44, int(i)]) for i in index]
+            draws = [g.standard_normal(images.shape[1:], np.float32) for g in generators]
+            noise = torch.from_numpy(np.stack(draws)).to(images)
+            levels = [g.uniform(self.low, self.high) for g in generators]
+            sigma = torch.tensor(levels, dtype=torch.float32).to(images.device)
+        noisy = (images + sigma.view(-1, 1, 1, 1) * noise).clamp(0, 1)
+        return Batch(images, noisy, None, index, sigma)

@@ -8,7 +8,8 @@ the values of one image; a metric without "std" or "p" in its name is the mean o
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 from typing import Literal
 
 
@@ -56,6 +57,11 @@ _ALL = [
     Column("ssim_std", "SSIM std", "population standard deviation of the images' SSIM 7x7", "-", "[0, 1]", "-", 4),
     Column("ssim_gauss_mean", "SSIM Gauss", "structural similarity with torchmetrics' defaults: Gaussian 11x11 window of sigma 1.5, K1 0.01, K2 0.03", "-", "[-1, 1]", "higher", 4),
     Column("gate_mean", "gate", "mean over images and latents of the factor on the posterior's noise; 1 for a plain VAE", "-", "[0, 1]", "-", 3),
+    Column("route_prob", "probability", "mean routing probability of an expert over tokens and images; _b_e is block b, expert e", "-", "[0, 1]", "-", 3),
+    Column("route_std", "probability std", "standard deviation of that probability over all tokens", "-", "[0, 1]", "-", 3),
+    Column("route_argmax", "argmax share", "share of tokens whose largest probability is the expert's", "-", "[0, 1]", "-", 3),
+    Column("route_edge", "edge correlation", "correlation over tokens of the probability with the mean Sobel gradient of the token's clean patch", "-", "[-1, 1]", "-", 3),
+    Column("route_entropy", "entropy", "mean entropy of a token's routing probabilities; _b is block b", "nat", "[0, log E]", "-", 3),
     Column("images", "images", "number of images evaluated", "-", "[1, inf)", "-", 0),
     Column("params_trainable", "parameters", "numbers that the optimizer changes", "-", "[0, inf)", "lower", 0),
     Column("params_total", "parameters (all)", "all parameters, frozen ones too", "-", "[0, inf)", "lower", 0),
@@ -77,8 +83,16 @@ PROTOCOLS: dict[str, str] = {
 
 
 def column(key: str) -> Column:
-    """The definition behind ``"<protocol>/<name>"`` or a bare name; unknown names describe themselves."""
+    """The definition behind ``"<protocol>/<name>"`` or a bare name; unknown names describe themselves.
+
+    Names that end in numbers, such as ``route_prob_0_2``, share the definition of the name before them.
+    """
     name = key.rsplit("/", 1)[-1]
+    stem = re.sub(r"(_\d+)+$", "", name)
+    if name not in COLUMNS and stem in COLUMNS:
+        return replace(
+            COLUMNS[stem], name=name, title=f"{COLUMNS[stem].title} {name[len(stem) + 1 :].replace('_', '.')}"
+        )
     return COLUMNS.get(name) or Column(name, name.replace("_", " "), "see the paper's README", "-", "-", "-", 4)
 
 

@@ -52,8 +52,8 @@ def ssim_gaussian(output: Tensor, target: Tensor) -> Tensor:
         Mean over windows and channels in [-1, 1], (B,). Two equal flat images have 1.
     """
     window = torch.exp(-0.5 * (torch.arange(-5, 6) / 1.5) ** 2)
-    padded = [F.pad(images, (5, 5, 5, 5), mode="reflect") for images in (output, target)]
-    return _ssim(*padded, window / window.sum(), covariance=1.0)
+    output, target = (F.pad(images, (5, 5, 5, 5), mode="reflect") for images in (output, target))
+    return _ssim(output, target, window / window.sum(), covariance=1.0)
 
 
 def _ssim(output: Tensor, target: Tensor, window: Tensor, covariance: float) -> Tensor:

@@ -1,0 +1,69 @@
+"""CIFAR-10 at 32x32, or what stands in for it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from attnae.data.base import ImageDataModule
+from attnae.data.batches import IndexedImages
+from attnae.data.corruption import Corruption
+from attnae.data.decode import UInt8
+from attnae.data.location import Location
+from attnae.errors import UserError
+
+SPLIT_SEED = 42
+
+
+class CIFAR10DataModule(ImageDataModule):
+    """CIFAR-10 with a validation split; arguments that are not listed are those of :class:`ImageDataModule`.
+
+    Paper: Adaptive Sparse Attention MoE. The 50,000 training images are split at random into 40,000 and 10,000 for
+    validation; the 10,000 test images are held out. We: the same split for every seed of a run.
+
+    Args:
+        corruption: Makes inputs from targets.
+        image_size: Height and width in pixels.
+        batch_size: Images per training step and device.
+        split: Training images before the split's rest validates; at most four fifths of what there is, unless more than
+            ``split`` remain.
+        val_images: Use only the first so many validation images; ``None`` for all.
+        kwargs: See :class:`ImageDataModule`.
+    """
+
+    dataset = "CIFAR-10"
+    test_splits = ("heldout",)
+
+    def __init__(
+        self,
+        corruption: Corruption,
+        image_size: int = 32,
+        batch_size: int = 64,
+        split: int = 40_000,
+        val_images: int | None = None,
+        **kwargs: Any,
+    ):
+        super().__init__(corruption, image_size=image_size, batch_size=batch_size, val_images=val_images, **kwargs)
+        self.split = split
+
+    def sets(self) -> dict[str, IndexedImages]:
+        """Training and validation images are disjoint parts of the training split, whatever the run's seed."""
+        pixels, test = self._splits["train"].pixels, self.pixels("test")
+        order = np.random.default_rng(SPLIT_SEED).permutation(len(pixels))
+        count = self.split if len(pixels) > self.split else len(pixels) * 4 // 5
+        return {
+            "train": IndexedImages(pixels, order[:count][: self.train_images]),
+            "val": IndexedImages(pixels, order[count:][: self.val_images]),
+            "heldout": IndexedImages(test),
+        }
+
+    def load_official(self, location: Location, split: str) -> UInt8:
+        """Official images as torchvision reads them; downloads and verifies checksums only where asked to."""
+        from torchvision.datasets import CIFAR10
+
+        try:
+            images: UInt8 = CIFAR10(str(location.root), train=split == "train", download=self.download).data
+        except (RuntimeError, OSError) as error:
+            raise UserError(f"CIFAR-10 in {location.root}: {' '.join(str(error).split())}") from error
+        return images

@@ -1,0 +1,113 @@
+"""Training and evaluation of the MoE denoiser and of what it is measured against."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from attnae.core.task import ImageTask, Prediction
+from attnae.data.corruption import Batch
+from attnae.papers.moe_denoiser.baselines import ClassicalDenoiser, Method, choose_strength
+from attnae.papers.moe_denoiser.net import MoEDenoiser, load_balance_loss
+from attnae.papers.moe_denoiser.routing import RoutingStatistics
+
+
+class MoEDenoiserTask(ImageTask):
+    """Denoising by a network.
+
+    Paper: Adaptive Sparse Attention MoE. AdamW, cosine annealing to zero over all epochs, stepped once an epoch;
+    mean squared error plus the router's balance loss. The gradient norm is clipped by the trainer.
+
+    Args:
+        net: ``MoEDenoiser``, or any network that maps noisy images (B, 3, H, W) to clean ones.
+        lr: Learning rate at the start.
+        weight_decay: Decoupled weight decay.
+        balance: Weight of the balance loss; without effect on networks that do not route.
+
+    Raises:
+        ValueError: A number is out of range.
+    """
+
+    def __init__(self, net: nn.Module, lr: float = 1e-3, weight_decay: float = 1e-4, balance: float = 0.01):
+        super().__init__(net)
+        if lr <= 0 or weight_decay < 0 or balance < 0:
+            raise ValueError(f"need lr > 0, weight_decay >= 0, balance >= 0; got {lr}, {weight_decay}, {balance}")
+        self.lr, self.weight_decay, self.balance = lr, weight_decay, balance
+
+    def configure_optimizers(self) -> tuple[list[torch.optim.Optimizer], list[torch.optim.lr_scheduler.LRScheduler]]:
+        """AdamW in its fused form, and a cosine over the epochs of the trainer."""
+        optimizer = torch.optim.AdamW(self.net.parameters(), lr=self.lr, weight_decay=self.weight_decay, fused=True)
+        epochs = max(1, self.trainer.max_epochs or 1)
+        return [optimizer], [torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=epochs)]
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Mean squared error plus balance loss."""
+        output, routing = self.denoise(batch.input)
+        mse = F.mse_loss(output, batch.target)
+        loss = mse + self.balance * load_balance_loss(routing) if routing else mse
+        self.log_dict({"train/mse": mse, "train/loss": loss}, on_step=False, on_epoch=True, batch_size=len(output))
+        return loss
+
+    def denoise(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Images (B, 3, H, W) and routing probabilities (B, N, E) of each block, none for networks that do not route."""
+        if isinstance(self.net, MoEDenoiser):
+            return self.net.forward_with_routing(images)
+        return self.net(images), []
+
+    def reconstruct(self, batch: Batch) -> Tensor:
+        """See :class:`ImageTask`."""
+        return self.denoise(batch.input)[0]
+
+    def on_test_start(self) -> None:
+        """Forgets earlier tests."""
+        super().on_test_start()
+        self.routing = RoutingStatistics()
+
+    def predictions(self, batch: Batch, split: str) -> dict[str, Prediction]:
+        """The output under the split's own name; a test also counts what the router does."""
+        output, routing = self.denoise(batch.input)
+        if split == "heldout" and routing and self.trainer.testing:
+            self.routing.update(routing, batch.target)
+        return {split: Prediction(output, {})}
+
+    def test_metrics(self) -> dict[str, float]:
+        """Quality, and the router's statistics on held-out images."""
+        return super().test_metrics() | {f"heldout/{name}": value for name, value in self.routing.compute().items()}
+
+
+class ClassicalTask(ImageTask):
+    """Evaluates a denoiser that needs no training; its strength is chosen on validation images, never on test images.
+
+    Args:
+        method: See ``ClassicalDenoiser``.
+        choose_on: Number of validation images.
+    """
+
+    net: ClassicalDenoiser
+
+    def __init__(self, method: Method, choose_on: int = 64):
+        super().__init__(ClassicalDenoiser(method))
+        if choose_on < 1:
+            raise ValueError(f"choose_on must be at least 1, got {choose_on}")
+        self.choose_on = choose_on
+
+    def on_test_start(self) -> None:
+        """Chooses the strength."""
+        super().on_test_start()
+        module = self.trainer.datamodule  # type: ignore[attr-defined]
+        pixels, index = next(iter(module.val_dataloader()))
+        batch: Batch = module.on_after_batch_transfer((pixels[: self.choose_on], index[: self.choose_on]), 0)
+        assert batch.sigma is not None
+        self.net = choose_strength(self.net.method, batch.target, batch.input, batch.sigma)
+        self.selection = f"strength {self.net.strength:g}, best MSE on {len(batch.target)} validation images"
+
+    def reconstruct(self, batch: Batch) -> Tensor:
+        """See :class:`ImageTask`."""
+        assert batch.sigma is not None
+        images: Tensor = self.net(batch.input, batch.sigma)
+        return images
+
+    def predictions(self, batch: Batch, split: str) -> dict[str, Prediction]:
+        """The output under the split's own name."""
+        return {split: Prediction(self.reconstruct(batch), {})}
