@@ -99,10 +99,8 @@ def _protocol(benchmark: Benchmark, rows: dict[str, list[Result]], spec: dict[st
         images = statistics.summary(runs, f"{protocol}/images")
         row = [title_of(benchmark, name), *(cell(v, k) for v, k in zip(values, keys, strict=True))]
         if compared:
-            same = (
-                base and values[0] and images == counted and name != benchmark.baseline
-            )  # other images are no comparison
-            row.insert(1, f"{100 * (values[0].mean / base.mean - 1):+.1f}%" if same else "-")
+            same = images == counted and name != benchmark.baseline  # other images are no comparison
+            row.insert(1, f"{100 * (values[0].mean / base.mean - 1):+.1f}%" if same and base and values[0] else "-")
         body.append([*row, number(images.mean, 0) if images else "-"])
     header = ["variant", *(column(k).heading for k in keys), "images"]
     if compared:
