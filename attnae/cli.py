@@ -38,7 +38,10 @@ def main() -> int:
     except UserError as error:
         print(f"attnae: error: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit) as end:
+        # Lightning turns Ctrl-C during training into an exit with code 1 and says so in a log that is off by default.
+        if isinstance(end, SystemExit) and not isinstance(end.__context__, KeyboardInterrupt):
+            raise
         print("attnae: interrupted; the checkpoint of the last finished epoch is kept", file=sys.stderr)
         return 130
     return 0

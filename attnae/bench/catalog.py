@@ -49,6 +49,8 @@ class Benchmark:
         tables: Each with ``title``, ``protocol``, ``columns`` and ``note``.
         published: Variant to ``"<protocol>/<name>"`` to number.
         curves: Each with ``key``, ``title``, ``scale`` and ``published``: variant to epoch to number.
+        sweeps: Each with ``title``, ``x`` (what is swept), ``name`` (a metric), ``protocols`` (value of x to protocol) and
+            ``published``: variant to value of x to number.
         figures: Each with ``file`` (a picture that runs draw), ``variants`` and ``caption``.
         findings: What to know when reading the published numbers.
     """
@@ -64,6 +66,7 @@ class Benchmark:
     tables: list[dict[str, Any]]
     published: dict[str, dict[str, float]] = field(default_factory=dict)
     curves: list[dict[str, Any]] = field(default_factory=list)
+    sweeps: list[dict[str, Any]] = field(default_factory=list)
     figures: list[dict[str, Any]] = field(default_factory=list)
     findings: list[str] = field(default_factory=list)
 

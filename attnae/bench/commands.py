@@ -157,8 +157,9 @@ def _summary(console: Console, benchmark: catalog.Benchmark, results: list[Resul
 
 def _next(benchmark: catalog.Benchmark, made: plan.Plan) -> str:
     left = [name for name in benchmark.variants if name not in {one.variant for one in made.runs}]
-    if made.profile == "quick":
-        return f"attnae-bench run {benchmark.name} --profile short --data-root DIR   (DIR: train/ and test/ images)"
+    further = [profile for profile in benchmark.profiles if profile != "quick"]
+    if made.profile == "quick" and further:
+        return f"attnae-bench run {benchmark.name} --profile {further[0]} --data-root DIR   (DIR: train/ and test/ images)"
     if left:
         return f"the controls: the same command with --variants {','.join(left)}"
     return "error bars: the same command with --seeds 3"

@@ -11,7 +11,9 @@ from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
 from attnae.bench.catalog import Benchmark
+from attnae.bench.statistics import summary
 from attnae.files import atomic
+from attnae.metrics.columns import column
 from attnae.result import Result
 
 PROTOCOL = "heldout"
@@ -35,6 +37,7 @@ def draw(benchmark: Benchmark, results: list[Result], folders: dict[tuple[str, i
     titles = {name: variant.title for name, variant in benchmark.variants.items()}
     _grid({titles.get(name, name): folder for name, folder in _in_order(runs, results).items()}, to / "grid.png")
     _curves(benchmark, [r for r in results if r.status == "complete"], titles, to / "curves.png")
+    _sweeps(benchmark, [r for r in results if r.status == "complete"], titles, to / "sweep.png")
     for spec in benchmark.figures:
         for variant in spec["variants"]:
             source = runs.get(variant, Path()) / "images" / spec["file"]
@@ -114,6 +117,35 @@ def _curves(benchmark: Benchmark, results: list[Result], titles: dict[str, str],
             if against == "epoch":
                 axes.xaxis.set_major_locator(MaxNLocator(integer=True))
                 axes.legend(fontsize=8)
+    _save(figure, path)
+
+
+def _sweeps(benchmark: Benchmark, results: list[Result], titles: dict[str, str], path: Path) -> None:
+    """Each sweep of the benchmark file: the mean over seeds of every variant, and what is published."""
+    if not benchmark.sweeps or not results:
+        return
+    figure = Figure(figsize=(6.5, 4 * len(benchmark.sweeps)), layout="constrained")
+    for axes, spec in zip(
+        figure.subplots(len(benchmark.sweeps), 1, squeeze=False)[:, 0], benchmark.sweeps, strict=True
+    ):
+        for place, name in enumerate(benchmark.variants):
+            runs = [r for r in results if r.variant == name]
+            means = {x: summary(runs, f"{protocol}/{spec['name']}") for x, protocol in spec["protocols"].items()}
+            points = [(float(x), mean.mean) for x, mean in means.items() if mean]
+            if points:
+                axes.plot(*zip(*points, strict=True), "o-", color=f"C{place}", label=titles.get(name, name))
+            if points and (published := spec.get("published", {}).get(name)):
+                dots = [(float(x), y) for x, y in published.items()]
+                axes.plot(
+                    *zip(*dots, strict=True),
+                    "x--",
+                    color=f"C{place}",
+                    alpha=0.6,
+                    label=f"{titles.get(name, name)}, published",
+                )
+        axes.set(xlabel=spec["x"], ylabel=f"{column(spec['name']).title} [{column(spec['name']).unit}]")
+        axes.grid(alpha=0.25)
+        axes.legend(fontsize=8)
     _save(figure, path)
 
 

@@ -15,6 +15,7 @@ from attnae.result import Result
 COST = ("params_trainable", "gflops_forward", "seconds_per_epoch", "images_per_second", "peak_memory_mb")
 FIGURES = {
     "grid.png": "The same {data} images for all variants: masked input, what each variant makes of it, truth.",
+    "sweep.png": "The sweep above; published points dashed.",
     "curves.png": "Training over epochs and over seconds of training; published curves dashed where there are any.",
 }
 
@@ -32,6 +33,7 @@ def text(benchmark: Benchmark, results: list[Result], drawn: list[str]) -> str:
     parts = [_head(benchmark, results, done)]
     parts += [_protocol(benchmark, rows, spec) for spec in benchmark.tables]
     parts += [_published(benchmark, rows), _cost(benchmark, rows)]
+    parts += [_sweep(benchmark, rows, spec) for spec in benchmark.sweeps]
     parts += [_curve(benchmark, rows, spec) for spec in benchmark.curves]
     parts += [
         _figures(benchmark, done, drawn),
@@ -49,7 +51,7 @@ def kind_of(done: list[Result]) -> str:
         return "no finished run"
     data, profile = done[0].data, done[0].profile
     epochs = max((int(r.curves["epoch"][-1] or 0) for r in done if r.curves.get("epoch")), default=0)
-    schedule = f", {epochs} epochs" if epochs else ""
+    schedule = f", {epochs} epoch{'s' * (epochs > 1)}" if epochs else ""
     if data.get("kind") == "embedded":
         return f"demonstration on {data['title']}{schedule}"
     if data.get("kind") == "official":
@@ -179,6 +181,24 @@ def _curve(benchmark: Benchmark, rows: dict[str, list[Result]], spec: dict[str, 
     header = ["epoch"]
     for name in names:
         header += [title_of(benchmark, name)] + (["published"] if name in published else [])
+    return f"## {spec['title']}\n\n{spec.get('note', '')}\n\n" + table(header, body)
+
+
+def _sweep(benchmark: Benchmark, rows: dict[str, list[Result]], spec: dict[str, Any]) -> str:
+    """One metric under several protocols that differ in one number, a row for each variant and for what is published."""
+    keys = [f"{protocol}/{spec['name']}" for protocol in spec["protocols"].values()]
+    body = []
+    for name, runs in rows.items():
+        body.append([title_of(benchmark, name), *(cell(statistics.summary(runs, key), key) for key in keys)])
+        if published := spec.get("published", {}).get(name):
+            digits = column(keys[0]).digits
+            body.append(
+                [
+                    f"{title_of(benchmark, name)}, published",
+                    *(number(published.get(x), digits) for x in spec["protocols"]),
+                ]
+            )
+    header = [f"{column(keys[0]).heading} at {spec['x']}", *map(str, spec["protocols"])]
     return f"## {spec['title']}\n\n{spec.get('note', '')}\n\n" + table(header, body)
 
 

@@ -19,6 +19,7 @@ from attnae.core.record import Record
 from attnae.core.task import ImageTask
 from attnae.data.base import ImageDataModule
 from attnae.errors import UserError
+from attnae.files import write_text
 
 QUIET = (
     "does not have many workers",  # images are indexed in memory; a worker would only copy them
@@ -41,14 +42,14 @@ class OneLineParser(LightningArgumentParser):
 class SaveConfigOnce(SaveConfigCallback):
     """Saves the resolved configuration beside the run's files when it trains; an evaluation never overwrites it."""
 
-    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Saves ``config.yaml`` without what belongs to one command only."""
-        if stage != "fit" and (Path(trainer.default_root_dir) / self.config_filename).exists():
-            return
-        self.config = self.config.clone()
-        for key in ("weights", "ckpt_path"):
-            self.config[key] = None
-        super().setup(trainer, pl_module, stage)
+    def save_config(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Saves ``config.yaml`` in the run's folder, wherever a logger writes, without what belongs to one command only."""
+        path = Path(trainer.default_root_dir) / self.config_filename
+        if stage == "fit" or not path.exists():
+            config = self.config.clone()
+            for key in ("weights", "ckpt_path"):
+                config[key] = None
+            write_text(path, self.parser.dump(config, skip_none=False))
 
 
 class AttnaeCLI(LightningCLI):
@@ -102,7 +103,7 @@ def run_cli() -> None:
             subclass_mode_model=True,
             subclass_mode_data=True,
             save_config_callback=SaveConfigOnce,
-            save_config_kwargs={"overwrite": True},
+            save_config_kwargs={"save_to_log_dir": False},
             parser_class=OneLineParser,
             seed_everything_default=1,
             auto_configure_optimizers=False,

@@ -51,7 +51,7 @@ class ImageDataModule(L.LightningDataModule):
     embedded_counts: ClassVar[tuple[int, int]] = (1024, 512)
     """How many embedded training and held-out images there are."""
 
-    test_splits: ClassVar[tuple[str, ...]] = ("heldout", "published")
+    test_splits: tuple[str, ...] = ("heldout", "published")
     """What each test dataloader holds: held-out images, and the first training images, on which the paper evaluates."""
 
     def __init__(
@@ -195,7 +195,13 @@ class ImageDataModule(L.LightningDataModule):
         """Bytes to floats and targets to inputs, on the device."""
         pixels, index = batch
         images = pixels.permute(0, 3, 1, 2).float().div_(255)  # (B, H, W, 3) -> (B, 3, H, W), channels last in memory
-        return self.corruption(images, index, training=bool(self.trainer and self.trainer.training))
+        training = bool(self.trainer and self.trainer.training)
+        testing = bool(self.trainer and self.trainer.testing)
+        return self.corruption_of(self.test_splits[dataloader_idx] if testing else "")(images, index, training)
+
+    def corruption_of(self, split: str) -> Corruption:
+        """The corruption of a test split; of training and validation for an empty name."""
+        return self.corruption
 
 
 def _open_array(path: Path) -> UInt8:

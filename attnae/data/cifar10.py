@@ -8,7 +8,7 @@ import numpy as np
 
 from attnae.data.base import ImageDataModule
 from attnae.data.batches import IndexedImages
-from attnae.data.corruption import Corruption
+from attnae.data.corruption import Corruption, GaussianNoise
 from attnae.data.decode import UInt8
 from attnae.data.location import Location
 from attnae.errors import UserError
@@ -29,11 +29,11 @@ class CIFAR10DataModule(ImageDataModule):
         split: Training images before the split's rest validates; at most four fifths of what there is, unless more than
             ``split`` remain.
         val_images: Use only the first so many validation images; ``None`` for all.
+        test_sigmas: Test at these noise levels, too, as protocols ``heldout_sigma_<sigma>``.
         kwargs: See :class:`ImageDataModule`.
     """
 
     dataset = "CIFAR-10"
-    test_splits = ("heldout",)
 
     def __init__(
         self,
@@ -42,20 +42,27 @@ class CIFAR10DataModule(ImageDataModule):
         batch_size: int = 64,
         split: int = 40_000,
         val_images: int | None = None,
+        test_sigmas: tuple[float, ...] = (),
         **kwargs: Any,
     ):
         super().__init__(corruption, image_size=image_size, batch_size=batch_size, val_images=val_images, **kwargs)
         self.split = split
+        self.sweep: dict[str, Corruption] = {f"heldout_sigma_{sigma:g}": GaussianNoise(sigma) for sigma in test_sigmas}
+        self.test_splits = ("heldout", *self.sweep)
+
+    def corruption_of(self, split: str) -> Corruption:
+        """The corruption of training, or the noise level that the split is named after."""
+        return self.sweep.get(split, self.corruption)
 
     def sets(self) -> dict[str, IndexedImages]:
         """Training and validation images are disjoint parts of the training split, whatever the run's seed."""
-        pixels, test = self._splits["train"].pixels, self.pixels("test")
+        pixels, test = self._splits["train"].pixels, IndexedImages(self.pixels("test"))
         order = np.random.default_rng(SPLIT_SEED).permutation(len(pixels))
         count = self.split if len(pixels) > self.split else len(pixels) * 4 // 5
         return {
             "train": IndexedImages(pixels, order[:count][: self.train_images]),
             "val": IndexedImages(pixels, order[count:][: self.val_images]),
-            "heldout": IndexedImages(test),
+            **dict.fromkeys(self.test_splits, test),
         }
 
     def load_official(self, location: Location, split: str) -> UInt8:

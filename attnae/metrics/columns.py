@@ -62,6 +62,7 @@ _ALL = [
     Column("route_argmax", "argmax share", "share of tokens whose largest probability is the expert's", "-", "[0, 1]", "-", 3),
     Column("route_edge", "edge correlation", "correlation over tokens of the probability with the mean Sobel gradient of the token's clean patch", "-", "[-1, 1]", "-", 3),
     Column("route_entropy", "entropy", "mean entropy of a token's routing probabilities; _b is block b", "nat", "[0, log E]", "-", 3),
+    Column("dead", "dead", "share of a picture's values that are exactly 0 or 1 in every output of the set", "-", "[0, 1]", "lower", 4),
     Column("images", "images", "number of images evaluated", "-", "[1, inf)", "-", 0),
     Column("params_trainable", "parameters", "numbers that the optimizer changes", "-", "[0, inf)", "lower", 0),
     Column("params_total", "parameters (all)", "all parameters, frozen ones too", "-", "[0, inf)", "lower", 0),
@@ -77,6 +78,7 @@ COLUMNS: dict[str, Column] = {column.name: column for column in _ALL}
 PROTOCOLS: dict[str, str] = {
     "heldout": "held-out images, each with its own fixed corruption; variational models decode the posterior's mean",
     "heldout_sampled": "the same, decoding one sample of the posterior, seeded by the image's position",
+    "heldout_sigma_<s>": "held-out images with Gaussian noise of standard deviation s, fixed for each image",
     "published": "what the paper evaluates: the first 256 training images, decoding a sample",
 }
 """Which images a metric was computed on, and how; the part of a key before the slash."""

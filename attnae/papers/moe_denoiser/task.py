@@ -63,17 +63,25 @@ class MoEDenoiserTask(ImageTask):
         """Forgets earlier tests."""
         super().on_test_start()
         self.routing = RoutingStatistics()
+        self.saturated: Tensor | None = None
 
     def predictions(self, batch: Batch, split: str) -> dict[str, Prediction]:
         """The output under the split's own name; a test also counts what the router does."""
         output, routing = self.denoise(batch.input)
         if split == "heldout" and routing and self.trainer.testing:
             self.routing.update(routing, batch.target)
+        if split == "heldout" and self.trainer.testing:
+            # Exact values: a position whose gradient the clamp has stopped stays outside [0, 1] for every image.
+            stuck = ((output == 0) | (output == 1)).all(0)
+            self.saturated = stuck if self.saturated is None else self.saturated & stuck
         return {split: Prediction(output, {})}
 
     def test_metrics(self) -> dict[str, float]:
-        """Quality, and the router's statistics on held-out images."""
-        return super().test_metrics() | {f"heldout/{name}": value for name, value in self.routing.compute().items()}
+        """Quality, the router's statistics on held-out images, and the share of dead output positions."""
+        numbers = self.routing.compute()
+        if self.saturated is not None:
+            numbers["dead"] = float(self.saturated.float().mean())
+        return super().test_metrics() | {f"heldout/{name}": value for name, value in numbers.items()}
 
 
 class ClassicalTask(ImageTask):
