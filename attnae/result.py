@@ -121,9 +121,18 @@ def _read(path: Path, kind: type[Any]) -> Any:
                 raise ValueError(f"{name} is not a {expected.__name__}")
         for name in ("metrics", "efficiency"):  # null means "not a finite number": a missing value, shown as "-"
             raw[name] = {key: float(number) for key, number in raw.get(name, {}).items() if number is not None}
+        for curve in raw.get("curves", {}).values():
+            if not isinstance(curve, list) or not all(value is None or _is_number(value) for value in curve):
+                raise ValueError("a curve is not a list of numbers")
+        if not all(isinstance(text, str) for name in ("images", "commands") for text in raw.get(name, [])):
+            raise ValueError("a path or command is not text")
         return kind(**raw)
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, OverflowError, RecursionError) as error:
         raise UserError(f"Cannot read {path}: {error}. Delete it to repeat the run.") from error
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _finite(value: Any) -> Any:

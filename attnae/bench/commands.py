@@ -159,7 +159,9 @@ def _next(benchmark: catalog.Benchmark, made: plan.Plan) -> str:
     left = [name for name in benchmark.variants if name not in {one.variant for one in made.runs}]
     further = [profile for profile in benchmark.profiles if profile != "quick"]
     if made.profile == "quick" and further:
-        return f"attnae-bench run {benchmark.name} --profile {further[0]} --data-root DIR   (DIR: train/ and test/ images)"
+        return (
+            f"attnae-bench run {benchmark.name} --profile {further[0]} --data-root DIR   (DIR: train/ and test/ images)"
+        )
     if left:
         return f"the controls: the same command with --variants {','.join(left)}"
     return "error bars: the same command with --seeds 3"

@@ -19,6 +19,8 @@ from attnae.data.location import Location, Source, locate
 from attnae.errors import UserError
 from attnae.files import shipped
 
+MOST_SEEDS = 1000
+
 
 @dataclass(frozen=True)
 class Run:
@@ -108,8 +110,11 @@ def make(
     choose("profile", profile, benchmark.profiles)
     settings = dict(_setting(text) for text in overrides or [])
     if data_root is not None:
-        settings["data.init_args.root"] = relative(data_root)
         settings.setdefault("data.init_args.source", "auto")
+    elif isinstance(root := _value("data.init_args.root", settings.get("data.init_args.root", "null")), str):
+        data_root = Path(root)
+    if data_root is not None:
+        settings["data.init_args.root"] = _quoted(relative(data_root))
     chosen, numbers = _variants(benchmark, variants), _seeds(seeds)
 
     location: Location | None = None
@@ -164,7 +169,8 @@ def _run(
         test = ["test", "-c", f"{folder.as_posix()}/config.yaml", *weights, "--trainer.devices", "1"]
     else:
         fit, test = [], ["test", *files, *common, "--trainer.devices", "1"]
-    epochs = int(merged.get("trainer", {}).get("max_epochs", 1)) if fit else 0
+    planned = _section(merged, "trainer").get("max_epochs", 1)
+    epochs = planned if fit and isinstance(planned, int) else 0
     return Run(benchmark.name, label, profile, variant, seed, folder, tuple(fit), tuple(test), epochs, digest)
 
 
@@ -182,10 +188,15 @@ def _variants(benchmark: Benchmark, text: str | None) -> list[str]:
 def _seeds(text: str) -> list[int]:
     try:
         numbers = [int(part) for part in text.split(",") if part.strip()]
-        seeds = numbers if "," in text else list(range(1, numbers[0] + 1))
+        seeds = numbers if "," in text else list(range(1, min(numbers[0], MOST_SEEDS + 1) + 1))
     except (ValueError, IndexError):
         seeds = []
-    if not seeds or not all(0 <= seed < 2**32 for seed in seeds) or len(set(seeds)) < len(seeds):
+    if (
+        len(seeds) > MOST_SEEDS
+        or not seeds
+        or not all(0 <= seed < 2**32 for seed in seeds)
+        or len(set(seeds)) < len(seeds)
+    ):
         raise UserError(
             f"--seeds {text!r} is neither a number of seeds nor different seeds separated by commas, such as 1,2,3."
         )
@@ -219,6 +230,14 @@ def _value(key: str, text: str) -> Any:
         raise UserError(f"--set {key}={text}: not a YAML value.") from error
 
 
+def _quoted(text: str) -> str:
+    """Text as a YAML value that means the same text: a folder may be called 2024 or null."""
+    try:
+        return text if yaml.safe_load(text) == text else json.dumps(text)
+    except yaml.YAMLError:
+        return json.dumps(text)
+
+
 def _update(base: dict[str, Any], more: dict[str, Any]) -> None:
     for key, value in more.items():
         if isinstance(value, dict) and isinstance(base.get(key), dict):
@@ -228,9 +247,21 @@ def _update(base: dict[str, Any], more: dict[str, Any]) -> None:
 
 
 def _locate(benchmark: Benchmark, merged: dict[str, Any]) -> Location:
-    data = merged.get("data", {}).get("init_args", {})
+    data = _section(merged, "data", "init_args")
     source: Source = data.get("source", "auto")
-    return locate(benchmark.dataset, benchmark.embedded, data.get("root"), source, bool(data.get("download")))
+    root = data.get("root")
+    if not isinstance(root, str | None):
+        raise UserError(f"data.init_args.root is {root!r}, not a folder.")
+    return locate(benchmark.dataset, benchmark.embedded, root, source, bool(data.get("download")))
+
+
+def _section(merged: dict[str, Any], *keys: str) -> dict[str, Any]:
+    """A nested mapping; empty where overrides have put something else there, which the run itself will refuse."""
+    for key in keys:
+        merged = merged.get(key, {})
+        if not isinstance(merged, dict):
+            return {}
+    return merged
 
 
 def _label(profile: str, benchmark: Benchmark, location: Location | None, settings: dict[str, str]) -> str:

@@ -91,7 +91,12 @@ class ImageDataModule(L.LightningDataModule):
     def setup(self, stage: str) -> None:
         """Opens the splits and checks that they are large enough."""
         self._load()
-        train = len(self.sets()["train"])
+        sets = self.sets()
+        if not len(sets["heldout"]):
+            raise UserError(
+                f"{self.location.name} has no held-out images left. Give a larger data.init_args.test_images."
+            )
+        train = len(sets["train"])
         if stage == "fit" and train < self.batch_size:
             raise UserError(
                 f"{self.location.name} has {train} training images, too few for one batch of {self.batch_size}. "
@@ -119,6 +124,7 @@ class ImageDataModule(L.LightningDataModule):
             count, images = len(files), (read_image(f, size, conversions) for f in files)
         elif location.kind == "array" and location.root:
             array = _open_array(location.root / f"{split}.npy")
+            key += f"|{(location.root / f'{split}.npy').stat().st_mtime_ns}"
             if array.shape[1:3] == (size, size):  # nothing to decode: the file itself is the memory map
                 return Images(array, location.fingerprint, {})
             count, images = len(array), resize_all(array, size, conversions, f"{split}.npy")
@@ -206,11 +212,17 @@ class ImageDataModule(L.LightningDataModule):
 
 def _open_array(path: Path) -> UInt8:
     try:
-        array: UInt8 = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError) as error:
+        array: UInt8 = np.lib.format.open_memmap(path, mode="r")  # refuses archives and pickles
+    except (OSError, EOFError, ValueError) as error:
         raise UserError(
             f"Cannot read {path}: {error}. Expected uint8 of shape (N, H, W, 3) as np.save writes it."
         ) from error
-    if array.dtype != np.uint8 or array.ndim != 4 or array.shape[-1] != 3 or array.shape[1] != array.shape[2]:
+    if (
+        array.dtype != np.uint8
+        or array.ndim != 4
+        or array.shape[-1] != 3
+        or array.shape[1] != array.shape[2]
+        or not array.size
+    ):
         raise UserError(f"{path} holds {array.dtype} of shape {array.shape}. Expected uint8 of shape (N, H, H, 3).")
     return array

@@ -38,7 +38,7 @@ class EpochBatches(Sampler[list[int]]):
     """Batches of positions; the order depends on seed and epoch alone, so that a resumed run sees what it would have seen.
 
     Lightning calls :meth:`set_epoch` before every epoch. Under DDP every rank takes each ``world``-th position of the
-    same order; ``pad`` repeats a few so that all ranks make equally many steps.
+    same order, which begins anew at its end so that all ranks make equally many steps.
 
     Args:
         length: Number of images.

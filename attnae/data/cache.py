@@ -104,9 +104,9 @@ def _build(path: Path, count: int, size: int, images: Iterator[UInt8], conversio
 def _read(path: Path, count: int, size: int) -> Images | None:
     try:
         about = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-        pixels = np.load(path, mmap_mode="r", allow_pickle=False)
+        pixels = np.lib.format.open_memmap(path, mode="r")  # refuses archives and pickles
         if pixels.shape != (count, size, size, 3) or pixels.dtype != np.uint8:
             return None
         return Images(pixels, about["digest"], about["conversions"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, EOFError, ValueError, KeyError, TypeError):
         return None  # missing, cut short or not ours: built anew

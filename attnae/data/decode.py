@@ -31,6 +31,8 @@ def read_image(path: Path, size: int, conversions: Counter[str]) -> UInt8:
     """
     try:
         with Image.open(path) as image:
+            if getattr(image, "is_animated", False):
+                conversions["animated (first frame)"] += 1
             image.load()
             return resize(_rgb(ImageOps.exif_transpose(image), conversions), size, conversions, str(path))
     except (OSError, UnidentifiedImageError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
@@ -40,8 +42,6 @@ def read_image(path: Path, size: int, conversions: Counter[str]) -> UInt8:
 
 
 def _rgb(image: Image.Image, conversions: Counter[str]) -> Image.Image:
-    if getattr(image, "is_animated", False):
-        conversions["animated (first frame)"] += 1
     if image.mode.startswith("I") or image.mode == "F":
         # 16-bit: PIL's own conversion to 8 bits clips at 255 instead of scaling.
         conversions["16-bit"] += 1

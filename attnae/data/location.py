@@ -129,7 +129,10 @@ def _files_of_folder(root: Path, hint: str) -> list[Path]:
 def _located(dataset: str, kind: Source, root: Path, files: list[Path]) -> Location:
     digest = hashlib.blake2b(digest_size=8)
     for file in files:
-        size = file.stat().st_size
+        try:
+            size = file.stat().st_size
+        except OSError as error:
+            raise UserError(f"Cannot read {file}: {error.strerror}. Repair or remove it.") from error
         digest.update(f"{file.relative_to(root).as_posix()}\0{size}\n".encode())
         if kind == "array":  # one file holds everything and its size says nothing: read ends and middle
             with file.open("rb") as stream:

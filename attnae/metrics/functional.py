@@ -58,12 +58,16 @@ def ssim_gaussian(output: Tensor, target: Tensor) -> Tensor:
 
 def _ssim(output: Tensor, target: Tensor, window: Tensor, covariance: float) -> Tensor:
     """Both forms, for a separable window: two products with a band matrix, a fifth of a two-dimensional window's cost."""
-    both = torch.cat([output, target, output * output, target * target, output * target]).contiguous()
+    # Around each image's own mean: variances as differences of float32 means lose their digits in bright, flat images.
+    centre_x, centre_y = output.mean((2, 3), keepdim=True), target.mean((2, 3), keepdim=True)
+    x, y = output - centre_x, target - centre_y
+    both = torch.cat([x, y, x * x, y * y, x * y]).contiguous()
     rows, columns = (_band(window, length).to(both) for length in both.shape[-2:])
     means = rows @ both @ columns.T  # (5 B, C, H, W) -> (5 B, C, H - k + 1, W - k + 1)
     mean_x, mean_y, mean_xx, mean_yy, mean_xy = means.chunk(5)
     var_x, var_y = covariance * (mean_xx - mean_x * mean_x), covariance * (mean_yy - mean_y * mean_y)
     cov = covariance * (mean_xy - mean_x * mean_y)
+    mean_x, mean_y = mean_x + centre_x, mean_y + centre_y
     c1, c2 = 0.01**2, 0.03**2
     score = ((2 * mean_x * mean_y + c1) * (2 * cov + c2)) / (
         (mean_x * mean_x + mean_y * mean_y + c1) * (var_x + var_y + c2)

@@ -73,6 +73,8 @@ class VAE(nn.Module):
             raise ValueError(
                 f"image_size must be a positive multiple of 16 (four stride-2 convolutions), got {image_size}"
             )
+        if noise not in ("fresh", "frozen"):
+            raise ValueError(f"noise must be 'fresh' or 'frozen', got {noise!r}")
         if min(latent_dim, *channels) < 1 or hidden_dim < 0:
             raise ValueError(f"latent_dim and channels must be positive, got {latent_dim} and {channels}")
         self.latent_dim, self.noise = latent_dim, noise
@@ -160,8 +162,8 @@ class SelfAttentionGate(nn.Module):
         importance = self.activation(self.importance(self.attend(images).flatten(1)))
         over = (0, 1) if self.normalize == "batch" else (1,)
         low, high = importance.amin(over, keepdim=True), importance.amax(over, keepdim=True)
-        # A constant map has no range; the clamp turns 0 / 0 into importance 0, that is a plain VAE.
-        normalized = (importance - low) / (high - low).clamp_min(torch.finfo(importance.dtype).tiny)
+        # A constant map has no range: importance 0, that is a plain VAE, instead of 0 / 0.
+        normalized = (importance - low) / torch.where(high > low, high - low, 1)
         return Gate(1 - normalized, importance)
 
 
@@ -194,6 +196,8 @@ class SAAAE(VAE):
         noise: Literal["fresh", "frozen"] = "fresh",
     ):
         super().__init__(image_size, latent_dim, channels, noise=noise)
+        if gate not in ("attention", "constant", "random") or normalize not in ("batch", "image"):
+            raise ValueError(f"unknown gate {gate!r} or normalize {normalize!r}")
         if not 0 <= gate_value <= 1:
             raise ValueError(f"gate_value must be in [0, 1], got {gate_value}")
         self.attention_gate = SelfAttentionGate(image_size, latent_dim, normalize) if gate == "attention" else None

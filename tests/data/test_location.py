@@ -1,0 +1,370 @@
+"""Which data lies in a folder, what is wrong with it, and what the DataModule makes of it."""
+
+import contextlib
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from attnae.data import PatchMask, STL10DataModule
+from attnae.data.location import Location, image_files, locate
+from attnae.errors import UserError
+
+RANDOM = np.random.default_rng(0)
+
+
+def save(path: Path, side: int = 16, value: int | None = None) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = RANDOM.integers(0, 256, (side, side, 3), dtype=np.uint8)
+    Image.fromarray(pixels if value is None else np.full_like(pixels, value)).save(path)
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    root = tmp_path / "pictures"
+    for split, count in (("train", 6), ("test", 3)):
+        for number in range(count):
+            save(root / split / f"{number}.png")
+    return root
+
+
+@pytest.fixture
+def arrays(tmp_path: Path) -> Path:
+    root = tmp_path / "arrays"
+    root.mkdir()
+    for split, count in (("train", 6), ("test", 3)):
+        np.save(root / f"{split}.npy", RANDOM.integers(0, 256, (count, 16, 16, 3), dtype=np.uint8))
+    return root
+
+
+def found(root: Path | None, **options: Any) -> Location:
+    return locate("STL-10", "photos", root, **options)
+
+
+def refused(root: Path | None, **options: Any) -> str:
+    with pytest.raises(UserError) as caught:
+        found(root, **options)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def module(root: Path | None, **options: Any) -> STL10DataModule:
+    data = STL10DataModule(PatchMask(), root=root, **{"image_size": 16, "batch_size": 2, **options})
+    data.prepare_data()
+    data.setup("fit")
+    return data
+
+
+def module_refused(root: Path | None, **options: Any) -> str:
+    with pytest.raises(UserError) as caught:
+        module(root, **options)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+# -- kinds ------------------------------------------------------------------------------------------------------
+
+
+def test_without_a_root_the_embedded_images_stand_in() -> None:
+    here = found(None)
+    assert (here.kind, here.root, here.name, here.title) == ("embedded", None, "photos", "embedded photos")
+
+
+def test_embedded_images_may_be_insisted_on(folder: Path) -> None:
+    assert found(folder, source="embedded").kind == "embedded"
+
+
+@pytest.mark.parametrize("source", ["auto", "folder"])
+def test_a_folder_of_images(folder: Path, source: Any) -> None:
+    here = found(folder, source=source)
+    assert (here.kind, here.root, here.name) == ("folder", folder, "pictures")
+    assert here.title == "pictures (folder; stands in for STL-10)"
+
+
+@pytest.mark.parametrize("source", ["auto", "array"])
+def test_arrays(arrays: Path, source: Any) -> None:
+    here = found(arrays, source=source)
+    assert (here.kind, here.root, here.name) == ("array", arrays, "arrays")
+
+
+@pytest.mark.parametrize("source", ["auto", "official"])
+def test_official_files_come_first(folder: Path, source: Any) -> None:
+    for name in ("train_X.bin", "test_X.bin"):
+        (folder / "stl10_binary").mkdir(exist_ok=True)
+        (folder / "stl10_binary" / name).write_bytes(b"")
+    here = found(folder, source=source)
+    assert (here.kind, here.name, here.title) == ("official", "stl10", "STL-10 (official)")
+
+
+def test_official_files_may_be_missing_only_where_they_are_fetched(tmp_path: Path) -> None:
+    assert found(tmp_path / "new", source="official", download=True).kind == "official"
+    assert "no such folder" in refused(tmp_path / "new", source="official")
+    assert "no official data" in refused(tmp_path, source="official")
+
+
+def test_the_name_is_the_folders_own(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    assert found(Path()).name == "pictures"
+
+
+# -- refusals ---------------------------------------------------------------------------------------------------
+
+
+def test_missing(tmp_path: Path) -> None:
+    message = refused(tmp_path / "nowhere")
+    assert str(tmp_path / "nowhere") in message
+    assert "--profile quick" in message
+    assert "no such folder" in refused(save(tmp_path / "file.png"))
+    assert "no folder given" in refused(None, source="folder")
+
+
+def test_empty(tmp_path: Path) -> None:
+    assert f"{tmp_path / 'train'} holds no images" in refused(tmp_path)
+
+
+@pytest.mark.parametrize(("present", "missing"), [("train", "test"), ("test", "train")])
+def test_one_split_only(tmp_path: Path, present: str, missing: str) -> None:
+    save(tmp_path / present / "a.png")
+    assert f"{tmp_path / missing} holds no images" in refused(tmp_path)
+    (tmp_path / missing).mkdir()
+    (tmp_path / missing / "notes.txt").write_text("no image")
+    assert f"{tmp_path / missing} holds no images" in refused(tmp_path)
+
+
+def test_train_array_only(arrays: Path) -> None:
+    (arrays / "test.npy").unlink()
+    assert "has no test.npy" in refused(arrays)
+
+
+def test_images_are_no_arrays_and_arrays_no_images(folder: Path, arrays: Path) -> None:
+    assert "no array data" in refused(folder, source="array")
+    assert "holds no images" in refused(arrays, source="folder")
+
+
+def test_a_link_to_nowhere_is_refused(folder: Path) -> None:
+    (folder / "train" / "gone.png").symlink_to(folder / "nothing.png")
+    assert "gone.png" in module_refused(folder)
+
+
+# -- which files ------------------------------------------------------------------------------------------------
+
+
+def test_hidden_and_other_files_are_left_alone(folder: Path) -> None:
+    before = found(folder).fingerprint
+    (folder / "train" / ".hidden.png").write_bytes(b"broken")
+    (folder / "train" / "._0.png").write_bytes(b"broken")
+    (folder / "train" / ".thumbnails").mkdir()
+    (folder / "train" / ".thumbnails" / "a.png").write_bytes(b"broken")
+    (folder / "train" / "labels.csv").write_text("a,b")
+    assert [path.name for path in image_files(folder / "train")] == [f"{n}.png" for n in range(6)]
+    assert found(folder).fingerprint == before
+    assert len(module(folder).pixels("train")) == 6
+
+
+def test_images_below_a_hidden_folder_count_where_that_is_the_root(tmp_path: Path) -> None:
+    for split in ("train", "test"):
+        save(tmp_path / ".data" / split / "a.png")
+    assert found(tmp_path / ".data").kind == "folder"
+
+
+def test_nested_folders_and_capital_letters_count(folder: Path) -> None:
+    save(folder / "train" / "class" / "deep" / "A.PNG")
+    save(folder / "train" / "class" / "b.Jpg")
+    assert len(image_files(folder / "train")) == 8
+    assert len(module(folder).pixels("train")) == 8
+
+
+def test_the_order_is_stable_whatever_the_file_system_says(tmp_path: Path) -> None:
+    names = [f"{n:03}.png" for n in RANDOM.permutation(30)]
+    for name in names:
+        (tmp_path / name).write_bytes(b"")
+    assert [path.name for path in image_files(tmp_path)] == sorted(names)
+
+
+# -- fingerprint ------------------------------------------------------------------------------------------------
+
+
+def test_the_fingerprint_follows_the_files_not_the_place(folder: Path) -> None:
+    before = found(folder).fingerprint
+    assert found(folder).fingerprint == before
+    moved = folder.rename(folder.with_name("moved"))
+    assert found(moved).fingerprint == before
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda root: save(root / "train" / "new.png"),
+        lambda root: (root / "train" / "0.png").unlink(),
+        lambda root: (root / "train" / "0.png").rename(root / "train" / "zero.png"),
+        lambda root: (root / "train" / "0.png").rename(root / "test" / "00.png"),
+        lambda root: save(root / "test" / "0.png", side=24),
+    ],
+    ids=["added", "removed", "renamed", "moved", "resized"],
+)
+def test_the_fingerprint_changes_with_the_files(folder: Path, change: Any) -> None:
+    before = found(folder).fingerprint
+    change(folder)
+    assert found(folder).fingerprint != before
+
+
+@pytest.mark.parametrize("place", [0, 3, -1])
+def test_the_fingerprint_changes_with_an_array(arrays: Path, place: int) -> None:
+    before = found(arrays).fingerprint
+    pixels = np.load(arrays / "train.npy")
+    pixels[place] ^= 1
+    np.save(arrays / "train.npy", pixels)
+    assert found(arrays).fingerprint != before
+
+
+# -- through the DataModule -------------------------------------------------------------------------------------
+
+
+def test_folder_images_are_loaded_in_order(folder: Path) -> None:
+    data = module(folder)
+    for split, count in (("train", 6), ("test", 3)):
+        expected = np.stack([np.asarray(Image.open(folder / split / f"{n}.png")) for n in range(count)])
+        np.testing.assert_array_equal(data.pixels(split), expected)
+    about = data.about()
+    assert (about["name"], about["kind"], about["train"], about["test"], about["size"]) == (
+        "pictures",
+        "folder",
+        6,
+        3,
+        16,
+    )
+
+
+def test_an_image_that_was_painted_over_is_decoded_again(folder: Path) -> None:
+    before = module(folder).about()["digest"]
+    path = save(folder / "train" / "0.bmp", value=0)
+    size = path.stat().st_size
+    first = module(folder)
+    assert first.about()["digest"] != before
+    save(path, value=1)
+    os.utime(path, ns=(1, 1))
+    assert path.stat().st_size == size  # neither name nor size tell
+    assert (module(folder).pixels("train")[0] == 1).all()
+    assert (first.pixels("train")[0] == 0).all()
+
+
+def test_arrays_of_the_right_size_are_used_as_they_are(arrays: Path) -> None:
+    pixels = module(arrays).pixels("train")
+    np.testing.assert_array_equal(pixels, np.load(arrays / "train.npy"))
+    assert isinstance(pixels, np.memmap)
+
+
+def test_arrays_of_another_size_are_resized(arrays: Path) -> None:
+    pixels = module(arrays, image_size=32).pixels("test")
+    expected = Image.fromarray(np.load(arrays / "test.npy")[1]).resize((32, 32), Image.Resampling.BILINEAR)
+    np.testing.assert_array_equal(pixels[1], np.asarray(expected))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        np.zeros((4, 16, 16, 3), np.float32),
+        np.zeros((4, 16, 16, 3), np.int64),
+        np.zeros((4, 3, 16, 16), np.uint8),
+        np.zeros((4, 16, 16), np.uint8),
+        np.zeros((4, 16, 24, 3), np.uint8),
+        np.zeros((16, 16, 3), np.uint8),
+        np.zeros((), np.uint8),
+    ],
+    ids=lambda array: f"{array.dtype}{array.shape}",
+)
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_arrays_of_another_form_are_refused(arrays: Path, wrong: np.ndarray, split: str) -> None:
+    np.save(arrays / f"{split}.npy", wrong)
+    message = module_refused(arrays)
+    assert str(arrays / f"{split}.npy") in message
+    assert str(wrong.dtype) in message
+    assert "Expected uint8" in message
+
+
+@pytest.mark.parametrize("content", [b"", b"not numpy", b"\x93NUMPY", b"PK\x03\x04", "cut", "zip", "pickle"])
+def test_files_that_are_no_arrays_are_refused(arrays: Path, content: bytes | str) -> None:
+    path = arrays / "train.npy"
+    if content == "cut":
+        path.write_bytes(path.read_bytes()[:-100])
+    elif content == "zip":
+        np.savez(arrays / "train.npz", np.zeros((4, 16, 16, 3), np.uint8))
+        (arrays / "train.npz").replace(path)
+    elif content == "pickle":
+        np.save(path, np.array([{}, {}], dtype=object), allow_pickle=True)
+    else:
+        assert isinstance(content, bytes)
+        path.write_bytes(content)
+    assert str(path) in module_refused(arrays)
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_an_array_without_images_is_refused(arrays: Path, split: str) -> None:
+    np.save(arrays / f"{split}.npy", np.zeros((0, 16, 16, 3), np.uint8))
+    module_refused(arrays)
+
+
+def test_tiny_images_in_an_array_are_refused(arrays: Path) -> None:
+    np.save(arrays / "train.npy", np.zeros((4, 4, 4, 3), np.uint8))
+    assert "4x4 pixels" in module_refused(arrays)
+
+
+def test_too_few_images_for_a_batch(folder: Path) -> None:
+    message = module_refused(folder, batch_size=7)
+    assert "6 training images" in message
+    assert "batch_size=1" in message
+    assert "too few" in module_refused(folder, train_images=1)
+    assert len(module(folder, batch_size=6).train_dataloader()) == 1
+
+
+def test_a_broken_image_is_named(folder: Path) -> None:
+    broken = folder / "train" / "3.png"
+    broken.write_bytes(broken.read_bytes()[:60])
+    assert str(broken) in module_refused(folder)
+    save(broken)
+    module(folder)  # nothing of the failed attempt is left in the way
+
+
+def test_damaged_official_files_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "stl10_binary").mkdir()
+    for name in ("train_X.bin", "train_y.bin", "test_X.bin", "test_y.bin", "unlabeled_X.bin"):
+        (tmp_path / "stl10_binary" / name).write_bytes(b"damaged")
+    assert f"STL-10 in {tmp_path}" in module_refused(tmp_path)
+
+
+def test_limits(folder: Path) -> None:
+    data = module(folder, train_images=4, test_images=2, val_images=1, published_images=3, eval_batch_size=2)
+    assert len(data.pixels("train")) == 4
+    assert sum(len(index) for _, index in data.train_dataloader()) == 4
+    assert [index.tolist() for _, index in data.val_dataloader()] == [[0]]
+    assert [[index.tolist() for _, index in loader] for loader in data.test_dataloader()] == [[[0, 1]], [[0, 1], [2]]]
+
+
+def test_training_images_never_pass_for_held_out_ones(folder: Path) -> None:
+    """A dataloader is known by its place among ``test_splits``: one that is left out must not move the others up."""
+    with contextlib.suppress(UserError):
+        data = module(folder, test_images=0, published_images=2)
+        loaders = dict(zip(data.test_splits, data.test_dataloader(), strict=False))
+        assert sum(len(index) for _, index in loaders["heldout"]) == 0
+
+
+@pytest.mark.parametrize("name", ["image_size", "batch_size", "eval_batch_size"])
+def test_sizes_must_be_positive(name: str) -> None:
+    with pytest.raises(ValueError, match=name):
+        STL10DataModule(PatchMask(), **{name: 0})
+
+
+def test_a_batch_holds_clean_and_masked_images_in_0_1(folder: Path) -> None:
+    data = STL10DataModule(PatchMask(size=4), root=folder, image_size=16, batch_size=2)
+    data.prepare_data()
+    data.setup("test")
+    pixels, index = next(iter(data.predict_dataloader()))
+    batch = data.on_after_batch_transfer((pixels, index), 0)
+    assert batch.target.shape == (3, 3, 16, 16)
+    np.testing.assert_allclose(batch.target.permute(0, 2, 3, 1).numpy(), data.pixels("test") / 255, atol=1e-7)
+    assert batch.mask is not None
+    assert batch.input[batch.mask.expand(3, 3, -1, -1)].eq(0.5).all()

@@ -1,0 +1,411 @@
+"""VAE and SAAAE against closed forms and against the published formula written down a second time."""
+
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from attnae.bench.catalog import read_yaml
+from attnae.data import Batch
+from attnae.files import shipped
+from attnae.papers.saaae import SAAAE, VAE, SAAAETask
+from attnae.papers.saaae.net import Gate, Posterior, SelfAttentionGate
+from attnae.papers.saaae.task import objective
+
+SMALL: dict[str, Any] = {"image_size": 16, "latent_dim": 12, "channels": (4, 6, 8, 10)}
+
+PARAMETERS = {
+    "vae": 8_666_755,
+    "saaae": 77_364_995,
+    "saaae_constant": 8_666_755,
+    "saaae_random": 8_666_755,
+}
+
+
+@pytest.fixture(autouse=True)
+def seeded() -> None:
+    torch.manual_seed(0)
+
+
+def images_of(count: int, seed: int = 0, size: int = 16) -> Tensor:
+    return torch.rand(count, 3, size, size, generator=torch.Generator().manual_seed(seed)) * 2 - 1
+
+
+def built(variant: str) -> nn.Module:
+    """The network that a config names, without memory for its weights."""
+    spec = read_yaml(shipped("configs", "saaae_vs_vae", f"{variant}.yaml"))["model"]["init_args"]["net"]
+    module, _, name = spec["class_path"].rpartition(".")
+    with torch.device("meta"):
+        net: nn.Module = getattr(import_module(module), name)(**spec.get("init_args", {}))
+    return net
+
+
+def trainable(net: nn.Module) -> int:
+    return sum(p.numel() for p in net.parameters() if p.requires_grad)
+
+
+# -- sizes ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("variant", "count"), PARAMETERS.items())
+def test_parameter_count(variant: str, count: int) -> None:
+    net = built(variant)
+    assert trainable(net) == count
+    assert sum(p.numel() for p in net.parameters()) == count
+
+
+def test_wide_vae_has_the_parameters_of_saaae_within_one_percent() -> None:
+    wide = built("vae_wide")
+    assert type(wide) is VAE
+    assert abs(trainable(wide) / PARAMETERS["saaae"] - 1) < 0.01
+
+
+@pytest.mark.parametrize("net", [VAE, SAAAE])
+@pytest.mark.parametrize("size", [16, 32, 48])
+def test_output_has_the_shape_and_range_of_the_input(net: type[VAE], size: int) -> None:
+    images = images_of(2, size=size)
+    output, posterior = net(**SMALL | {"image_size": size})(images)
+    assert output.shape == images.shape
+    assert output.abs().max() <= 1
+    assert posterior.mean.shape == posterior.log_variance.shape == (2, 12)
+
+
+@pytest.mark.parametrize("size", [-16, 0, 8, 15, 20, 65])
+@pytest.mark.parametrize("net", [VAE, SAAAE])
+def test_image_size_must_be_a_multiple_of_16(net: type[VAE], size: int) -> None:
+    with pytest.raises(ValueError, match=f"multiple of 16.*{size}"):
+        net(image_size=size)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"latent_dim": 0}, {"latent_dim": -1}, {"channels": (4, 0, 8, 10)}, {"hidden_dim": -1}]
+)
+def test_widths_must_be_positive(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="must be positive"):
+        VAE(**SMALL | wrong)
+
+
+@pytest.mark.parametrize("value", [-0.01, 1.01, float("nan")])
+def test_gate_value_must_be_a_factor(value: float) -> None:
+    with pytest.raises(ValueError, match="gate_value"):
+        SAAAE(**SMALL, gate="constant", gate_value=value)
+
+
+@pytest.mark.parametrize("lr", [0.0, -1e-3])
+def test_learning_rate_must_be_positive(lr: float) -> None:
+    with pytest.raises(ValueError, match="lr"):
+        SAAAETask(VAE(**SMALL), lr=lr)
+
+
+# -- posterior --------------------------------------------------------------------------------------------------
+
+moments = st.lists(
+    st.tuples(st.floats(-6, 6, width=32), st.floats(-8, 5, width=32)),  # mean, log variance
+    min_size=1,
+    max_size=9,
+)
+
+
+@given(moments)
+@settings(deadline=None)
+def test_kl_is_that_of_torch(values: list[tuple[float, float]]) -> None:
+    mean, log_variance = torch.tensor(values, dtype=torch.float64).T[:, None]
+    ours = Posterior(mean, log_variance, Gate(torch.ones(1, 1))).kl_per_latent()
+    normal = torch.distributions.Normal(mean, (log_variance / 2).exp())
+    theirs = torch.distributions.kl_divergence(normal, torch.distributions.Normal(0.0, 1.0))
+    torch.testing.assert_close(ours, theirs.expand_as(ours), rtol=1e-9, atol=1e-12)
+
+
+def test_latents_are_mean_plus_std_times_noise_times_gate() -> None:
+    posterior = Posterior(
+        torch.tensor([[1.0, -2.0, 0.5]]),
+        torch.tensor([[1.0, 4.0, 0.25]]).log(),
+        Gate(torch.tensor([[1.0, 0.5, 0.0]])),
+    )
+    latents = posterior.latents(torch.tensor([[3.0, 3.0, 3.0]]))
+    torch.testing.assert_close(latents, torch.tensor([[4.0, 1.0, 0.5]]))
+
+
+def test_closed_gate_gives_exactly_the_mean() -> None:
+    generator = torch.Generator().manual_seed(1)
+    mean, log_variance, noise = torch.randn(3, 7, 12, generator=generator).mul(3).unbind()
+    closed = Posterior(mean, log_variance, Gate(torch.zeros(7, 12)))
+    assert torch.equal(closed.latents(noise), mean)
+    assert not torch.equal(closed._replace(gate=Gate(torch.ones(1, 1))).latents(noise), mean)
+
+
+def test_a_net_whose_gate_is_closed_reconstructs_the_mean() -> None:
+    net = SAAAE(**SMALL, gate="constant", gate_value=0.0)
+    images = images_of(3)
+    output, posterior = net(images)
+    assert torch.equal(output, net.decode(posterior.mean))
+    assert torch.equal(output, net(images)[0])
+
+
+# -- noise ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("net", [VAE, SAAAE])
+def test_frozen_noise_is_the_same_at_every_call_and_in_every_network(net: type[VAE]) -> None:
+    frozen, mean = net(**SMALL, noise="frozen"), torch.zeros(5, 12)
+    first = frozen.sample_noise(mean)
+    torch.manual_seed(7)
+    assert torch.equal(frozen.sample_noise(mean), first)
+    assert torch.equal(net(**SMALL, noise="frozen").sample_noise(mean), first)
+    assert torch.equal(frozen(images_of(5))[0], frozen(images_of(5))[0])
+    # Released: torch.manual_seed(42), then randn_like.
+    assert torch.equal(first, torch.randn(5, 12, generator=torch.Generator().manual_seed(42)))
+    assert first.std() > 0.5  # noise, not a constant
+
+
+def test_frozen_noise_leaves_the_global_generator_alone() -> None:
+    frozen, images = SAAAE(**SMALL, noise="frozen"), images_of(5)
+    torch.manual_seed(3)
+    expected = torch.rand(4)
+    torch.manual_seed(3)
+    frozen(images)
+    assert torch.equal(torch.rand(4), expected)
+
+
+def test_frozen_noise_depends_on_the_place_in_the_batch_only() -> None:
+    frozen = VAE(**SMALL | {"latent_dim": 128}, noise="frozen")
+    whole = frozen.sample_noise(torch.zeros(256, 128))
+    assert torch.equal(frozen.sample_noise(torch.zeros(10, 128)), whole[:10])
+    assert not torch.equal(whole[0], whole[1])
+
+
+def test_fresh_noise_differs_and_follows_the_global_seed() -> None:
+    net, mean = VAE(**SMALL), torch.zeros(5, 12)
+    torch.manual_seed(3)
+    first, second = net.sample_noise(mean), net.sample_noise(mean)
+    torch.manual_seed(3)
+    assert not torch.equal(first, second)
+    assert torch.equal(net.sample_noise(mean), first)
+    assert not torch.equal(net(images_of(5))[0], net(images_of(5))[0])
+
+
+# -- gate -------------------------------------------------------------------------------------------------------
+
+
+def test_vae_gate_is_wide_open() -> None:
+    gate = VAE(**SMALL).gate(images_of(3))
+    assert gate.scale.expand(3, 12).eq(1).all()
+    assert gate.importance is None
+
+
+@pytest.mark.parametrize("count", [1, 2, 9])
+def test_gate_per_batch_spans_zero_to_one_over_the_batch(count: int) -> None:
+    gate = SelfAttentionGate(16, 12, "batch")(images_of(count))
+    assert gate.scale.shape == (count, 12)
+    assert gate.scale.min() == 0
+    assert gate.scale.max() == 1
+    if count > 1:  # one range for all: not every image can reach both ends
+        assert not gate.scale.amin(1).eq(0).all()
+
+
+@pytest.mark.parametrize("count", [1, 2, 9])
+def test_gate_per_image_spans_zero_to_one_in_each(count: int) -> None:
+    gate = SelfAttentionGate(16, 12, "image")(images_of(count))
+    assert gate.scale.amin(1).eq(0).all()
+    assert gate.scale.amax(1).eq(1).all()
+
+
+@pytest.mark.parametrize("normalize", ["batch", "image"])
+def test_the_most_important_latent_gets_no_noise(normalize: Any) -> None:
+    scale, importance = SelfAttentionGate(16, 12, normalize)(images_of(4))
+    assert importance.shape == (4, 12)
+    over = importance.flatten().argmax()
+    assert scale.flatten()[over] == 0
+    order = importance[0].argsort()
+    assert (scale[0][order].diff() <= 0).all()
+
+
+def test_only_a_gate_per_image_is_independent_of_the_neighbours() -> None:
+    torch.manual_seed(0)
+    images, others = images_of(3), images_of(3, seed=1)
+    mixed = torch.cat([images[:1], 3 * others])
+    per_image, per_batch = SelfAttentionGate(16, 12, "image"), SelfAttentionGate(16, 12, "batch")
+    torch.testing.assert_close(per_image(images).scale[0], per_image(mixed).scale[0])
+    assert (per_batch(images).scale[0] - per_batch(mixed).scale[0]).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("normalize", ["batch", "image"])
+@pytest.mark.parametrize("level", [0.0, 0.3])
+def test_a_constant_importance_opens_the_gate(normalize: Any, level: float) -> None:
+    gate = SelfAttentionGate(16, 12, normalize)
+    nn.init.zeros_(gate.importance.weight)
+    nn.init.constant_(gate.importance.bias, level)
+    images = images_of(3).requires_grad_()
+    scale = gate(images).scale
+    assert scale.eq(1).all()
+    (scale * torch.linspace(-2, 3, 12)).sum().backward()
+    assert images.grad is not None
+    assert images.grad.isfinite().all()
+    for name, parameter in gate.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.isfinite().all(), name
+
+
+def test_gate_passes_finite_gradients_to_the_attention() -> None:
+    gate = SelfAttentionGate(16, 12)
+    (gate(images_of(4)).scale * torch.linspace(-2, 3, 12)).sum().backward()
+    grad = gate.attention.in_proj_weight.grad
+    assert grad is not None
+    assert grad.isfinite().all()
+    assert grad.abs().max() > 0
+
+
+@pytest.mark.parametrize("value", [0.0, 0.25, 0.5, 1.0])
+def test_constant_gate(value: float) -> None:
+    net = SAAAE(**SMALL, gate="constant", gate_value=value)
+    gate = net.encode(images_of(3)).gate
+    assert gate.scale.expand(3, 12).eq(value).all()
+    assert gate.importance is None
+    assert trainable(net) == trainable(VAE(**SMALL))
+
+
+def test_constant_gate_is_one_half_by_default() -> None:
+    assert SAAAE(**SMALL, gate="constant").gate(images_of(1)).scale.eq(0.5).all()
+
+
+def test_random_gate_is_fixed_and_equal_between_instances() -> None:
+    torch.manual_seed(1)
+    one = SAAAE(**SMALL | {"latent_dim": 128}, gate="random")
+    torch.manual_seed(2)
+    two = SAAAE(**SMALL | {"latent_dim": 128}, gate="random")
+    scale = one.gate(images_of(3)).scale
+    assert torch.equal(scale, two.gate(images_of(3, seed=5)).scale)
+    assert scale.shape == (1, 128)
+    assert scale.min() >= 0
+    assert scale.max() <= 1
+    assert abs(scale.mean() - 0.5) < 0.1  # uniform: standard error 0.026
+    assert abs(scale.var() - 1 / 12) < 0.03
+    assert trainable(one) == trainable(VAE(**SMALL | {"latent_dim": 128}))
+    assert torch.equal(one.state_dict()["fixed_gate"], scale)  # travels with the weights
+
+
+# -- the published formula, a second time -----------------------------------------------------------------------
+
+
+def published(weights: dict[str, Tensor], images: Tensor, noise: Tensor, normalize: str) -> tuple[Tensor, Tensor]:
+    """Reconstruction and gate of SAAAE from its weights alone, in float64."""
+    w, x = {name: value.double() for name, value in weights.items()}, images.double()
+    batch = len(images)
+
+    features = x
+    for layer in (0, 2, 4, 6):
+        features = F.conv2d(features, w[f"encoder.{layer}.weight"], w[f"encoder.{layer}.bias"], 2, 1).clamp_min(0)
+    features = features.reshape(batch, -1)
+    mean = features @ w["mean.weight"].T + w["mean.bias"]
+    std = torch.exp((features @ w["log_variance.weight"].T + w["log_variance.bias"]) / 2)
+
+    tokens = x.reshape(batch, 3, -1)
+    qkv = tokens @ w["attention_gate.attention.in_proj_weight"].T + w["attention_gate.attention.in_proj_bias"]
+    query, key, value = qkv.split(tokens.shape[-1], -1)
+    scores = torch.exp(query @ key.transpose(1, 2) / tokens.shape[-1] ** 0.5)
+    attended = scores / scores.sum(-1, keepdim=True) @ value
+    attended = attended @ w["attention_gate.attention.out_proj.weight"].T + w["attention_gate.attention.out_proj.bias"]
+    linear = attended.reshape(batch, -1) @ w["attention_gate.importance.weight"].T + w["attention_gate.importance.bias"]
+    importance = linear / (1 + torch.exp(-linear))
+    if normalize == "batch":
+        a = (importance - importance.min()) / (importance.max() - importance.min())
+    else:
+        a = torch.stack([(row - row.min()) / (row.max() - row.min()) for row in importance])
+
+    z = mean + std * noise.double() * (1 - a)
+    decoded = (z @ w["decoder.0.weight"].T + w["decoder.0.bias"]).reshape(
+        batch, -1, x.shape[-1] // 16, x.shape[-1] // 16
+    )
+    for layer in (2, 4, 6, 8):
+        decoded = F.conv_transpose2d(decoded, w[f"decoder.{layer}.weight"], w[f"decoder.{layer}.bias"], 2, 1)
+        decoded = decoded.tanh() if layer == 8 else decoded.clamp_min(0)
+    return decoded, 1 - a
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("normalize", ["batch", "image"])
+@pytest.mark.parametrize("size", [16, 32])
+def test_saaae_is_the_published_formula(normalize: Any, size: int, training: bool) -> None:
+    torch.manual_seed(5)
+    net = SAAAE(**SMALL | {"image_size": size}, normalize=normalize, noise="frozen").train(training)
+    nn.init.normal_(net.attention_gate.attention.in_proj_bias)  # zero at first: a mistake there would not show
+    nn.init.normal_(net.attention_gate.attention.out_proj.bias)
+    for parameter in (net.log_variance.bias, net.mean.bias):
+        nn.init.normal_(parameter)
+    images, noise = images_of(6, size=size), net.sample_noise(torch.zeros(6, 12))
+    with torch.no_grad():
+        output, posterior = net.to(memory_format=torch.channels_last)(images.to(memory_format=torch.channels_last))
+    expected, gate = published(net.state_dict(), images, noise, normalize)
+    torch.testing.assert_close(posterior.gate.scale.double(), gate, rtol=0, atol=1e-4)
+    torch.testing.assert_close(output.double(), expected, rtol=0, atol=1e-5)
+    without_noise, _ = published(net.state_dict(), images, torch.zeros_like(noise), normalize)
+    assert (output - without_noise).abs().max() > 1e-3  # the comparison above would notice wrong noise
+
+
+# -- objective --------------------------------------------------------------------------------------------------
+
+
+def test_objective_terms_are_sums_per_image() -> None:
+    target = torch.zeros(2, 3, 16, 16)
+    images = torch.stack([torch.full((3, 16, 16), 0.5), torch.full((3, 16, 16), -1.0)])
+    mean, variance = torch.tensor([[1.0, 0.0], [0.0, 0.0]]), torch.tensor([[1.0, 1.0], [1.0, torch.e]])
+    error, kl = objective(images, target, Posterior(mean, variance.log(), Gate(torch.ones(1, 1))))
+    torch.testing.assert_close(error, torch.tensor([0.25 * 768, 768.0]))
+    torch.testing.assert_close(kl, torch.tensor([0.5, (torch.e - 2) / 2]))
+
+
+def test_selective_kl_counts_important_latents_only() -> None:
+    mean, importance = torch.tensor([[1.0, 2.0, 3.0, 4.0]]), torch.tensor([[0.3, -0.2, 0.0, 1e-6]])
+    posterior = Posterior(mean, torch.zeros(1, 4), Gate(torch.ones(1, 4), importance))
+    images = torch.zeros(1, 3, 16, 16)
+    torch.testing.assert_close(objective(images, images, posterior)[1], torch.tensor([0.5 * (1 + 4 + 9 + 16)]))
+    torch.testing.assert_close(objective(images, images, posterior, selective=True)[1], torch.tensor([0.5 * (1 + 16)]))
+    without = posterior._replace(gate=Gate(torch.ones(1, 1)))
+    torch.testing.assert_close(objective(images, images, without, selective=True)[1], torch.tensor([15.0]))
+
+
+# -- evaluation -------------------------------------------------------------------------------------------------
+
+
+def batch_of(count: int, first: int = 0) -> Batch:
+    images = (images_of(count) + 1) / 2
+    return Batch(images, images * 0.9, None, torch.arange(first, first + count))
+
+
+def test_heldout_images_decode_the_mean_and_a_sample_seeded_by_the_index() -> None:
+    task, batch = SAAAETask(VAE(**SMALL)).eval(), batch_of(4, first=10)
+    with torch.no_grad():
+        torch.manual_seed(1)
+        first = task.predictions(batch, "heldout")
+        torch.manual_seed(2)
+        alone = Batch(batch.target[2:3], batch.input[2:3], None, batch.index[2:3])
+        second = task.predictions(alone, "heldout")
+        posterior = task.net.encode(2 * batch.input - 1)
+        of_mean = (task.net.decode(posterior.mean) + 1) / 2
+    torch.testing.assert_close(first["heldout"].images, of_mean)
+    assert (first["heldout_sampled"].images - of_mean).abs().max() > 1e-3
+    for name in ("heldout", "heldout_sampled"):  # neither order nor batch nor global seed matters
+        torch.testing.assert_close(second[name].images[0], first[name].images[2], rtol=0, atol=1e-5)
+
+
+def test_published_protocol_samples_with_the_frozen_noise_of_the_training() -> None:
+    task, batch = SAAAETask(SAAAE(**SMALL, noise="frozen")), batch_of(4)
+    with torch.no_grad():
+        expected = (task.net(2 * batch.input - 1)[0] + 1) / 2
+        torch.testing.assert_close(task.predictions(batch, "published")["published"].images, expected)
+
+
+def test_published_objective_is_the_mean_per_image_over_20_48() -> None:
+    task, batch = SAAAETask(VAE(**SMALL)), batch_of(4)
+    with torch.no_grad():
+        prediction = task.predictions(batch, "published")["published"]
+    sse = np.square((prediction.images - batch.target).numpy()).sum((1, 2, 3))
+    kl = prediction.further["kl"].numpy()
+    np.testing.assert_allclose(prediction.further["kl_mse"].numpy(), (4 * sse + kl) / 20.48, rtol=1e-5)
+    assert prediction.further["gate_mean"].eq(1).all()
