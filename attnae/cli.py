@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 from attnae.errors import UserError
-from attnae.files import shipped
+from attnae.files import read_yaml, shipped
 
 USAGE = """\
 usage: attnae {fit,validate,test,predict} -c CONFIG [-c CONFIG ...] [--KEY VALUE ...]
@@ -30,10 +31,11 @@ def main() -> int:
 
         print(f"attnae {__version__}" if args == ["--version"] else USAGE, end="\n" if args == ["--version"] else "")
         return 0
-    sys.argv[1:] = [_shipped_config(arg) for arg in args]
-    from attnae.core.cli import run_cli  # Lightning takes seconds to import
-
+    sys.argv[1:] = args = [_shipped_config(arg) for arg in args]
     try:
+        _check_configs(args)
+        from attnae.core.cli import run_cli  # Lightning takes seconds to import
+
         run_cli()
     except UserError as error:
         print(f"attnae: error: {error}", file=sys.stderr)
@@ -52,6 +54,16 @@ def _shipped_config(arg: str) -> str:
     if arg.startswith("configs/") and not Path(arg).exists() and shipped(arg).exists():
         return str(shipped(arg))
     return arg
+
+
+def _check_configs(args: list[str]) -> None:
+    """Names the file that is no YAML, which the parser would not, and before Lightning is imported."""
+    files = [value for flag, value in pairwise(args) if flag in ("-c", "--config")]
+    files += [arg.split("=", 1)[1] for arg in args if arg.startswith(("-c=", "--config="))]
+    for file in map(Path, files):
+        if not file.is_file():
+            raise UserError(f"There is no configuration file {file}.")
+        read_yaml(file)
 
 
 def console() -> None:

@@ -5,13 +5,10 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-import yaml
-
 from attnae.errors import UserError
-from attnae.files import shipped
+from attnae.files import read_yaml, shipped
 
 
 @dataclass(frozen=True)
@@ -118,14 +115,3 @@ def choose(kind: str, name: str, options: Iterable[str]) -> str:
         guess = f" Did you mean {close[0]}?" if close else ""
         raise UserError(f"Unknown {kind} {name!r}.{guess} There are: {', '.join(options)}.")
     return name
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """A YAML file that holds a mapping; tags that would construct objects are refused."""
-    try:
-        raw = yaml.load(path.read_text(encoding="utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    except (OSError, yaml.YAMLError) as error:
-        raise UserError(f"Cannot read {path}: {' '.join(str(error).split())}") from error
-    if not isinstance(raw, dict):
-        raise UserError(f"{path} does not hold a mapping of keys to values.")
-    return raw

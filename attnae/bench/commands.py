@@ -51,8 +51,11 @@ def run(options: argparse.Namespace) -> int:
             print(f"# {one.name}: {one.epochs} epochs, {one.folder}", *one.commands, sep="\n")
         return 0
 
+    from attnae.bench import report
     from attnae.bench.execution import DONE
     from attnae.bench.launch import Launcher, Stopped
+
+    report.prepare(options.reports)
 
     known = {one.name: store.read(one) for one in made.runs}
     waiting = [
@@ -73,15 +76,14 @@ def run(options: argparse.Namespace) -> int:
         return 130
     if not any(store.read(one) for one in made.runs):
         return 1
-    from attnae.bench import report
-
-    # All runs of the label, not this plan's alone: controls that are added later join the comparison.
-    results = store.results(options.out / benchmark.name / made.label)
+    # All runs of the label with this configuration, not this plan's alone: controls that come later join the comparison.
+    found = store.results(options.out / benchmark.name / made.label)
+    results = [(folder, one) for folder, one in found if made.hashes.get(one.variant) == one.config_hash]
     pages = report.build(results, options.reports)
-    _summary(console, benchmark, [found for _, found in results])
+    _summary(console, benchmark, [one for _, one in results])
     for page in pages:
         console.print(f"Report: {page}", soft_wrap=True)
-    if any(found.status == "failed" for one in made.runs if (found := store.read(one))):
+    if any(last.status == "failed" for one in made.runs if (last := store.read(one))):
         console.print("Some runs failed; their logs say more. Next: the same command with --retry-failed")
         return 1
     console.print(f"Next: {_next(benchmark, made)}", soft_wrap=True)

@@ -14,10 +14,10 @@ from typing import Any
 import yaml
 
 from attnae import __version__
-from attnae.bench.catalog import Benchmark, choose, read_yaml
+from attnae.bench.catalog import Benchmark, choose
 from attnae.data.location import Location, Source, locate
 from attnae.errors import UserError
-from attnae.files import shipped
+from attnae.files import read_yaml, shipped
 
 MOST_SEEDS = 1000
 
@@ -71,6 +71,7 @@ class Plan:
         label: Name of the report.
         runs: In the order of execution.
         location: The data; ``None`` in a dry run that did not find it.
+        hashes: Every variant to the ``config_hash`` that it has, or would have, in this plan: what can stand in one report.
     """
 
     benchmark: Benchmark
@@ -78,6 +79,7 @@ class Plan:
     label: str
     runs: list[Run]
     location: Location | None
+    hashes: dict[str, str]
 
 
 def make(
@@ -118,7 +120,7 @@ def make(
     chosen, numbers = _variants(benchmark, variants), _seeds(seeds)
 
     location: Location | None = None
-    merged = {variant: _merge(benchmark, variant, profile, settings) for variant in chosen}
+    merged = {variant: _merge(benchmark, variant, profile, settings) for variant in benchmark.variants}
     try:
         location = _locate(benchmark, merged[chosen[0]])
     except UserError:
@@ -133,7 +135,8 @@ def make(
         for seed in numbers
         for variant in chosen
     ]
-    return Plan(benchmark, profile, label, runs, location)
+    hashes = {variant: _hash(merged[variant], settings, location) for variant in benchmark.variants}
+    return Plan(benchmark, profile, label, runs, location, hashes)
 
 
 def relative(path: Path) -> str:
@@ -152,13 +155,7 @@ def _run(
     location: Location | None,
     out: Path,
 ) -> Run:
-    identity = {
-        "config": merged,
-        "overrides": settings,
-        "data": location.fingerprint if location else None,
-        "version": __version__,
-    }
-    digest = hashlib.blake2b(json.dumps(identity, sort_keys=True, default=str).encode(), digest_size=4).hexdigest()
+    digest = _hash(merged, settings, location)
     folder = out / benchmark.name / label / variant / f"seed{seed}-{digest}"
     files = [part for file in benchmark.configs(variant, profile) for part in ("-c", file)]
     keys = [f"--{key}={value}" for key, value in settings.items()]
@@ -169,9 +166,20 @@ def _run(
         test = ["test", "-c", f"{folder.as_posix()}/config.yaml", *weights, "--trainer.devices", "1"]
     else:
         fit, test = [], ["test", *files, *common, "--trainer.devices", "1"]
-    planned = _section(merged, "trainer").get("max_epochs", 1)
-    epochs = planned if fit and isinstance(planned, int) else 0
+    epochs = _section(merged, "trainer").get("max_epochs", 1) if fit else 0
+    if not isinstance(epochs, int):
+        raise UserError(f"trainer.max_epochs is {epochs!r}, not a number of epochs.")
     return Run(benchmark.name, label, profile, variant, seed, folder, tuple(fit), tuple(test), epochs, digest)
+
+
+def _hash(merged: dict[str, Any], settings: dict[str, str], location: Location | None) -> str:
+    identity = {
+        "config": merged,
+        "overrides": settings,
+        "data": location.fingerprint if location else None,
+        "version": __version__,
+    }
+    return hashlib.blake2b(json.dumps(identity, sort_keys=True, default=str).encode(), digest_size=4).hexdigest()
 
 
 def _variants(benchmark: Benchmark, text: str | None) -> list[str]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
 from attnae import result
 from attnae.bench import catalog, overview, page
 from attnae.bench.catalog import Benchmark
+from attnae.errors import UserError
 from attnae.files import write_text
 from attnae.result import Result
 
@@ -27,6 +29,7 @@ def build(found: list[tuple[Path, Result]], reports: Path) -> list[Path]:
     Raises:
         UserError: A folder cannot be written to.
     """
+    prepare(reports)
     groups: dict[tuple[str, str], dict[tuple[str, int], tuple[Path, Result]]] = {}
     for folder, one in found:
         groups.setdefault((one.benchmark, one.label), {}).setdefault((one.variant, one.seed), (folder, one))
@@ -46,6 +49,22 @@ def refresh_readme(reports: Path) -> bool:
         return False
     write_text(readme, wanted)
     return True
+
+
+def prepare(reports: Path) -> None:
+    """Makes the folder of the reports, before anything is computed for it.
+
+    Raises:
+        UserError: It cannot be made or written to.
+    """
+    try:
+        reports.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=reports):
+            pass
+    except OSError as error:
+        raise UserError(
+            f"Cannot write to {reports}: {error.strerror}. Choose another folder with --reports."
+        ) from error
 
 
 def _write(benchmark: Benchmark, label: str, runs: list[tuple[Path, Result]], reports: Path) -> Path:
@@ -77,6 +96,8 @@ def check(reports: Path) -> list[str]:
     Raises:
         UserError: A result file cannot be read.
     """
+    if not reports.is_dir():
+        raise UserError(f"There is no folder {reports}.")
     stored = _stored(reports)
     expected = {}
     for benchmark, label, results in stored:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import re
 import sys
 import warnings
 from pathlib import Path
@@ -26,7 +28,7 @@ QUIET = (
     "GPU available but not used",
     "Checkpoint directory .* exists and is not empty",  # that is what resuming means
     "The number of training batches",  # no step-wise logging
-    "Using a target size",
+    "predict returned None",  # reconstructions go to files
     "LeafSpec",  # https://github.com/Lightning-AI/pytorch-lightning/issues/21438
 )
 
@@ -36,7 +38,10 @@ class OneLineParser(LightningArgumentParser):
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Raises what the command line prints."""
-        raise UserError(" ".join(str(message).split())) from ex
+        line = " ".join(str(message).split())
+        if found := re.search(r"Errors: - (.*?)(?: - Expected a <class 'NoneType'>.*| Given value.*)?$", line):
+            line = f"{line.split(':', 1)[0]}: {found[1]}"  # what failed, without the dump of all types and values
+        raise UserError(line) from ex
 
 
 class SaveConfigOnce(SaveConfigCallback):
@@ -64,11 +69,16 @@ class AttnaeCLI(LightningCLI):
         # One file, overwritten: the last finished epoch, with the optimizer's state.
         parser.set_defaults({"checkpoint.filename": "last", "checkpoint.enable_version_counter": False})
 
+    def _parse_ckpt_path(self) -> None:
+        """Nothing: Lightning would read the whole checkpoint a second time for hyper-parameters that ours do not hold."""
+
     def before_instantiate_classes(self) -> None:
         """Puts checkpoints into the run's folder."""
         config = self.config[self.subcommand]
         folder = Path(config.trainer.default_root_dir)
         config.checkpoint.dirpath = config.checkpoint.dirpath or str(folder / "checkpoints")
+        if self.subcommand == "fit" and config.trainer.max_epochs == 0:
+            raise UserError("trainer.max_epochs is 0: there is nothing to train.")
         if self.subcommand == "fit" and (folder / "weights.safetensors").exists() and not config.ckpt_path:
             raise UserError(f"{folder} holds a finished training. Give --trainer.default_root_dir another folder.")
 
@@ -92,6 +102,7 @@ def run_cli() -> None:
     Raises:
         UserError: Whatever a user can mend, in one line.
     """
+    os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")  # about names that Lightning still uses
     for message in QUIET:
         warnings.filterwarnings("ignore", f".*{message}.*")
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
@@ -119,7 +130,7 @@ def run_cli() -> None:
                 "enable_progress_bar": sys.stderr.isatty(),
             },
         )
-    except (MisconfigurationException, ValueError, FileNotFoundError, PermissionError) as error:
+    except (MisconfigurationException, ValueError, OSError, ImportError) as error:
         raise UserError(" ".join(str(error).split())) from error
     except torch.OutOfMemoryError as error:
         raise UserError(

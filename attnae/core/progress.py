@@ -40,7 +40,7 @@ class Progress(Callback):
         self.rows: list[Row] = []
         self.started = self.epoch_seconds = self.last_beat = 0.0
 
-    def on_fit_start(self, trainer: L.Trainer, task: L.LightningModule) -> None:
+    def on_train_start(self, trainer: L.Trainer, task: L.LightningModule) -> None:
         """Takes over the rows of an interrupted run up to the epoch where it goes on."""
         self.folder = Path(trainer.default_root_dir)
         self.rows = [

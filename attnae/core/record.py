@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import platform
 import resource
 import statistics
@@ -44,6 +45,19 @@ class AtomicCheckpoints(TorchCheckpointIO):
         """Writes ``checkpoint`` to ``path``."""
         with atomic(Path(path)) as temporary:
             torch.save(checkpoint, temporary)
+
+    def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
+        """Reads a checkpoint without executing anything in it.
+
+        Raises:
+            UserError: The file is damaged or carries code.
+        """
+        try:
+            return super().load_checkpoint(path, map_location, weights_only=True)
+        except (pickle.UnpicklingError, EOFError, RuntimeError, ValueError, KeyError) as error:
+            raise UserError(
+                f"Cannot read the checkpoint {path}: it is damaged or carries code. Delete it to start anew."
+            ) from error
 
 
 class Record(Callback):

@@ -121,6 +121,19 @@ class ImageTask(L.LightningModule):
         self.train(training)
         return float(counter.get_total_flops()) / 1e9
 
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Compares names and shapes before Lightning loads them.
+
+        Raises:
+            UserError: The checkpoint belongs to another network.
+        """
+        own, other = self.state_dict(), checkpoint.get("state_dict", {})
+        for name in own.keys() | other.keys():
+            if name not in own or name not in other or own[name].shape != other[name].shape:
+                raise UserError(
+                    f"The checkpoint {self.trainer.ckpt_path} does not fit {type(self.net).__name__}: {name} differs."
+                )
+
     def load_weights(self, path: Path) -> None:
         """Loads ``weights.safetensors`` of a finished run; no pickle is involved.
 

@@ -195,7 +195,10 @@ class ImageDataModule(L.LightningDataModule):
         world = trainer.world_size if trainer else 1
         rank = trainer.global_rank if trainer else 0
         sampler = EpochBatches(len(images), batch_size or self.eval_batch_size, shuffle, run_seed(), rank, world)
-        return DataLoader(images, sampler=sampler, batch_size=None, pin_memory=torch.cuda.is_available())
+        # A generator of its own: a new iterator draws a seed for workers that there are none of, and would shift the
+        # noise of a resumed run against that of an uninterrupted one if it drew from torch's global generator.
+        own = torch.Generator()
+        return DataLoader(images, sampler=sampler, batch_size=None, generator=own, pin_memory=torch.cuda.is_available())
 
     def on_after_batch_transfer(self, batch: tuple[Tensor, Tensor], dataloader_idx: int) -> Batch:
         """Bytes to floats and targets to inputs, on the device."""

@@ -77,7 +77,7 @@ class VAE(nn.Module):
             raise ValueError(f"noise must be 'fresh' or 'frozen', got {noise!r}")
         if min(latent_dim, *channels) < 1 or hidden_dim < 0:
             raise ValueError(f"latent_dim and channels must be positive, got {latent_dim} and {channels}")
-        self.latent_dim, self.noise = latent_dim, noise
+        self.image_size, self.latent_dim, self.noise = image_size, latent_dim, noise
         side, widths = image_size // 16, (3, *channels)
         flat = channels[-1] * side * side  # 512 * 4 * 4 = 8192
 
@@ -100,7 +100,16 @@ class VAE(nn.Module):
         self.decoder = nn.Sequential(*decoder)
 
     def encode(self, images: Tensor) -> Posterior:
-        """Posterior of masked images (B, 3, S, S) in [-1, 1]."""
+        """Posterior of masked images (B, 3, S, S) in [-1, 1].
+
+        Raises:
+            ValueError: The images have another size than the network.
+        """
+        if images.shape[1:] != (3, self.image_size, self.image_size):
+            size = "x".join(map(str, images.shape[1:]))
+            raise ValueError(
+                f"images are {size}, the network was made for 3x{self.image_size}x{self.image_size} (image_size)"
+            )
         features = self.encoder(images)  # (B, 3, S, S) -> (B, 8192)
         return Posterior(self.mean(features), self.log_variance(features), self.gate(images))
 

@@ -1,0 +1,153 @@
+"""Who may import whom, and how long the runner takes to answer."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import attnae
+
+PACKAGE = Path(attnae.__file__).parent
+HEAVY = {"torch", "torchvision", "torchmetrics", "lightning", "jsonargparse", "matplotlib", "numpy", "PIL", "skimage",
+         "scipy", "pandas", "wandb", "safetensors", "einops"}  # fmt: skip
+
+MODULES = {
+    ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__"): path
+    for path in sorted(PACKAGE.rglob("*.py"))
+}
+NETS = [name for name, path in MODULES.items() if name.startswith("attnae.papers.") and path.name == "net.py"]
+
+
+# -- what is loaded ------------------------------------------------------------------------------------------------
+
+
+def loaded(code: str, cwd: Path) -> set[str]:
+    """Heavy packages in ``sys.modules`` after some code has run in a fresh interpreter."""
+    script = f"import atexit, json, sys\natexit.register(lambda: print(json.dumps(sorted(sys.modules)), file=sys.stderr))\n{code}"
+    done = subprocess.run([sys.executable, "-c", script], cwd=cwd, capture_output=True, text=True, check=False)
+    return HEAVY & {name.split(".")[0] for name in json.loads(done.stderr.splitlines()[-1])}
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--help"], ["--version"], ["run", "--help"], ["list"], ["status"], ["run", "saaae_vs_vae", "--dry-run"], ["rum"]],
+    ids=" ".join,
+)
+def test_runner_answers_without_heavy_packages(arguments: list[str], tmp_path: Path) -> None:
+    assert loaded(f"from attnae.bench.app import main\nmain({arguments!r})", tmp_path) == set()
+
+
+@pytest.mark.parametrize("module", ["attnae", "attnae.cli", "attnae.result", "attnae.data", "attnae.metrics.columns"])
+def test_light_modules(module: str, tmp_path: Path) -> None:
+    assert loaded(f"import {module}", tmp_path) == set()
+
+
+def test_networks_load_without_lightning(tmp_path: Path) -> None:
+    found = loaded("from attnae.papers.saaae import VAE, SAAAE", tmp_path)
+    assert not found & {"lightning", "jsonargparse", "matplotlib", "torchmetrics", "skimage"}
+
+
+@pytest.mark.parametrize("arguments", [["list"], ["--help"], ["status", "."]], ids=" ".join)
+def test_runner_answers_at_once(arguments: list[str], tmp_path: Path) -> None:
+    command = [Path(sys.executable).with_name("attnae-bench"), *arguments]
+    if not command[0].exists():
+        command = [sys.executable, "-m", "attnae.bench.app", *arguments]
+    seconds = []
+    for _ in range(3):
+        began = time.perf_counter()
+        subprocess.run(command, cwd=tmp_path, capture_output=True, check=False, env={**os.environ, "COLUMNS": "120"})
+        seconds.append(time.perf_counter() - began)
+    assert min(seconds) < 0.5
+
+
+# -- layers --------------------------------------------------------------------------------------------------------
+
+
+def imports(module: str, everywhere: bool = True) -> Iterator[str]:
+    """Absolute names of what a module imports; names under ``if TYPE_CHECKING`` do not count.
+
+    Args:
+        module: Dotted name.
+        everywhere: Also imports inside functions.
+    """
+    tree = ast.parse(MODULES[module].read_text(encoding="utf-8"))
+    package = module if MODULES[module].name == "__init__.py" else module.rpartition(".")[0]
+    waiting: list[ast.AST] = list(tree.body)
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            waiting += node.orelse
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            parts = package.split(".")
+            base = ".".join(parts[: len(parts) - node.level + 1]) if node.level else ""
+            source = ".".join(filter(None, (base, node.module)))
+            # `from attnae.bench import plan` imports a module, `from attnae.bench.plan import Run` a name of one
+            yield from (full if (full := f"{source}.{alias.name}") in MODULES else source for alias in node.names)
+        elif everywhere or not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            waiting += ast.iter_child_nodes(node)
+
+
+def within(name: str, *packages: str) -> bool:
+    return any(name == package or name.startswith(f"{package}.") for package in packages)
+
+
+@pytest.mark.parametrize("net", NETS)
+def test_networks_are_plain_torch(net: str) -> None:
+    """A network and what it imports from its own paper import torch, einops and the standard library."""
+    paper, seen, waiting = net.rpartition(".")[0], set(), [net]
+    while waiting:
+        module = waiting.pop()
+        seen.add(module)
+        for name in imports(module):
+            if within(name, paper) and name in MODULES:
+                waiting += {name} - seen
+            else:
+                assert name.split(".")[0] in {"torch", "einops", *sys.stdlib_module_names}, f"{module} imports {name}"
+
+
+BELOW = {
+    "attnae.bench": ("attnae.bench", "attnae.result", "attnae.errors", "attnae.files", "attnae.data.location",
+                     "attnae.metrics.columns"),
+    "attnae.core": ("attnae.core", "attnae.data", "attnae.metrics", "attnae.result", "attnae.errors", "attnae.files"),
+    "attnae.data": ("attnae.data", "attnae.errors", "attnae.files"),
+    "attnae.metrics": ("attnae.metrics", "attnae.errors"),
+    "attnae.result": ("attnae.errors", "attnae.files"),
+    "attnae.files": ("attnae.errors",),
+    "attnae.errors": (),
+}  # fmt: skip
+"""What each part may import of the package: never what is above it."""
+
+
+@pytest.mark.parametrize("part", BELOW)
+def test_imports_go_down_only(part: str) -> None:
+    for module in MODULES:
+        if within(module, part):
+            for name in imports(module):
+                if within(name, "attnae") and name != "attnae":  # which holds the version alone
+                    assert within(name, *BELOW[part]), f"{module} imports {name}"
+
+
+def test_runner_imports_no_torch() -> None:
+    """Not even inside a function."""
+    for module in MODULES:
+        if within(module, "attnae.bench"):
+            heavy = {name for name in imports(module) if name.split(".")[0] in HEAVY - {"numpy", "PIL", "matplotlib"}}
+            assert not heavy, f"{module} imports {heavy}"
+
+
+def test_papers_do_not_know_each_other() -> None:
+    for module in MODULES:
+        if within(module, "attnae.papers") and module.count(".") > 2:
+            paper = ".".join(module.split(".")[:3])
+            others = {n for n in imports(module) if within(n, "attnae.papers", "attnae.bench") and not within(n, paper)}
+            assert not others, f"{module} imports {others}"

@@ -1,0 +1,587 @@
+"""The command ``attnae-bench``, as a person runs it, on tiny real runs."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import json
+import os
+import re
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from filelock import FileLock
+from PIL import Image
+
+from attnae import result
+from attnae.bench import catalog
+from attnae.metrics.columns import column
+
+PROGRAM = [sys.executable, "-m", "attnae.bench.app"]
+IMAGES = ("image_size=16", "train_images=32", "test_images=16", "batch_size=16")
+NET = ("image_size=16", "channels=[4,4,4,4]", "latent_dim=8")
+TINY = [
+    *(word for setting in IMAGES for word in ("--set", f"data.init_args.{setting}")),
+    *(word for setting in NET for word in ("--set", f"model.init_args.net.init_args.{setting}")),
+    *("--set", "trainer.accelerator=cpu"),
+    *("--jobs", "2"),
+]
+"""Overrides that make a run take less than starting it. Two jobs leave one thread each; results depend on threads."""
+
+RUN = ["run", "saaae_vs_vae", *TINY, "--label", "tiny"]
+LONG = [*RUN, "--set", "trainer.max_epochs=60"]
+"""Long enough to be interrupted: some seconds."""
+
+FEW = 4
+"""Epochs of runs that are not interrupted."""
+
+
+@dataclass
+class Done:
+    """A command that has ended."""
+
+    code: int
+    out: str
+    err: str
+    seconds: float
+
+    @property
+    def text(self) -> str:
+        return self.out + self.err
+
+
+def bench(*arguments: str | Path, cwd: Path) -> Done:
+    """``attnae-bench`` with its output into pipes."""
+    began = time.monotonic()
+    process = subprocess.run(
+        [*PROGRAM, *map(str, arguments)], cwd=cwd, capture_output=True, text=True, timeout=180, check=False
+    )
+    done = Done(process.returncode, process.stdout, process.stderr, time.monotonic() - began)
+    assert "Traceback" not in done.text, done.text
+    assert "\x1b" not in done.text, "control codes in a pipe"
+    return done
+
+
+def background(*arguments: str | Path, cwd: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [*PROGRAM, *map(str, arguments)], cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def ended(process: subprocess.Popen[str]) -> Done:
+    began = time.monotonic()
+    out, err = process.communicate(timeout=120)
+    assert "Traceback" not in out + err, out + err
+    return Done(process.returncode, out, err, time.monotonic() - began)
+
+
+def wait_for(what: Callable[[], Any], process: subprocess.Popen[str]) -> Any:
+    """Polls until ``what`` gives something while the process runs."""
+    patience = time.monotonic() + 90
+    while not (found := what()):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < patience
+        time.sleep(0.02)
+    return found
+
+
+def child(process: subprocess.Popen[str], word: bytes) -> int:
+    """The process that the runner has started with this word among its arguments."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it has ended
+            if f"PPid:\t{process.pid}\n" in (path / "status").read_text() and word in (path / "cmdline").read_bytes():
+                found.append(int(path.name))
+    assert len(found) == 1
+    return found[0]
+
+
+def folders(cwd: Path, variant: str = "*") -> list[Path]:
+    return sorted(cwd.glob(f"runs/saaae_vs_vae/tiny/{variant}/seed*"))
+
+
+def folder(cwd: Path, variant: str) -> Path:
+    (found,) = folders(cwd, variant)
+    return found
+
+
+def readme(cwd: Path, label: str = "tiny") -> str:
+    return (cwd / "reports/saaae_vs_vae" / label / "README.md").read_text(encoding="utf-8")
+
+
+def first_row(run: Path) -> bool:
+    """Whether an epoch is over and its checkpoint, which is written next, is there."""
+    return (run / "metrics.csv").exists() and (run / "checkpoints/last.ckpt").exists()
+
+
+def curves(run: Path) -> dict[str, list[float]]:
+    """Curves of a complete run without what depends on the clock."""
+    return {k: v for k, v in result.read_result(run / "result.json").curves.items() if "seconds" not in k}
+
+
+def equal(one: Path, other: Path) -> None:
+    """Two complete runs have the same weights, metrics and curves, bit by bit."""
+    assert result.read_result(one / "result.json").metrics == result.read_result(other / "result.json").metrics
+    assert curves(one) == curves(other)
+    assert (one / "weights.safetensors").read_bytes() == (other / "weights.safetensors").read_bytes()
+
+
+def images(root: Path, train: int, test: int, size: int = 16, nested: bool = False) -> Path:
+    """A folder of random PNGs."""
+    generator = np.random.default_rng(0)
+    for split, count in (("train", train), ("test", test)):
+        for index in range(count):
+            path = root / split / (("cats", "dogs")[index % 2] if nested else ".") / f"{index}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(generator.integers(0, 256, (size, size, 3), dtype=np.uint8)).save(path)
+    return root
+
+
+# -- a whole comparison --------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Comparison:
+    """Two variants with two seeds. Not to be changed."""
+
+    cwd: Path
+    done: Done
+
+    @property
+    def report(self) -> Path:
+        return self.cwd / "reports/saaae_vs_vae/tiny"
+
+    @property
+    def results(self) -> list[result.Result]:
+        return [result.read_result(run / "result.json") for run in folders(self.cwd)]
+
+
+COMPARE = [*RUN, "--variants", "vae,saaae", "--seeds", "2", "--set", f"trainer.max_epochs={FEW}"]
+
+
+@pytest.fixture(scope="module")
+def compared(tmp_path_factory: pytest.TempPathFactory) -> Comparison:
+    cwd = tmp_path_factory.mktemp("compared")
+    return Comparison(cwd, bench(*COMPARE, cwd=cwd))
+
+
+def test_run_leaves_results(compared: Comparison) -> None:
+    assert compared.done.code == 0, compared.done.text
+    assert [(r.variant, r.seed, r.status) for r in compared.results] == [
+        (variant, seed, "complete") for variant in ("saaae", "vae") for seed in (1, 2)
+    ]
+    for run, r in zip(folders(compared.cwd), compared.results, strict=True):
+        assert (r.benchmark, r.label, r.profile, r.reason) == ("saaae_vs_vae", "tiny", "quick", "")
+        assert run.name == f"seed{r.seed}-{r.config_hash}"
+        assert (run / "weights.safetensors").is_file()
+        assert (run / "per_image.npz").is_file()
+        assert not (run / "checkpoints").exists()
+        assert all((run / image).is_file() for image in r.images)
+        assert [command.split()[:2] for command in r.commands] == [["attnae", "fit"], ["attnae", "test"]]
+        assert r.curves["epoch"] == list(range(1, FEW + 1))
+        assert r.efficiency.keys() == {
+            "params_trainable", "params_total", "gflops_forward", "seconds_per_epoch", "images_per_second",
+            "peak_memory_mb",
+        }  # fmt: skip
+        assert {key.split("/")[0] for key in r.metrics} == {"heldout", "heldout_sampled", "published"}
+        assert r.hardware["threads"] == max(1, len(os.sched_getaffinity(0)) // 2)
+        assert r.wall_seconds > 0
+
+
+def test_run_says_where_the_report_is_and_what_to_try_next(compared: Comparison) -> None:
+    assert "Report: reports/saaae_vs_vae/tiny/README.md" in compared.done.out
+    assert "Next: attnae-bench run saaae_vs_vae --profile short" in compared.done.out
+
+
+def test_report_files(compared: Comparison) -> None:
+    assert sorted(path.name for path in (compared.report / "runs").iterdir()) == [
+        f"{variant}-seed{seed}.json" for variant in ("saaae", "vae") for seed in (1, 2)
+    ]
+    assert {path.name for path in (compared.report / "figures").iterdir()} == {
+        "grid.png", "curves.png", "saaae-attention.png", "saaae-gate.png",
+    }  # fmt: skip
+    for name in re.findall(r"\]\((figures/.*?)\)", readme(compared.cwd)):
+        assert (compared.report / name).stat().st_size > 1000
+    for run, r in zip(folders(compared.cwd), compared.results, strict=True):
+        copy = compared.report / "runs" / f"{r.variant}-seed{r.seed}.json"
+        assert json.loads(copy.read_text()) == json.loads((run / "result.json").read_text())
+
+
+def test_report_says_first_that_it_is_a_demonstration(compared: Comparison) -> None:
+    first = readme(compared.cwd).splitlines()[0]
+    assert first == f"# VAE vs SAAAE: demonstration on embedded photos, {FEW} epochs"
+
+
+def table(text: str, heading: str) -> list[list[str]]:
+    """Cells of the first table below a heading."""
+    below = text.split(f"\n## {heading}\n", 1)[1].split("\n## ")[0]
+    lines = [line for line in below.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in (lines[0], *lines[2:])]
+
+
+def test_report_gives_mean_and_deviation_over_seeds(compared: Comparison) -> None:
+    spec = next(table for table in catalog.load("saaae_vs_vae").tables if table["protocol"] == "heldout")
+    header, *body = table(readme(compared.cwd), spec["title"])
+    assert [row[0] for row in body] == ["VAE", "SAAAE"]
+    for variant, row in zip(("vae", "saaae"), body, strict=True):
+        for name in spec["columns"]:
+            values = [r.metrics[f"heldout/{name}"] for r in compared.results if r.variant == variant]
+            digits = column(name).digits
+            expected = f"{statistics.fmean(values):,.{digits}f} ± {statistics.stdev(values):,.{digits}f}"
+            assert row[header.index(column(name).heading)] == expected
+    assert "2 seeds (1, 2)" in readme(compared.cwd)
+
+
+def test_report_table_of_runs_has_their_numbers(compared: Comparison) -> None:
+    with (compared.report / "results.csv").open(encoding="utf-8", newline="") as stream:
+        lines = {(line["variant"], int(line["seed"])): line for line in csv.DictReader(stream)}
+    assert lines.keys() == {(r.variant, r.seed) for r in compared.results}
+    for r in compared.results:
+        for key, value in {**r.metrics, **r.efficiency}.items():
+            assert float(lines[r.variant, r.seed][key]) == value
+
+
+def test_report_tells_no_path_of_the_machine(compared: Comparison) -> None:
+    for path in [*compared.report.rglob("*.md"), *compared.report.rglob("*.csv"), *compared.report.rglob("*.json")]:
+        text = path.read_text(encoding="utf-8")
+        assert str(compared.cwd) not in text
+        assert str(Path.home()) + "/" not in text
+
+
+def test_report_is_checked(compared: Comparison, tmp_path: Path) -> None:
+    shutil.copytree(compared.cwd / "reports", tmp_path / "reports")
+    assert bench("report", "--check", cwd=tmp_path).code == 0
+    page = tmp_path / "reports/saaae_vs_vae/tiny/README.md"
+    honest = page.read_text(encoding="utf-8")
+    number = table(honest, "Held-out images")[1][2].split()[0]
+    page.write_text(honest.replace(number, number[:-1] + str((int(number[-1]) + 1) % 10)), encoding="utf-8")
+    done = bench("report", "--check", cwd=tmp_path)
+    assert done.code == 1
+    assert "reports/saaae_vs_vae/tiny/README.md" in done.err
+    page.write_text(honest, encoding="utf-8")
+    (page.parent / "figures/grid.png").unlink()
+    assert bench("report", "--check", cwd=tmp_path).code == 1
+
+
+def test_check_notices_a_missing_table(compared: Comparison, tmp_path: Path) -> None:
+    shutil.copytree(compared.cwd / "reports", tmp_path / "reports")
+    (tmp_path / "reports/saaae_vs_vae/tiny/results.csv").unlink()
+    done = bench("report", "--check", cwd=tmp_path)
+    assert done.code == 1
+    assert "results.csv" in done.err
+
+
+def test_check_of_a_damaged_record_is_one_line(compared: Comparison, tmp_path: Path) -> None:
+    shutil.copytree(compared.cwd / "reports", tmp_path / "reports")
+    (tmp_path / "reports/saaae_vs_vae/tiny/runs/vae-seed1.json").write_text("{", encoding="utf-8")
+    refused(bench("report", "--check", cwd=tmp_path), "vae-seed1.json")
+
+
+def test_demonstrations_are_not_in_the_overview(compared: Comparison) -> None:
+    overview = (compared.cwd / "reports/README.md").read_text(encoding="utf-8")
+    assert "tiny" not in overview
+
+
+def test_report_is_a_function_of_the_results(compared: Comparison, tmp_path: Path) -> None:
+    done = bench("report", compared.cwd / "runs", "--reports", "again", cwd=tmp_path)
+    assert done.code == 0, done.text
+    again = tmp_path / "again/saaae_vs_vae/tiny"
+    for path in [*again.rglob("*.md"), *again.rglob("*.csv"), *again.rglob("*.json")]:
+        assert path.read_bytes() == (compared.report / path.relative_to(again)).read_bytes()
+
+
+def test_report_onto_a_file_is_one_line(compared: Comparison, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    refused(bench("report", compared.cwd / "runs", "--reports", "file", cwd=tmp_path), "file")
+
+
+def test_second_run_executes_nothing(compared: Comparison) -> None:
+    before = {path: path.stat().st_mtime_ns for path in (compared.cwd / "runs").rglob("*") if path.is_file()}
+    again = bench(*COMPARE, cwd=compared.cwd)
+    assert again.code == 0
+    assert "4 runs, 4 already done" in again.out
+    assert again.seconds < 10
+    assert {path: path.stat().st_mtime_ns for path in (compared.cwd / "runs").rglob("*") if path.is_file()} == before
+
+
+def test_status(compared: Comparison, tmp_path: Path) -> None:
+    done = bench("status", cwd=compared.cwd)
+    assert done.code == 0
+    lines = [line for line in done.out.splitlines() if line.startswith("saaae_vs_vae/tiny/")]
+    assert len(lines) == 4
+    assert all("complete" in line for line in lines)
+    refused(bench("status", cwd=tmp_path), "No runs below runs")
+
+
+# -- interruptions -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of the run that interrupted ones must equal."""
+    cwd = tmp_path_factory.mktemp("uninterrupted")
+    done = bench(*LONG, "--variants", "vae", cwd=cwd)
+    assert done.code == 0, done.text
+    return folder(cwd, "vae")
+
+
+@pytest.mark.slow
+def test_interrupted_run_goes_on(uninterrupted: Path, tmp_path: Path) -> None:
+    process = background(*LONG, "--variants", "vae", cwd=tmp_path)
+    wait_for(lambda: any(map(first_row, folders(tmp_path))), process)
+    process.send_signal(signal.SIGINT)
+    done = ended(process)
+    assert done.code == 130, done.text
+    assert done.err == ""
+    (line,) = [line for line in done.out.splitlines() if line.startswith("Stopped.")]
+    assert "0 of 1 runs are complete" in line
+    run = folder(tmp_path, "vae")
+    assert not (run / "result.json").exists()
+    status = bench("status", cwd=tmp_path)
+    assert "interrupted" in status.out
+
+    again = bench(*LONG, "--variants", "vae", cwd=tmp_path)
+    assert again.code == 0, again.text
+    log = (run / "log.txt").read_text(encoding="utf-8")
+    assert "--ckpt_path" in log
+    assert "epoch 1/60 " in log.split("--ckpt_path")[0]
+    assert "epoch 1/60 " not in log.split("--ckpt_path")[1]
+    equal(run, uninterrupted)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="finds the child in /proc")
+def test_killed_training_is_a_failed_row_and_can_be_repeated(uninterrupted: Path, tmp_path: Path) -> None:
+    process = background(*LONG, "--variants", "vae,saaae", cwd=tmp_path)
+    wait_for(lambda: any(map(first_row, folders(tmp_path, "vae"))), process)
+    os.kill(child(process, b"/tiny/vae/"), signal.SIGKILL)
+    done = ended(process)
+    assert done.code == 1, done.text
+    assert "SIGKILL" in done.out
+    assert "--retry-failed" in done.out
+    killed, other = (result.read_result(folder(tmp_path, name) / "result.json") for name in ("vae", "saaae"))
+    assert (killed.status, other.status) == ("failed", "complete")
+    assert "SIGKILL" in killed.reason
+    assert "1 of 2 runs complete" in readme(tmp_path)
+    assert table(readme(tmp_path), "Failed runs")[1][:2] == ["vae", "1"]
+
+    still = bench(*LONG, "--variants", "vae,saaae", cwd=tmp_path)
+    assert still.code == 1  # a failed run is not repeated unasked
+    before = (folder(tmp_path, "saaae") / "result.json").stat().st_mtime_ns
+    repaired = bench(*LONG, "--variants", "vae,saaae", "--retry-failed", cwd=tmp_path)
+    assert repaired.code == 0, repaired.text
+    assert "--ckpt_path" in (folder(tmp_path, "vae") / "log.txt").read_text(encoding="utf-8")
+    assert "Failed runs" not in readme(tmp_path)
+    assert (folder(tmp_path, "saaae") / "result.json").stat().st_mtime_ns == before
+    equal(folder(tmp_path, "vae"), uninterrupted)
+
+
+def test_run_of_another_runner_is_left_alone(tmp_path: Path) -> None:
+    arguments = [*LONG, "--variants", "vae"]
+    planned = bench(*arguments, "--dry-run", cwd=tmp_path).out.splitlines()[0]
+    run = tmp_path / planned.rsplit(" ", 1)[1]
+    run.mkdir(parents=True)
+    with FileLock(run / ".lock"):
+        done = bench(*arguments, cwd=tmp_path)
+    assert done.code == 1
+    assert "another runner works on it" in done.text
+    assert not (run / "log.txt").exists()
+
+
+# -- failures that become rows -------------------------------------------------------------------------------------
+
+
+def failed(cwd: Path, variant: str, *culprits: str) -> None:
+    """The run is a row with its reason in result, report and table."""
+    found = result.read_result(folder(cwd, variant) / "result.json")
+    assert found.status == "failed"
+    rows = {row[0]: row[-1] for row in table(readme(cwd), "Failed runs")[1:]}
+    for culprit in culprits:
+        assert culprit in found.reason
+        assert culprit in rows[variant]
+    assert "\n" not in found.reason
+
+
+def test_failing_variant_is_a_row(tmp_path: Path) -> None:
+    hidden = ("--set", "model.init_args.net.init_args.hidden_dim=4")  # which a VAE has and SAAAE has not
+    done = bench(*RUN, *hidden, "--variants", "saaae", cwd=tmp_path)
+    assert done.code == 1, done.text
+    failed(tmp_path, "saaae", "hidden_dim")
+    assert "hidden_dim" in done.out
+    assert "0 of 1 runs complete" in readme(tmp_path)
+    assert "hidden_dim" in bench("status", cwd=tmp_path).out
+
+
+def test_broken_image_is_a_row(tmp_path: Path) -> None:
+    images(tmp_path / "photos", 20, 4)
+    (tmp_path / "photos/train/broken.png").write_bytes(b"\x89PNG\r\n\x1a\nno image at all")
+    done = bench(*RUN, "--data-root", "photos", "--variants", "vae", cwd=tmp_path)
+    assert done.code == 1, done.text
+    failed(tmp_path, "vae", "photos/train/broken.png")
+
+
+def test_too_few_images_are_a_row(tmp_path: Path) -> None:
+    done = bench(*RUN, "--data-root", images(tmp_path / "photos", 5, 2), "--variants", "vae", cwd=tmp_path)
+    assert done.code == 1, done.text
+    failed(tmp_path, "vae", "photos", "5 training images", "16")
+
+
+# -- other data ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_folder_of_images(tmp_path: Path) -> None:
+    images(tmp_path / "pets", 20, 6, nested=True)
+    generator = np.random.default_rng(1)
+    grey, transparent = (generator.integers(0, 256, shape, dtype=np.uint8) for shape in ((16, 16), (16, 16, 4)))
+    Image.fromarray(grey).save(tmp_path / "pets/train/cats/grey.png")
+    Image.fromarray(transparent).save(tmp_path / "pets/test/dogs/transparent.png")
+    arguments = ["--variants", "vae", "--data-root", "pets", "--set", "trainer.max_epochs=2"]
+    done = bench("run", "saaae_vs_vae", *TINY, *arguments, "--profile", "short", cwd=tmp_path)
+    assert done.code == 0, done.text
+    (page,) = (tmp_path / "reports/saaae_vs_vae").glob("*/README.md")
+    assert page.parent.name.startswith("short-pets-")
+    assert "2ep" in page.parent.name
+    text = page.read_text(encoding="utf-8")
+    assert text.splitlines()[0] == "# VAE vs SAAAE: pets (folder; stands in for STL-10), profile short, 2 epochs"
+    assert "Trained on 21 and tested on 7 images" in text
+    assert "Converted images: 1 grayscale, 1 transparent (on white)." in text
+    assert f"(saaae_vs_vae/{page.parent.name}/README.md)" in (tmp_path / "reports/README.md").read_text(
+        encoding="utf-8"
+    )
+    (found,) = tmp_path.glob("runs/saaae_vs_vae/*/vae/*/result.json")
+    assert result.read_result(found).data["converted"] == {"grayscale": 1, "transparent (on white)": 1}
+    assert "--data.init_args.root=pets" in result.read_result(found).commands[0]
+
+
+def test_changed_data_is_another_run(tmp_path: Path) -> None:
+    def plan() -> str:
+        done = bench(*RUN, "--data-root", "photos", "--variants", "vae", "--dry-run", cwd=tmp_path)
+        assert done.code == 0, done.text
+        return done.out.splitlines()[0]
+
+    images(tmp_path / "photos", 4, 2)
+    before = plan()
+    assert plan() == before
+    images(tmp_path / "photos", 5, 2)
+    assert plan() != before
+
+
+# -- wrong usage ---------------------------------------------------------------------------------------------------
+
+
+def refused(done: Done, *culprits: str) -> None:
+    assert done.code == 2, done.text
+    assert done.out == ""
+    (line,) = done.err.splitlines()
+    assert line.startswith("attnae-bench: error: ")
+    for culprit in culprits:
+        assert culprit in line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "culprits"),
+    [
+        ([], ["COMMAND"]),
+        (["rum"], ["rum"]),
+        (["run"], ["BENCHMARK"]),
+        (["run", "saae_vs_vae"], ["'saae_vs_vae'", "Did you mean saaae_vs_vae?"]),
+        (["run", "saaae_vs_vae", "--nope"], ["--nope"]),
+        (["run", "saaae_vs_vae", "--variants", "vae,saae"], ["'saae'", "Did you mean saaae?"]),
+        (["run", "saaae_vs_vae", "--variants", ","], ["','"]),
+        (["run", "saaae_vs_vae", "--profile", "qick"], ["'qick'", "Did you mean quick?"]),
+        (["run", "saaae_vs_vae", "--set", "max_epochs"], ["'max_epochs'", "key=value"]),
+        (["run", "saaae_vs_vae", "--set", "=3"], ["'=3'"]),
+        (["run", "saaae_vs_vae", "--set", "trainer.max_epochs=[1"], ["trainer.max_epochs=[1"]),
+        (["run", "saaae_vs_vae", "--set", "trainer.max_epochs=many"], ["max_epochs", "many"]),
+        (["run", "saaae_vs_vae", "--seeds", "abc"], ["'abc'"]),
+        (["run", "saaae_vs_vae", "--seeds", "0"], ["'0'"]),
+        (["run", "saaae_vs_vae", "--seeds", "1,1"], ["'1,1'"]),
+        (["run", "saaae_vs_vae", "--seeds=-1,2"], ["'-1,2'"]),
+        (["run", "saaae_vs_vae", "--jobs", "0"], ["'0'"]),
+        (["run", "saaae_vs_vae", "--label", "../up"], ["'../up'"]),
+        (["run", "saaae_vs_vae", "--data-root", "nowhere"], ["nowhere"]),
+        (["run", "saaae_vs_vae", "--data-root", "empty"], ["empty/train"]),
+        (["run", "saaae_vs_vae", "--data-root", "file"], ["file"]),
+        (["run", "saaae_vs_vae", "--profile", "short"], ["STL-10", "data/stl10"]),
+        (["run", "saaae_vs_vae", "--data-root", "untested"], ["untested/test"]),
+        (["run", "saaae_vs_vae", "--data-root", "halfarray"], ["test.npy"]),
+        (["report", "nowhere"], ["nowhere"]),
+        (["status", "nowhere"], ["nowhere"]),
+        (["report", "--check", "nowhere"], ["nowhere"]),
+    ],
+    ids=lambda value: " ".join(value[-2:]) if isinstance(value, list) else None,
+)
+def test_wrong_usage_is_one_line(arguments: list[str], culprits: list[str], tmp_path: Path) -> None:
+    for name in ("empty", "halfarray"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "file").write_text("")
+    np.save(tmp_path / "halfarray/train.npy", np.zeros((2, 8, 8, 3), np.uint8))
+    images(tmp_path / "untested", 2, 0)
+    refused(bench(*arguments, cwd=tmp_path), *culprits)
+    assert not (tmp_path / "runs").exists()
+    assert not (tmp_path / "reports").exists()
+
+
+@pytest.mark.parametrize("option", ["--out", "--reports"])
+def test_folder_that_is_a_file_is_refused_before_anything_trains(option: str, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    done = bench(*RUN, "--set", "trainer.max_epochs=1", "--variants", "vae", option, "file", cwd=tmp_path)
+    assert done.code == 2, done.text
+    (line,) = done.err.splitlines()
+    assert "file" in line
+    assert not list(tmp_path.rglob("log.txt"))
+
+
+# -- without running -----------------------------------------------------------------------------------------------
+
+
+def test_dry_run_prints_commands_without_data(tmp_path: Path) -> None:
+    done = bench("run", "saaae_vs_vae", "--profile", "paper", "--seeds", "2", "--dry-run", cwd=tmp_path)
+    assert done.code == 0, done.text
+    assert list(tmp_path.iterdir()) == []
+    commands = [line for line in done.out.splitlines() if not line.startswith("#")]
+    assert [line.split()[:2] for line in commands] == 4 * [["attnae", "fit"], ["attnae", "test"]]
+    fit = commands[0].split()
+    configs = [fit[place + 1] for place, word in enumerate(fit) if word == "-c"]
+    assert configs == [
+        "configs/saaae_vs_vae/vae.yaml",
+        "configs/saaae_vs_vae/profiles/paper.yaml",
+        "configs/saaae_vs_vae/profiles/paper/vae.yaml",
+    ]
+    assert fit[fit.index("--seed_everything") + 1] == "1"
+    assert "3000 epochs" in done.out
+
+
+def test_label_tells_what_differs_from_the_profile(tmp_path: Path) -> None:
+    images(tmp_path / "natural", 4, 2)
+    arguments = ["--data-root", "natural", "--set", "trainer.max_epochs=3", "--profile", "short", "--dry-run"]
+    done = bench("run", "saaae_vs_vae", *arguments, cwd=tmp_path)
+    assert "runs/saaae_vs_vae/short-natural-3ep/vae/seed1-" in done.out
+
+
+def test_untrained_variant_is_only_evaluated(tmp_path: Path) -> None:
+    done = bench("run", "saaae_vs_vae", "--variants", "biharmonic", "--dry-run", cwd=tmp_path)
+    (command,) = [line for line in done.out.splitlines() if not line.startswith("#")]
+    assert command.startswith("attnae test -c configs/saaae_vs_vae/biharmonic.yaml")
+
+
+def test_list_names_everything(tmp_path: Path) -> None:
+    done = bench("list", cwd=tmp_path)
+    assert done.code == 0
+    for name in catalog.names():
+        benchmark = catalog.load(name)
+        for word in (name, *benchmark.variants, *(f"--profile {profile}" for profile in benchmark.profiles)):
+            assert word in done.out
+        starred = [line.split()[1] for line in done.out.splitlines() if line.strip().startswith("* ")]
+        assert set(starred) >= {v.name for v in benchmark.variants.values() if v.default}
