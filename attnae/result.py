@@ -60,7 +60,7 @@ class Result(Part):
         commands: The commands that repeat the run, paths relative to the working folder.
         git: Commit and dirty flag of the checkout, empty when installed from a wheel.
         config_hash: Hash of merged configuration, overrides, data fingerprint and package version.
-        wall_seconds: Time from the start of the first command to the end of the last, over all attempts.
+        wall_seconds: Time from the start of the first command to the end of the last, of the attempt that finished the run.
         version: Format of this file.
     """
 

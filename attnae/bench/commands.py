@@ -57,14 +57,13 @@ def run(options: argparse.Namespace) -> int:
 
     report.prepare(options.reports)
 
-    known = {one.name: store.read(one) for one in made.runs}
-    waiting = [
-        one for one in made.runs if (r := known[one.name]) is None or (r.status == "failed" and options.retry_failed)
-    ]
-    before, total = len(made.runs) - len(waiting), len(made.runs)
+    known = {one.name: last.status if (last := store.read(one)) else "" for one in made.runs}
+    again = ("", "failed") if options.retry_failed else ("",)
+    waiting = [one for one in made.runs if known[one.name] in again]
+    before, total = sum(status == "complete" for status in known.values()), len(made.runs)
     where = f" on {made.location.title}" if made.location else ""
     console.print(
-        f"[bold]{benchmark.title}[/], profile {made.profile}{where}: {total} runs, {before} already done",
+        f"[bold]{benchmark.title}[/], profile {made.profile}{where}: {total} runs, {before} already complete",
         soft_wrap=True,
     )
     launcher = Launcher(waiting, console, options.jobs)
@@ -77,7 +76,9 @@ def run(options: argparse.Namespace) -> int:
     if not any(store.read(one) for one in made.runs):
         return 1
     # All runs of the label with this configuration, not this plan's alone: controls that come later join the comparison.
+    # What the report has kept of runs whose folders are elsewhere stays.
     found = store.results(options.out / benchmark.name / made.label)
+    found += store.results(options.reports / benchmark.name / made.label, missing_ok=True)
     results = [(folder, one) for folder, one in found if made.hashes.get(one.variant) == one.config_hash]
     pages = report.build(results, options.reports)
     _summary(console, benchmark, [one for _, one in results])
@@ -119,10 +120,11 @@ def report(options: argparse.Namespace) -> int:
         if not problems:
             print(f"All reports below {folder} agree with their result files.")
         return 1 if problems else 0
-    for page in pages.build(store.results(options.folder or Path("runs")), options.reports):
+    found = store.results(options.folder or Path("runs"), missing_ok=options.folder is None)
+    if options.folder is None:  # also what the reports have kept of runs whose folders are elsewhere
+        found += store.results(options.reports, missing_ok=bool(found))
+    for page in pages.build(found, options.reports):
         print(page)
-    if pages.refresh_readme(options.reports):
-        print("README.md (its table of results)")
     return 0
 
 

@@ -21,9 +21,11 @@ from filelock import FileLock, Timeout
 from attnae import result
 from attnae.bench.plan import Run
 from attnae.errors import UserError
-from attnae.files import PACKAGE
+from attnae.files import PACKAGE, shipped
 
 FIT, TEST, DONE, FAILED, HELD = "training", "testing", "complete", "failed", "held"
+
+COMMAND = "import sys; sys.path[:] = [p for p in sys.path if p]; from attnae.cli import console; console()"
 
 GRACE = 20.0
 """Seconds that an interrupted child has to end by itself."""
@@ -124,16 +126,12 @@ class Execution:
             spent = []
         if self.stage != FIT or not beat:
             return None
-        if not spent:  # the first epoch: extrapolate its steps
-            done = max(beat["step"], 1) / max(beat["steps"], 1)
-            per_epoch = (time.time() - self.began) / done if beat["step"] > 1 else None
-        else:
-            per_epoch = spent[len(spent) // 2]
-        return (
-            None
-            if per_epoch is None
-            else per_epoch * (beat["epochs"] - beat["epoch"] - beat["step"] / max(beat["steps"], 1))
-        )
+        done = beat["step"] / max(beat["steps"], 1)
+        if not spent and beat["step"] < 2:
+            return None
+        per_epoch = spent[len(spent) // 2] if spent else (time.time() - self.began) / done
+        left: float = per_epoch * (beat["epochs"] - beat["epoch"] - done)
+        return left
 
     def _trained(self) -> bool:
         return (self.run.folder / "fit.json").exists() and (self.run.folder / "weights.safetensors").exists()
@@ -149,7 +147,8 @@ class Execution:
         self.log.write(f"$ attnae {' '.join(arguments)}\n".encode())
         self.log.flush()
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "attnae.cli", *arguments],
+            # Not -m: it would import whatever lies in the working folder. Configurations are the ones that were hashed.
+            [sys.executable, "-c", COMMAND, *(_resolved(argument) for argument in arguments)],
             stdin=subprocess.DEVNULL,
             stdout=self.log,
             stderr=subprocess.STDOUT,
@@ -165,7 +164,7 @@ class Execution:
         if marked:
             return marked[-1]
         if code < 0:
-            return f"{self.stage} was killed by {signal.Signals(-code).name}; it goes on where it stopped when you run it again"
+            return f"{self.stage} was killed by {signal.Signals(-code).name}; with --retry-failed it goes on where it stopped"
         return f"{self.stage} ended with code {code}: {lines[-1] if lines else 'no output'}"
 
     def _finish(self, stage: str, reason: str = "") -> None:
@@ -173,8 +172,9 @@ class Execution:
         values: dict[str, Any] = {}
         try:
             if stage == DONE:
+                # Of what both know, such as the hardware, the training's word counts.
                 parts = [
-                    result.read_part(folder / name) for name in ("fit.json", "test.json") if (folder / name).exists()
+                    result.read_part(folder / name) for name in ("test.json", "fit.json") if (folder / name).exists()
                 ]
                 for part in fields(result.Part):
                     found = [value for p in parts if (value := getattr(p, part.name))]
@@ -215,6 +215,10 @@ class Execution:
         if self.log is not None:
             self.log.close()
         self.lock.release()
+
+
+def _resolved(argument: str) -> str:
+    return str(shipped(argument)) if argument.startswith("configs/") else argument
 
 
 def git_state() -> dict[str, Any]:

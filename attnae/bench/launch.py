@@ -16,7 +16,8 @@ from rich.table import Table
 
 from attnae.bench.execution import DONE, FAILED, FIT, HELD, Execution
 from attnae.bench.plan import Run
-from attnae.errors import UserError
+
+ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Stopped(Exception):
@@ -63,7 +64,7 @@ class Launcher:
                     if live:
                         live.update(self._table())
                     time.sleep(0.2)
-            except (Stopped, UserError):
+            except BaseException:  # no child may outlive the runner
                 for execution in self.active:
                     execution.interrupt()
                 for execution in self.active:
@@ -141,11 +142,11 @@ def _signals() -> Iterator[None]:
     """Turns the first Ctrl-C or termination into :class:`Stopped`; further ones wait for the orderly end."""
 
     def stop(number: int, frame: Any) -> None:
-        for name in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(name, signal.SIG_IGN)
+        for ending in ENDINGS:
+            signal.signal(ending, signal.SIG_IGN)
         raise Stopped
 
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {ending: signal.signal(ending, stop) for ending in ENDINGS}
     try:
         yield
     finally:

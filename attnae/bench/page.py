@@ -14,7 +14,7 @@ from attnae.result import Result
 
 COST = ("params_trainable", "gflops_forward", "seconds_per_epoch", "images_per_second", "peak_memory_mb")
 FIGURES = {
-    "grid.png": "The same {data} images for all variants: masked input, what each variant makes of it, truth.",
+    "grid.png": "The same {data} images for all variants: input, what each variant makes of it, truth.",
     "sweep.png": "The sweep above; published points dashed.",
     "curves.png": "Training over epochs and over seconds of training; published curves dashed where there are any.",
 }
@@ -49,14 +49,14 @@ def kind_of(done: list[Result]) -> str:
     """What the numbers are, for the first line of a report."""
     if not done:
         return "no finished run"
-    data, profile = done[0].data, done[0].profile
+    data = done[0].data
     epochs = max((int(r.curves["epoch"][-1] or 0) for r in done if r.curves.get("epoch")), default=0)
     schedule = f", {epochs} epoch{'s' * (epochs > 1)}" if epochs else ""
     if data.get("kind") == "embedded":
         return f"demonstration on {data['title']}{schedule}"
     if data.get("kind") == "official":
-        return f"official data, profile {profile}{schedule}"
-    return f"{data.get('title')}, profile {profile}{schedule}"
+        return f"official data, {done[0].label}{schedule}"  # the label tells what differs from the profile
+    return f"{data.get('title')}, profile {done[0].profile}{schedule}"
 
 
 def _head(benchmark: Benchmark, results: list[Result], done: list[Result]) -> str:
@@ -101,7 +101,9 @@ def _protocol(benchmark: Benchmark, rows: dict[str, list[Result]], spec: dict[st
         images = statistics.summary(runs, f"{protocol}/images")
         row = [title_of(benchmark, name), *(cell(v, k) for v, k in zip(values, keys, strict=True))]
         if compared:
-            same = images == counted and name != benchmark.baseline  # other images are no comparison
+            same = (
+                images and counted and images.mean == counted.mean and name != benchmark.baseline
+            )  # other images are no comparison
             row.insert(1, f"{100 * (values[0].mean / base.mean - 1):+.1f}%" if same and base and values[0] else "-")
         body.append([*row, number(images.mean, 0) if images else "-"])
     header = ["variant", *(column(k).heading for k in keys), "images"]

@@ -20,6 +20,12 @@ from attnae.errors import UserError
 from attnae.files import read_yaml, shipped
 
 MOST_SEEDS = 1000
+RESERVED = {
+    "seed_everything": "use --seeds, so that the report knows.",
+    "trainer.default_root_dir": "use --out, so that the report finds the run.",
+    "weights": "a run trains its own weights.",
+    "ckpt_path": "a run goes on from its own checkpoint by itself.",
+}
 
 
 @dataclass(frozen=True)
@@ -112,7 +118,8 @@ def make(
     choose("profile", profile, benchmark.profiles)
     settings = dict(_setting(text) for text in overrides or [])
     if data_root is not None:
-        settings.setdefault("data.init_args.source", "auto")
+        download = _value("data.init_args.download", settings.get("data.init_args.download", "false"))
+        settings.setdefault("data.init_args.source", "official" if download else "auto")
     elif isinstance(root := _value("data.init_args.root", settings.get("data.init_args.root", "null")), str):
         data_root = Path(root)
     if data_root is not None:
@@ -134,6 +141,7 @@ def make(
         _run(benchmark, label, profile, variant, seed, merged[variant], settings, location, out)
         for seed in numbers
         for variant in chosen
+        if benchmark.variants[variant].trains or seed == numbers[0]  # nothing in them depends on the seed
     ]
     hashes = {variant: _hash(merged[variant], settings, location) for variant in benchmark.variants}
     return Plan(benchmark, profile, label, runs, location, hashes)
@@ -173,9 +181,13 @@ def _run(
 
 
 def _hash(merged: dict[str, Any], settings: dict[str, str], location: Location | None) -> str:
+    place = {"root", "source", "download"}  # the fingerprint says what is there, wherever that is
+    data = {key: value for key, value in _section(merged, "data", "init_args").items() if key not in place}
     identity = {
-        "config": merged,
-        "overrides": settings,
+        "config": {**merged, "data": {**_section(merged, "data"), "init_args": data}},
+        "overrides": {
+            key: value for key, value in settings.items() if key not in {f"data.init_args.{p}" for p in place}
+        },
         "data": location.fingerprint if location else None,
         "version": __version__,
     }
@@ -215,6 +227,8 @@ def _setting(text: str) -> tuple[str, str]:
     key, sign, value = text.partition("=")
     if not sign or not re.fullmatch(r"[A-Za-z_][\w.]*", key):
         raise UserError(f"--set {text!r}: expected key=value with a key of `attnae fit`, such as trainer.max_epochs=3.")
+    if key in RESERVED:
+        raise UserError(f"--set {key}: {RESERVED[key]}")
     return key, value
 
 

@@ -38,17 +38,16 @@ def build(found: list[tuple[Path, Result]], reports: Path) -> list[Path]:
         for (name, label), runs in sorted(groups.items())
     ]
     write_text(reports / "README.md", overview.page(_stored(reports)))
+    _refresh_readme(reports)
     return pages
 
 
-def refresh_readme(reports: Path) -> bool:
-    """Puts the overview between the markers of the README beside ``reports``; returns whether that changed anything."""
+def _refresh_readme(reports: Path) -> None:
+    """Puts the overview between the markers of the README beside ``reports``, if it has them."""
     readme = reports.parent / "README.md"
     wanted = overview.insert(readme, overview.text(_stored(reports), f"{reports.name}/"))
-    if wanted is None or wanted == readme.read_text(encoding="utf-8"):
-        return False
-    write_text(readme, wanted)
-    return True
+    if wanted is not None and wanted != readme.read_text(encoding="utf-8"):
+        write_text(readme, wanted)
 
 
 def prepare(reports: Path) -> None:
@@ -120,7 +119,7 @@ def check(reports: Path) -> list[str]:
 def _stored(reports: Path) -> list[tuple[Benchmark, str, list[Result]]]:
     """Benchmark, label and results of every report below a folder."""
     folders = sorted({path.parent.parent for path in reports.glob("*/*/runs/*.json")})
-    loaded = [(catalog.load(folder.parent.name), folder) for folder in folders]
+    loaded = [(catalog.load(folder.parent.name), folder) for folder in folders if folder.parent.name in catalog.names()]
     return [
         (benchmark, folder.name, _ordered(benchmark, map(result.read_result, sorted((folder / "runs").glob("*.json")))))
         for benchmark, folder in loaded

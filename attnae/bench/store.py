@@ -57,19 +57,20 @@ def _state(folder: Path) -> State:
     return State(folder, "running or interrupted", f"{len(rows)} epochs done")
 
 
-def results(root: Path) -> list[tuple[Path, result.Result]]:
+def results(root: Path, missing_ok: bool = False) -> list[tuple[Path, result.Result]]:
     """Readable results below a folder with the folders of their runs, newest first for equal variant and seed.
 
     Raises:
-        UserError: There are none.
+        UserError: There are none, unless ``missing_ok``.
     """
     found: list[tuple[Path, result.Result]] = []
-    for path in sorted(root.rglob("result.json"), key=lambda file: (-file.stat().st_mtime, file)):
+    files = [*root.rglob("result.json"), *root.rglob("runs/*.json")]  # of runs, and those that a report has kept
+    for path in sorted(files, key=lambda file: (-file.stat().st_mtime, file)):
         try:
             found.append((path.parent, result.read_result(path)))
         except UserError:
             continue
-    if not found:
+    if not found and not missing_ok:
         raise UserError(
             f"No results below {root}. Run `attnae-bench run BENCHMARK` first, or name the folder given as --out."
         )

@@ -39,8 +39,9 @@ class OneLineParser(LightningArgumentParser):
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Raises what the command line prints."""
         line = " ".join(str(message).split())
-        if found := re.search(r"Errors: - (.*?)(?: - Expected a <class 'NoneType'>.*| Given value.*)?$", line):
-            line = f"{line.split(':', 1)[0]}: {found[1]}"  # what failed, without the dump of all types and values
+        if found := re.search(r"Errors: - (.*?)(?: - Expected a <class 'NoneType'>)?(?: Given value type.*?)?$", line):
+            given = re.search(r"Given value: (.{1,80})$", line)  # a class's whole configuration says nothing
+            line = f"{line.split(':', 1)[0]}: {found[1]}" + (f", got {given[1]}" if given else "")
         raise UserError(line) from ex
 
 
@@ -67,7 +68,9 @@ class AttnaeCLI(LightningCLI):
         )
         parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
         # One file, overwritten: the last finished epoch, with the optimizer's state.
-        parser.set_defaults({"checkpoint.filename": "last", "checkpoint.enable_version_counter": False})
+        # Saved after the epoch's row is written, whether or not the epoch was validated.
+        defaults = {"filename": "last", "enable_version_counter": False, "save_on_train_epoch_end": True}
+        parser.set_defaults({f"checkpoint.{key}": value for key, value in defaults.items()})
 
     def _parse_ckpt_path(self) -> None:
         """Nothing: Lightning would read the whole checkpoint a second time for hyper-parameters that ours do not hold."""
@@ -122,6 +125,7 @@ def run_cli() -> None:
             trainer_defaults={
                 "default_root_dir": "runs/manual",
                 "max_epochs": 1,
+                "devices": 1,  # more would multiply the batch that a paper states
                 "logger": False,
                 "callbacks": [Progress(), Record()],
                 "plugins": [{"class_path": "attnae.core.record.AtomicCheckpoints"}],

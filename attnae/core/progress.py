@@ -39,6 +39,8 @@ class Progress(Callback):
     def __init__(self) -> None:
         self.rows: list[Row] = []
         self.started = self.epoch_seconds = self.last_beat = 0.0
+        self.written: list[str] = []  # columns of the file as it stands
+        self.validated = False
 
     def on_train_start(self, trainer: L.Trainer, task: L.LightningModule) -> None:
         """Takes over the rows of an interrupted run up to the epoch where it goes on."""
@@ -50,7 +52,11 @@ class Progress(Callback):
 
     def on_train_epoch_start(self, trainer: L.Trainer, task: L.LightningModule) -> None:
         """Starts the epoch's clock."""
-        self.started = time.perf_counter()
+        self.started, self.validated = time.perf_counter(), False
+
+    def on_validation_end(self, trainer: L.Trainer, task: L.LightningModule) -> None:
+        """Notes that this epoch's validation numbers are its own; Lightning keeps showing the last ones."""
+        self.validated = True
 
     def on_train_batch_end(
         self, trainer: L.Trainer, task: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -76,7 +82,8 @@ class Progress(Callback):
             return
         row: Row = {"epoch": float(trainer.current_epoch + 1), "epoch_seconds": round(self.epoch_seconds, 4)}
         row["seconds"] = round(sum(r["epoch_seconds"] or 0 for r in self.rows) + self.epoch_seconds, 4)
-        row |= {name: float(value) for name, value in sorted(trainer.callback_metrics.items())}
+        logged = sorted(trainer.callback_metrics.items())
+        row |= {name: float(value) for name, value in logged if self.validated or not name.startswith("val/")}
         self.rows.append(row)
         self._save()
         shown = "  ".join(f"{name} {value:.5g}" for name, value in row.items() if "/" in name and value is not None)
@@ -90,14 +97,15 @@ class Progress(Callback):
         path = self.folder / "metrics.csv"
         text = io.StringIO()
         writer = csv.DictWriter(text, names, lineterminator="\n")
-        if len(self.rows) == 1 or list(self.rows[-2]) != names or len(read_metrics(path)) != len(self.rows) - 1:
-            writer.writeheader()
-            writer.writerows(self.rows)
-            write_text(path, text.getvalue())
-        else:
+        if names == self.written:
             writer.writerow(self.rows[-1])
             with path.open("a", encoding="utf-8") as stream:
                 stream.write(text.getvalue())
+        else:  # the first row of this process, or a new column
+            writer.writeheader()
+            writer.writerows(self.rows)
+            write_text(path, text.getvalue())
+            self.written = names
 
     def _beat(self, trainer: L.Trainer, loss: torch.Tensor | None = None, force: bool = False) -> None:
         now = time.monotonic()

@@ -53,7 +53,7 @@ class AtomicCheckpoints(TorchCheckpointIO):
             UserError: The file is damaged or carries code.
         """
         try:
-            return super().load_checkpoint(path, map_location, weights_only=True)
+            return super().load_checkpoint(path, map_location=map_location, weights_only=True)
         except (pickle.UnpicklingError, EOFError, RuntimeError, ValueError, KeyError) as error:
             raise UserError(
                 f"Cannot read the checkpoint {path}: it is damaged or carries code. Delete it to start anew."
@@ -79,7 +79,7 @@ class Record(Callback):
             save_file({name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}, temporary)
         data = _data(trainer)
         seconds = [row["epoch_seconds"] or 0.0 for row in rows[1:]]
-        efficiency = {"peak_memory_mb": _peak_memory() / 1e6}
+        efficiency = {"peak_memory_mb": _peak_memory(trainer) / 1e6}
         if seconds:
             efficiency["seconds_per_epoch"] = statistics.median(seconds)
             efficiency["images_per_second"] = data["train"] / efficiency["seconds_per_epoch"]
@@ -138,9 +138,9 @@ def _selected(trainer: L.Trainer, task: L.LightningModule) -> tuple[dict[str, to
 
 
 def _curves(rows: list[Row]) -> dict[str, list[float | None]]:
-    """Columns of the rows, thinned evenly on a logarithmic scale; the first ten epochs and the last are kept."""
-    wanted = {1, *range(2, 11), *np.geomspace(1, max(len(rows), 1), CURVE_POINTS).round().astype(int).tolist()}
-    wanted |= {epoch for row in rows if (epoch := int(row["epoch"] or 0)) in (20, 50, 100, 101, 1000, 2000, 2901)}
+    """Columns of the rows, thinned evenly on a logarithmic scale; the last and all round epochs (1, 2, 5, 10, ...) are kept."""
+    wanted = {int(epoch) for epoch in np.geomspace(1, max(len(rows), 1), CURVE_POINTS).round()}
+    wanted |= {first * 10**power for first in (1, 2, 3, 5) for power in range(6)}
     kept = [row for row in rows if int(row["epoch"] or 0) in wanted]
     return {name: [row.get(name) for row in kept] for name in (kept[-1] if kept else ())}
 
@@ -161,9 +161,9 @@ def _data(trainer: L.Trainer) -> dict[str, Any]:
     return module.about()
 
 
-def _peak_memory() -> float:
+def _peak_memory(trainer: L.Trainer) -> float:
     """Bytes."""
-    if torch.cuda.is_available():
+    if trainer.strategy.root_device.type == "cuda":
         return float(torch.cuda.max_memory_allocated())
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return float(peak if sys.platform == "darwin" else peak * 1024)

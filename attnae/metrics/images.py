@@ -23,14 +23,14 @@ class ImageQuality(Metric):
     psnr: list[Tensor]
     ssim: list[Tensor]
     ssim_gauss: list[Tensor]
-    moments: Tensor
+    total: list[Tensor]
+    squares: list[Tensor]
 
     def __init__(self) -> None:
         super().__init__()
-        for name in ("sse", "sae", "psnr", "ssim", "ssim_gauss"):
+        # total and squares: sum and sum of squares of each target's values, for sigma
+        for name in ("sse", "sae", "psnr", "ssim", "ssim_gauss", "total", "squares"):
             self.add_state(name, default=[], dist_reduce_fx="cat")
-        # count, sum and sum of squares of all target values, for sigma
-        self.add_state("moments", default=torch.zeros(3, dtype=torch.float64), dist_reduce_fx="sum")
         self.further: dict[str, list[Tensor]] = {}
         self.values_per_image = 1
 
@@ -50,23 +50,25 @@ class ImageQuality(Metric):
         self.psnr.append(psnr(output, target))
         self.ssim.append(ssim_uniform(output, target))
         self.ssim_gauss.append(ssim_gaussian(output, target))
-        wide = target.double()
-        self.moments += torch.stack([wide.new_tensor(float(wide.numel())), wide.sum(), wide.square().sum()])
+        self.total.append(target.flatten(1).sum(1))
+        self.squares.append(target.square().flatten(1).sum(1))
         for name, values in (further or {}).items():
             self.further.setdefault(name, []).append(values.detach().float())
 
     def compute(self) -> dict[str, float]:
         """All numbers by name."""
         images = self.per_image()
-        count, total, squares = self.moments.tolist()
-        sigma = max(squares / count - (total / count) ** 2, 0.0) ** 0.5
+        mean, square = (
+            dim_zero_cat(v).double().cpu().mean() / self.values_per_image for v in (self.total, self.squares)
+        )
+        sigma = float((square - mean**2).clamp_min(0)) ** 0.5
         mae = images["sae"].mean() / self.values_per_image
         quantiles = torch.quantile(images["psnr"], torch.tensor([0.1, 0.5, 0.9], dtype=torch.float64)).tolist()
         numbers = {
             "mse": images["sse"].mean() / self.values_per_image,
             "sse": images["sse"].mean(),
             "mae": mae,
-            "mae_over_sigma": mae / sigma if sigma else float("nan"),
+            "mae_over_sigma": mae / sigma if sigma > 1e-3 else float("nan"),
             "psnr_mean": images["psnr"].mean(),
             "psnr_std": images["psnr"].std(correction=0),
             "ssim_mean": images["ssim"].mean(),

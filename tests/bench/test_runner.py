@@ -309,7 +309,7 @@ def test_second_run_executes_nothing(compared: Comparison) -> None:
     before = {path: path.stat().st_mtime_ns for path in (compared.cwd / "runs").rglob("*") if path.is_file()}
     again = bench(*COMPARE, cwd=compared.cwd)
     assert again.code == 0
-    assert "4 runs, 4 already done" in again.out
+    assert "4 runs, 4 already complete" in again.out
     assert again.seconds < 10
     assert {path: path.stat().st_mtime_ns for path in (compared.cwd / "runs").rglob("*") if path.is_file()} == before
 

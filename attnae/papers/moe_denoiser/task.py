@@ -36,8 +36,9 @@ class MoEDenoiserTask(ImageTask):
         self.lr, self.weight_decay, self.balance = lr, weight_decay, balance
 
     def configure_optimizers(self) -> tuple[list[torch.optim.Optimizer], list[torch.optim.lr_scheduler.LRScheduler]]:
-        """AdamW in its fused form, and a cosine over the epochs of the trainer."""
-        optimizer = torch.optim.AdamW(self.net.parameters(), lr=self.lr, weight_decay=self.weight_decay, fused=True)
+        """AdamW, and a cosine over the epochs of the trainer."""
+        # Not fused: Lightning refuses to clip gradients of a fused optimizer under mixed precision.
+        optimizer = torch.optim.AdamW(self.net.parameters(), lr=self.lr, weight_decay=self.weight_decay)
         epochs = max(1, self.trainer.max_epochs or 1)
         return [optimizer], [torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=epochs)]
 
