@@ -29,7 +29,7 @@ QUIET = (
     "Checkpoint directory .* exists and is not empty",  # that is what resuming means
     "The number of training batches",  # no step-wise logging
     "predict returned None",  # reconstructions go to files
-    "LeafSpec",  # https://github.com/Lightning-AI/pytorch-lightning/issues/21438
+    "LeafSpec",  # https://github.com/Lightning-AI/pytorch-lightning/issues/21326
 )
 
 
