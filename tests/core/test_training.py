@@ -435,6 +435,8 @@ def test_interrupt_is_one_line(tmp_path: Path) -> None:
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
+        # A job that a script has put into the background ignores Ctrl-C, and so would its children.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     patience = time.monotonic() + 60
     while not (tmp_path / "run/metrics.csv").exists():
