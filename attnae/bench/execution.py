@@ -119,13 +119,13 @@ class Execution:
     def seconds_left(self) -> float | None:
         """Estimate for the rest of the training, from the median speed of its epochs so far."""
         beat = self.progress
+        if self.stage != FIT or not beat:
+            return None
         try:
             with (self.run.folder / "metrics.csv").open(encoding="utf-8") as stream:
                 spent = sorted(float(row["epoch_seconds"]) for row in csv.DictReader(stream))
         except (OSError, ValueError, KeyError, TypeError):
             spent = []
-        if self.stage != FIT or not beat:
-            return None
         done = beat["step"] / max(beat["steps"], 1)
         if not spent and beat["step"] < 2:
             return None

@@ -137,13 +137,13 @@ def make(
     label = _label(profile, benchmark, location, settings) if label is None else label
     if not re.fullmatch(r"[A-Za-z0-9][\w.=+-]*", label):
         raise UserError(f"The label {label!r} cannot name a folder: use letters, digits, '-', '_', '.', '=' and '+'.")
+    hashes = {variant: _hash(merged[variant], settings, location) for variant in benchmark.variants}
     runs = [
-        _run(benchmark, label, profile, variant, seed, merged[variant], settings, location, out)
+        _run(benchmark, label, profile, variant, seed, merged[variant], settings, hashes[variant], out)
         for seed in numbers
         for variant in chosen
         if benchmark.variants[variant].trains or seed == numbers[0]  # nothing in them depends on the seed
     ]
-    hashes = {variant: _hash(merged[variant], settings, location) for variant in benchmark.variants}
     return Plan(benchmark, profile, label, runs, location, hashes)
 
 
@@ -160,10 +160,9 @@ def _run(
     seed: int,
     merged: dict[str, Any],
     settings: dict[str, str],
-    location: Location | None,
+    digest: str,
     out: Path,
 ) -> Run:
-    digest = _hash(merged, settings, location)
     folder = out / benchmark.name / label / variant / f"seed{seed}-{digest}"
     files = [part for file in benchmark.configs(variant, profile) for part in ("-c", file)]
     keys = [f"--{key}={value}" for key, value in settings.items()]

@@ -37,17 +37,13 @@ def build(found: list[tuple[Path, Result]], reports: Path) -> list[Path]:
         _write(catalog.load(name), label, list(runs.values()), reports)
         for (name, label), runs in sorted(groups.items())
     ]
-    write_text(reports / "README.md", overview.page(_stored(reports)))
-    _refresh_readme(reports)
-    return pages
-
-
-def _refresh_readme(reports: Path) -> None:
-    """Puts the overview between the markers of the README beside ``reports``, if it has them."""
-    readme = reports.parent / "README.md"
-    wanted = overview.insert(readme, overview.text(_stored(reports), f"{reports.name}/"))
+    stored = _stored(reports)
+    write_text(reports / "README.md", overview.page(stored))
+    readme = reports.parent / "README.md"  # of the project, where it shows the overview between markers
+    wanted = overview.insert(readme, overview.text(stored, f"{reports.name}/"))
     if wanted is not None and wanted != readme.read_text(encoding="utf-8"):
         write_text(readme, wanted)
+    return pages
 
 
 def prepare(reports: Path) -> None:

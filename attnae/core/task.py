@@ -72,7 +72,7 @@ class ImageTask(L.LightningModule):
         torch.manual_seed(int(torch.randint(2**62, (1,), generator=seed)))
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Logs the mean error per value and the PSNR of the followed images."""
+        """Logs the mean squared error per value of the followed images."""
         for name, prediction in self.predictions(batch, "val").items():
             mse = (prediction.images.clamp(0, 1) - batch.target).square().flatten(1).mean(1)
             self.log(f"{name}/mse", mse.mean(), batch_size=len(mse), prog_bar=True, sync_dist=True)
