@@ -167,6 +167,8 @@ def test_config_trains_two_steps_and_tests(config: Path, tmp_path: Path, monkeyp
     test = part(tmp_path / "run", "test.json")
     assert any(name.startswith("heldout/") for name in test["metrics"])
     assert all((tmp_path / "run" / image).is_file() for image in test["images"])
+    figures = catalog.load(config.parent.name).figures  # what the benchmark file shows of this variant is drawn
+    assert {f"images/{figure['file']}" for figure in figures if config.stem in figure["variants"]} <= {*test["images"]}
 
 
 @configs(trains=False)

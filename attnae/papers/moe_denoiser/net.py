@@ -64,7 +64,7 @@ class MoEDenoiser(nn.Module):
             raise ValueError(f"width {width} is not divisible by the number of heads, {heads}")
         if clamp not in ("always", "eval"):
             raise ValueError(f"clamp must be 'always' or 'eval', got {clamp!r}")
-        self.patch_size, self.clamp = patch_size, clamp
+        self.patch_size, self.budgets, self.clamp = patch_size, tuple(budgets), clamp
         self.grid = image_size // patch_size
         self.pos_embed = nn.Parameter(0.02 * torch.randn(1, self.grid**2, width))
         self.patch_embed = nn.Conv2d(3, width, patch_size, stride=patch_size)

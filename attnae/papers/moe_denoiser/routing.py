@@ -23,6 +23,13 @@ def edge_strength(images: Tensor, patches: tuple[int, int]) -> Tensor:
     return F.adaptive_avg_pool2d(gradient.square().sum(1).sqrt(), patches).flatten(1)
 
 
+def grid_of(probabilities: Tensor, images: Tensor) -> tuple[int, int]:
+    """Rows and columns of the patches that tokens (B, N, E) stand for in images (B, 3, H, W)."""
+    tokens = probabilities.shape[1]
+    rows = round((tokens * images.shape[2] / images.shape[3]) ** 0.5)
+    return rows, tokens // rows
+
+
 class RoutingStatistics:
     """Accumulates routing probabilities in double precision; every number is over all tokens of all images.
 
@@ -41,9 +48,7 @@ class RoutingStatistics:
             routing: Probabilities (B, N, E) of each block.
             images: Clean images (B, 3, H, W) in [0, 1], whose patches are the N tokens in rows.
         """
-        tokens = routing[0].shape[1]
-        rows = round((tokens * images.shape[2] / images.shape[3]) ** 0.5)
-        edges = edge_strength(images, (rows, tokens // rows)).double()[..., None]  # (B, N, 1)
+        edges = edge_strength(images, grid_of(routing[0], images)).double()[..., None]  # (B, N, 1)
         for block, probabilities in enumerate(routing):
             p = probabilities.detach().double()
             chosen = F.one_hot(p.argmax(-1), p.shape[-1]).double()

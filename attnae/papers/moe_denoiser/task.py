@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -83,6 +85,19 @@ class MoEDenoiserTask(ImageTask):
         if self.saturated is not None:
             numbers["dead"] = float(self.saturated.float().mean())
         return super().test_metrics() | {f"heldout/{name}": value for name, value in numbers.items()}
+
+    def figures(self, folder: Path) -> list[Path]:
+        """Maps of the router's probabilities over eight held-out images."""
+        from attnae.papers.moe_denoiser.figures import routing_figure
+
+        if "heldout" not in self.first_batches or not isinstance(self.net, MoEDenoiser):
+            return []
+        batch = self.first_batches["heldout"][0][:8]
+        with torch.no_grad():
+            routing = self.denoise(batch.input)[1]
+        if not routing:
+            return []
+        return [routing_figure(batch.target, batch.input, routing, self.net.budgets, folder / "routing.png")]
 
 
 class ClassicalTask(ImageTask):
