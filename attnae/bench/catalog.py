@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from attnae.bench.claims import Claim
 from attnae.errors import UserError
 from attnae.files import read_yaml, shipped
 
@@ -49,6 +50,7 @@ class Benchmark:
         sweeps: Each with ``title``, ``x`` (what is swept), ``name`` (a metric), ``protocols`` (value of x to protocol) and
             ``published``: variant to value of x to number.
         figures: Each with ``file`` (a picture that runs draw), ``variants`` and ``caption``.
+        claims: What the paper claims.
         findings: What to know when reading the published numbers.
     """
 
@@ -65,6 +67,7 @@ class Benchmark:
     curves: list[dict[str, Any]] = field(default_factory=list)
     sweeps: list[dict[str, Any]] = field(default_factory=list)
     figures: list[dict[str, Any]] = field(default_factory=list)
+    claims: list[Claim] = field(default_factory=list)
     findings: list[str] = field(default_factory=list)
 
     @property
@@ -100,7 +103,10 @@ def load(name: str) -> Benchmark:
     choose("benchmark", name, names())
     raw = read_yaml(shipped("benchmarks", f"{name}.yaml"))
     variants = {key: Variant(key, **value) for key, value in raw.pop("variants").items()}
-    return Benchmark(name=name, variants=variants, **raw)
+    claims = [Claim(**claim) for claim in raw.pop("claims", [])]
+    for claim in claims:
+        claim.fits(variants)
+    return Benchmark(name=name, variants=variants, claims=claims, **raw)
 
 
 def choose(kind: str, name: str, options: Iterable[str]) -> str:

@@ -7,8 +7,7 @@ from pathlib import Path
 from attnae.bench import statistics
 from attnae.bench.catalog import Benchmark
 from attnae.bench.markdown import escape, table
-from attnae.bench.page import cell, kind_of, title_of
-from attnae.metrics.columns import column
+from attnae.bench.page import cell, heading, kind_of, title_of
 from attnae.result import Result
 
 BEGIN, END = "<!-- results -->", "<!-- /results -->"
@@ -32,7 +31,7 @@ def text(reports: list[tuple[Benchmark, str, list[Result]]], prefix: str = "") -
             for name in spec["columns"][: spec.get("leading", 2)]
         ]
         keys += ["params_trainable", "gflops_forward", "seconds_per_epoch"]
-        header = ["variant", *(_heading(key) for key in keys)]
+        header = ["variant", *(heading(key) for key in keys)]
         body = [
             [
                 title_of(benchmark, name),
@@ -58,8 +57,3 @@ def insert(readme: Path, overview: str) -> str | None:
         return None
     before, rest = page.split(BEGIN, 1)
     return f"{before}{BEGIN}\n{overview}\n{END}{rest.split(END, 1)[1]}"
-
-
-def _heading(key: str) -> str:
-    name = column(key).heading
-    return f"{name} ({key.split('/')[0]})" if "/" in key else name

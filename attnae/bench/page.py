@@ -7,12 +7,14 @@ from typing import Any
 
 from attnae.bench import statistics
 from attnae.bench.catalog import Benchmark
+from attnae.bench.claims import judge
 from attnae.bench.markdown import escape, number, table
-from attnae.bench.statistics import Summary
+from attnae.bench.statistics import Difference, Summary
 from attnae.metrics.columns import PROTOCOLS, column
 from attnae.result import Result
 
 COST = ("params_trainable", "gflops_forward", "seconds_per_epoch", "images_per_second", "peak_memory_mb")
+RELATIONS = {"higher": "higher than", "lower": "lower than", "equal": "equal to"}
 FIGURES = {
     "grid.png": "The same {data} images for all variants: input, what each variant makes of it, truth.",
     "sweep.png": "The sweep above; published points dashed.",
@@ -30,9 +32,9 @@ def text(benchmark: Benchmark, results: list[Result], drawn: list[str]) -> str:
     """
     done = [r for r in results if r.status == "complete"]
     rows = {name: [r for r in done if r.variant == name] for name in dict.fromkeys(r.variant for r in results)}
-    parts = [_head(benchmark, results, done)]
+    parts = [_head(benchmark, results, done), _claims(benchmark, rows, done)]
     parts += [_protocol(benchmark, rows, spec) for spec in benchmark.tables]
-    parts += [_published(benchmark, rows), _cost(benchmark, rows)]
+    parts += [_differences(benchmark, rows), _published(benchmark, rows), _cost(benchmark, rows)]
     parts += [_sweep(benchmark, rows, spec) for spec in benchmark.sweeps]
     parts += [_curve(benchmark, rows, spec) for spec in benchmark.curves]
     parts += [
@@ -85,6 +87,61 @@ def _head(benchmark: Benchmark, results: list[Result], done: list[Result]) -> st
     )
     lines += [benchmark.question, "", f"{len(done)} of {len(results)} runs complete. {shown}"]
     return "\n".join(lines)
+
+
+def _claims(benchmark: Benchmark, rows: dict[str, list[Result]], done: list[Result]) -> str:
+    """A verdict on each of the paper's claims."""
+    if not benchmark.claims:
+        return ""
+    body = []
+    for claim in benchmark.claims:
+        verdict, key = judge(claim, rows), claim.keys[0]
+        unit = "" if column(key).unit == "-" else f" {column(key).unit}"
+        right = title_of(benchmark, claim.right) if isinstance(claim.right, str) else number(claim.right, _digits(key))
+        ours = "-"
+        if verdict.difference is not None:
+            pair = [number(value, _digits(key)) for value in (verdict.left, verdict.right)]
+            ours = f"{' - '.join(pair)} = {interval(verdict.difference, _digits(key))}{unit}"
+        published = claim.published if isinstance(claim.published, list) else [claim.published]
+        body.append(
+            [
+                f"{escape(claim.claim)} ({escape(claim.where)})",
+                f"{escape(title_of(benchmark, claim.left))} {RELATIONS[claim.relation]} {escape(right)}",
+                " - ".join(number(value, _digits(key)) for value in published),
+                ours,
+                f"**{verdict.state}**",
+            ]
+        )
+    note = (
+        "Decided by the 95% interval of the difference over seeds (Student's t, the same seeds on both sides). "
+        f"A verdict is about these data and this schedule: {escape(kind_of(done))}."
+    )
+    return f"## The paper's claims\n\n{note}\n\n" + table(["claim", "says", "published", "ours", "verdict"], body)
+
+
+def _differences(benchmark: Benchmark, rows: dict[str, list[Result]]) -> str:
+    """Each variant against the baseline over the seeds that both have."""
+    base = rows.get(benchmark.baseline, [])
+    keys = [f"{spec['protocol']}/{n}" for spec in benchmark.tables for n in spec["columns"][: spec.get("leading", 2)]]
+    keys = [key for key in keys if column(key).better != "-"]
+    body = []
+    for name, runs in rows.items():
+        if name == benchmark.baseline:
+            continue
+        found = [statistics.difference(statistics.by_seed(runs, key), statistics.by_seed(base, key)) for key in keys]
+        if any(one is not None and one.low is not None for one in found):
+            cells = ["-" if d is None else interval(d, _digits(k)) for d, k in zip(found, keys, strict=True)]
+            body.append([title_of(benchmark, name), *cells, str(max(d.n for d in found if d))])
+    if not body:
+        return ""
+    header = ["variant", *(heading(key) for key in keys), "seeds"]
+    title = escape(title_of(benchmark, benchmark.baseline))
+    note = "Mean difference over the seeds that both have, with its 95% interval (Student's t)."
+    return f"## Differences from {title}\n\n{note}\n\n" + table(header, body)
+
+
+def _digits(key: str) -> int:
+    return column(key).digits
 
 
 def _protocol(benchmark: Benchmark, rows: dict[str, list[Result]], spec: dict[str, Any]) -> str:
@@ -268,9 +325,20 @@ def title_of(benchmark: Benchmark, name: str) -> str:
     return benchmark.variants[name].title if name in benchmark.variants else name
 
 
+def heading(key: str) -> str:
+    """Title of a metric, and its protocol in brackets."""
+    return f"{column(key).heading} ({key.split('/')[0]})" if "/" in key else column(key).heading
+
+
 def cell(value: Summary | None, key: str, digits: int | None = None) -> str:
     """Mean, and ± sample standard deviation over several seeds, in the digits of the column."""
     if value is None:
         return "-"
     places = column(key).digits if digits is None else digits
     return number(value.mean, places) + (f" ± {number(value.std, places)}" if value.std is not None else "")
+
+
+def interval(value: Difference, digits: int) -> str:
+    """A signed difference, and its 95% interval over several seeds."""
+    ends = "" if value.low is None or value.high is None else f" [{value.low:+,.{digits}f}, {value.high:+,.{digits}f}]"
+    return f"{value.mean:+,.{digits}f}{ends}"

@@ -108,14 +108,9 @@ class Record(Callback):
             arrays = {f"{p}/{n}": v.numpy() for p, q in task.quality.items() for n, v in q.per_image().items()}
             with temporary.open("wb") as stream:
                 np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]
-        parameters = list(task.net.parameters())
         part = result.Part(
             metrics=task.test_metrics(),
-            efficiency={
-                "params_trainable": sum(p.numel() for p in parameters if p.requires_grad),
-                "params_total": sum(p.numel() for p in parameters),
-                "gflops_forward": task.gflops_forward(),
-            },
+            efficiency={**task.parameter_counts(), "gflops_forward": task.gflops_forward()},
             data=_data(trainer),
             selection=task.selection,
             versions=_versions(),
@@ -148,7 +143,7 @@ def _curves(rows: list[Row]) -> dict[str, list[float | None]]:
 def _pictures(task: ImageTask, folder: Path) -> list[Path]:
     paths = []
     for split, (batch, outputs) in task.first_batches.items():
-        rows = {"input": batch.input, "truth": batch.target}
+        rows = {"truth": batch.target} if batch.input is batch.target else {"input": batch.input, "truth": batch.target}
         rows |= {"output" if name == split else f"output-{name}": images for name, images in outputs.items()}
         paths += [save_rows([images[:GRID]], folder / f"{split}-{name}.png") for name, images in rows.items()]
     return paths + task.figures(folder)

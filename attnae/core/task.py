@@ -111,6 +111,14 @@ class ImageTask(L.LightningModule):
             f"{protocol}/{name}": value for protocol, q in self.quality.items() for name, value in q.compute().items()
         }
 
+    def parameter_counts(self) -> dict[str, int]:
+        """Numbers of parameters by column name; a paper that counts in its own way adds its column."""
+        parameters = list(self.net.parameters())
+        return {
+            "params_trainable": sum(p.numel() for p in parameters if p.requires_grad),
+            "params_total": sum(p.numel() for p in parameters),
+        }
+
     def gflops_forward(self) -> float:
         """10^9 floating-point operations of one image's forward pass, counted by torch."""
         batch = next(iter(self.first_batches.values()))[0]

@@ -1,0 +1,128 @@
+"""What a paper claims, and what our runs say about it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Any, Literal
+
+from attnae.bench.statistics import Difference, difference, value_of
+from attnae.errors import UserError
+from attnae.result import Result
+
+REPRODUCED, NOT_REPRODUCED = "reproduced", "not reproduced"
+NOT_RUN = "not run"
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One sentence of a paper that numbers can support or refute.
+
+    Attributes:
+        claim: The sentence, in our words.
+        where: Where the paper says so.
+        left: Variant that it is about.
+        metric: ``"<protocol>/<name>"``, a bare name for a cost, or a list whose mean counts.
+        relation: ``higher`` or ``lower`` than the right side by more than ``margin``, or ``equal`` to within ``margin``.
+        right: Variant that it is compared with, or a number.
+        margin: In units of the metric.
+        published: The paper's figures, ``[left, right]``, or one number; ``None`` where it has none.
+    """
+
+    claim: str
+    where: str
+    left: str
+    metric: str | list[str]
+    relation: Literal["higher", "lower", "equal"]
+    right: str | float
+    margin: float = 0.0
+    published: float | list[float] | None = None
+
+    @property
+    def keys(self) -> list[str]:
+        """The metric's keys."""
+        return [self.metric] if isinstance(self.metric, str) else self.metric
+
+    def fits(self, variants: dict[str, Any]) -> None:
+        """Checks the benchmark file.
+
+        Raises:
+            UserError: A variant is unknown, a relation is none, or an equality has no margin.
+        """
+        for side in (self.left, self.right):
+            if isinstance(side, str) and side not in variants:
+                raise UserError(f"claim {self.claim!r}: there is no variant {side!r}")
+        if self.relation not in ("higher", "lower", "equal"):
+            raise UserError(f"claim {self.claim!r}: relation must be higher, lower or equal, got {self.relation!r}")
+        if self.relation == "equal" and self.margin <= 0:
+            raise UserError(f"claim {self.claim!r}: equality needs a margin")
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What became of a claim.
+
+    Attributes:
+        state: ``reproduced``, ``not reproduced``, ``not decidable at n = <seeds>`` or ``not run``.
+        left: Our mean of the left side; ``None`` if it was not run.
+        right: Our mean of the right side, or the number that the claim compares with.
+        difference: Left minus right, with its interval over seeds.
+    """
+
+    state: str
+    left: float | None = None
+    right: float | None = None
+    difference: Difference | None = None
+
+
+def judge(claim: Claim, rows: dict[str, list[Result]]) -> Verdict:
+    """Decides a claim by the 95% interval of the difference over seeds.
+
+    Reproduced if the whole interval satisfies the relation, not reproduced if none of it does, not decidable otherwise.
+    One seed has no interval and decides nothing; whether it speaks for the claim or against it is said all the same.
+
+    Args:
+        claim: The claim.
+        rows: Complete runs by variant.
+    """
+    left = _values(claim, rows.get(claim.left, []))
+    right: dict[int, float] | float = (
+        _values(claim, rows.get(claim.right, [])) if isinstance(claim.right, str) else float(claim.right)
+    )
+    found = difference(left, right)
+    if found is None:
+        return Verdict(NOT_RUN)
+    means = fmean(left.values()), fmean(right.values()) if isinstance(right, dict) else right
+    low, high = found.low, found.high
+    if low is None or high is None:
+        speaks = "for" if _holds(claim, found.mean, found.mean) else "against"
+        return Verdict(f"not decidable at n = 1 (speaks {speaks} it)", *means, found)
+    if _holds(claim, low, high):
+        return Verdict(REPRODUCED, *means, found)
+    state = NOT_REPRODUCED if _fails(claim, low, high) else f"not decidable at n = {found.n}"
+    return Verdict(state, *means, found)
+
+
+def _holds(claim: Claim, low: float, high: float) -> bool:
+    """Whether all differences between ``low`` and ``high`` satisfy the relation."""
+    if claim.relation == "equal":
+        return -claim.margin <= low and high <= claim.margin
+    return low > claim.margin if claim.relation == "higher" else high < -claim.margin
+
+
+def _fails(claim: Claim, low: float, high: float) -> bool:
+    """Whether none of them does."""
+    if claim.relation == "equal":
+        return low > claim.margin or high < -claim.margin
+    return high <= claim.margin if claim.relation == "higher" else low >= -claim.margin
+
+
+def _values(claim: Claim, runs: list[Result]) -> dict[int, float]:
+    """The claim's metric by seed; runs that lack one of its keys do not count."""
+    found = {}
+    for run in runs:
+        values = [value_of(run, key) for key in claim.keys]
+        numbers = [value for value in values if value is not None]
+        if len(numbers) == len(values):
+            found[run.seed] = fmean(numbers)
+    return found
