@@ -11,22 +11,44 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from attnae.data.base import ImageDataModule as ImageDataModule
+    from attnae.data.celeba_hq import CelebAHQDataModule as CelebAHQDataModule
     from attnae.data.cifar10 import CIFAR10DataModule as CIFAR10DataModule
     from attnae.data.corruption import Batch as Batch
     from attnae.data.corruption import GaussianNoise as GaussianNoise
     from attnae.data.corruption import PatchMask as PatchMask
+    from attnae.data.corruption import Uncorrupted as Uncorrupted
+    from attnae.data.faces import Eyes as Eyes
+    from attnae.data.faces import eyes as eyes
+    from attnae.data.faces import portraits as portraits
     from attnae.data.stl10 import STL10DataModule as STL10DataModule
 
 _HOMES = {
     "CIFAR10DataModule": "cifar10",
+    "CelebAHQDataModule": "celeba_hq",
+    "Eyes": "faces",
     "GaussianNoise": "corruption",
     "ImageDataModule": "base",
     "Batch": "corruption",
     "PatchMask": "corruption",
     "STL10DataModule": "stl10",
+    "Uncorrupted": "corruption",
+    "eyes": "faces",
+    "portraits": "faces",
 }
 
-__all__ = ["Batch", "CIFAR10DataModule", "GaussianNoise", "ImageDataModule", "PatchMask", "STL10DataModule"]
+__all__ = [
+    "Batch",
+    "CIFAR10DataModule",
+    "CelebAHQDataModule",
+    "Eyes",
+    "GaussianNoise",
+    "ImageDataModule",
+    "PatchMask",
+    "STL10DataModule",
+    "Uncorrupted",
+    "eyes",
+    "portraits",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
 
 import lightning as L
 import numpy as np
 import torch
+from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 from torch.utils.data import DataLoader
 
 from attnae.data.batches import EpochBatches, IndexedImages, run_seed
 from attnae.data.cache import Images, cached
 from attnae.data.corruption import Batch, Corruption
-from attnae.data.decode import UInt8, read_image, resize_all
-from attnae.data.location import Location, Source, image_files, locate
+from attnae.data.decode import UInt8, read_image, resize_array
+from attnae.data.location import Location, Source, locate, split_files
 from attnae.data.photos import photo_crops
 from attnae.errors import UserError
 
@@ -110,28 +113,48 @@ class ImageDataModule(L.LightningDataModule):
 
     def load_split(self, location: Location, split: str) -> Images:
         """Decoded images of ``train`` or ``test`` from wherever they are."""
-        size, conversions = self.image_size, Counter[str]()
+        size = self.image_size
         key = f"{location.kind}|{location.fingerprint}|{location.root and location.root.resolve()}|{split}"
-        images: Iterator[UInt8]
-        title = f"decoding {location.name} {split}"
         if location.kind == "embedded":
             count = self.embedded_counts[split == "test"]
             key += f"|{count}"
-            images = iter(photo_crops(split == "train", count, size))
+            embedded = self.embedded_images(split == "train", count)
+
+            def decode(index: int, conversions: Counter[str]) -> UInt8:
+                return embedded(index)
+
         elif location.kind == "folder" and location.root:
-            files = image_files(location.root / split)
+            files = split_files(self.dataset, location.root)[split]
             key += "|" + "|".join(f"{f.stat().st_mtime_ns}" for f in files)
-            count, images = len(files), (read_image(f, size, conversions) for f in files)
-        elif location.kind == "array" and location.root:
-            array = _open_array(location.root / f"{split}.npy")
-            key += f"|{(location.root / f'{split}.npy').stat().st_mtime_ns}"
-            if array.shape[1:3] == (size, size):  # nothing to decode: the file itself is the memory map
-                return Images(array, location.fingerprint, {})
-            count, images = len(array), resize_all(array, size, conversions, f"{split}.npy")
+            count = len(files)
+
+            def decode(index: int, conversions: Counter[str]) -> UInt8:
+                return read_image(files[index], size, conversions)
+
         else:
-            array = self.load_official(location, split)
-            count, images = len(array), resize_all(array, size, conversions, split)
-        return cached(key, count, size, images, conversions, title)
+            name = split
+            if location.kind == "array" and location.root:
+                name = f"{split}.npy"
+                array = _open_array(location.root / name)
+                key += f"|{(location.root / name).stat().st_mtime_ns}"
+                if array.shape[1:3] == (size, size):  # nothing to decode: the file itself is the memory map
+                    return Images(array, location.fingerprint, {})
+            else:
+                array = self.load_official(location, split)
+            count = len(array)
+
+            def decode(index: int, conversions: Counter[str]) -> UInt8:
+                return resize_array(array[index], size, conversions, f"{name}[{index}]")
+
+        images = cached(key, count, size, decode, f"decoding {location.name} {split}")
+        for line in images.skipped:
+            rank_zero_only(print)(f"Skipped: {line}", file=sys.stderr, flush=True)
+        return images
+
+    def embedded_images(self, train: bool, count: int) -> Callable[[int], UInt8]:
+        """Embedded image by index, uint8 (size, size, 3); the first call may take a while."""
+        crops = cache(lambda: photo_crops(train, count, self.image_size))
+        return lambda index: crops()[index]
 
     def load_official(self, location: Location, split: str) -> UInt8:
         """Official images of a split, uint8 (N, H, W, 3), at their own size."""

@@ -1,28 +1,38 @@
-"""Decoded images as one memory-mapped array: built once, shared by any number of processes, safe to interrupt."""
+"""Decoded images as one memory-mapped array: built once, shared by any number of processes, resumed where it was stopped."""
 
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
+import shutil
 import sys
 import tempfile
+import time
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from filelock import FileLock
 from rich.console import Console
 from rich.progress import track
 
-from attnae.data.decode import UInt8
+from attnae.data.decode import UInt8, UnreadableImage
 from attnae.errors import UserError
-from attnae.files import atomic, write_text
+from attnae.files import write_text
 
-FORMAT = 1
+FORMAT = 2
 """Part of every key: a change of the decoding makes old caches unfindable instead of wrong."""
+
+SKIPPED = "unreadable (skipped)"
+"""The reason under which skipped files are counted among the conversions."""
+
+PATIENCE = 5.0
+"""Seconds between two lines of progress where there is no terminal for a bar."""
 
 
 @dataclass
@@ -32,12 +42,14 @@ class Images:
     Attributes:
         pixels: uint8 (N, H, W, 3), possibly memory-mapped.
         digest: Hash of the pixels: equal digests mean equal data, wherever the files came from.
-        conversions: How many images had to be converted, by reason.
+        conversions: How many images had to be converted or skipped, by reason.
+        skipped: What is wrong with each skipped image, one line each that names it.
     """
 
     pixels: UInt8
     digest: str
     conversions: dict[str, int]
+    skipped: list[str] = field(default_factory=list)
 
 
 def cache_folder() -> Path:
@@ -58,26 +70,30 @@ def cache_folder() -> Path:
         return fallback
 
 
-def cached(key: str, count: int, size: int, images: Iterator[UInt8], conversions: Counter[str], title: str) -> Images:
+def cached(key: str, count: int, size: int, decode: Callable[[int, Counter[str]], UInt8], title: str) -> Images:
     """The images behind ``key``, decoded now if no process has done so before.
 
-    The array grows in a temporary file and gets its name only when it is whole, so that a reader never sees a part;
-    of several processes that want the same images one decodes and the others wait for it.
+    The array grows in a hidden file and gets its name only when it is whole, so that a reader never sees a part; of
+    several processes that want the same images one decodes and the others wait for it. A killed or interrupted build
+    is taken up after its last image that is verifiably on the disk, and so is one for which there was no room; any other
+    failure leaves nothing behind.
 
     Args:
         key: Everything that the pixels depend on.
-        count: Number of images that ``images`` yields.
+        count: Number of images.
         size: Height and width in pixels.
-        images: Yields uint8 (size, size, 3); not touched when the cache holds them.
-        conversions: Filled while ``images`` is consumed.
-        title: Shown beside the progress bar.
+        decode: Image by position, uint8 (size, size, 3), counting what it converts; not called when the cache has it.
+        title: Shown beside the progress.
+
+    Raises:
+        UserError: The disk is full, or more images are unreadable than :func:`tolerated`.
     """
     folder = cache_folder()
     path = folder / f"{hashlib.blake2b(f'{FORMAT}|{size}|{key}'.encode(), digest_size=12).hexdigest()}.npy"
     with FileLock(path.with_suffix(".lock")):
         found = _read(path, count, size)
         if found is None:
-            _build(path, count, size, images, conversions, title)
+            _build(path, count, size, decode, title)
             found = _read(path, count, size)
         if found is None:
             raise UserError(
@@ -86,19 +102,176 @@ def cached(key: str, count: int, size: int, images: Iterator[UInt8], conversions
         return found
 
 
-def _build(path: Path, count: int, size: int, images: Iterator[UInt8], conversions: Counter[str], title: str) -> None:
-    digest = hashlib.blake2b(digest_size=16)
-    with atomic(path) as temporary:
-        pixels = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint8, shape=(count, size, size, 3))
-        console = Console(file=sys.stderr)
-        bar = track(images, title, total=count, console=console, transient=True, disable=not console.is_terminal)
-        for index, image in enumerate(bar):
-            pixels[index] = image
-            digest.update(image.tobytes())
-        pixels.flush()
-        del pixels
-    # Written after the array: without it the array does not count.
-    write_text(path.with_suffix(".json"), json.dumps({"digest": digest.hexdigest(), "conversions": dict(conversions)}))
+def tolerated(count: int) -> int:
+    """How many of so many images may be unreadable: a tenth but at most 10, or 1% where that is more."""
+    return max(min(count // 10, 10), count // 100)
+
+
+class _NoRoom(UserError):
+    """The cache does not fit on its disk."""
+
+
+class _Growing:
+    """An array on its way: a hidden file of pixels, and a journal with one line for each image decoded or skipped.
+
+    A line is written after its pixels and holds the digest of all pixels so far. Opening the files again verifies line
+    by line what is there and cuts off the rest, so that the array ends up as if nothing had happened.
+
+    Args:
+        path: Where the finished array goes.
+        count: Number of images.
+        size: Height and width in pixels.
+    """
+
+    def __init__(self, path: Path, count: int, size: int):
+        header = io.BytesIO()
+        np.lib.format.write_array_header_1_0(
+            header, {"descr": "|u1", "fortran_order": False, "shape": (count, size, size, 3)}
+        )
+        self.path, self.files = path, (path.with_name(f".{path.stem}.part"), path.with_name(f".{path.stem}.journal"))
+        self.header, self.image_bytes, self.count = header.getvalue(), size * size * 3, count
+        self.digest, self.rows = hashlib.blake2b(digest_size=16), 0
+        self.converted = Counter[str]()
+        self.skipped: list[str] = []
+
+    @property
+    def position(self) -> int:
+        """The next image."""
+        return self.rows + len(self.skipped)
+
+    def __enter__(self) -> _Growing:
+        self.pixels, self.journal = (file.open("a+b") for file in self.files)
+        self.pixels.seek(0)
+        self.journal.seek(0)
+        end = 0
+        if self.pixels.read(len(self.header)) == self.header:
+            for line in self.journal:
+                if not self._replayed(line):
+                    break
+                end += len(line)
+        self.journal.truncate(end)
+        self.pixels.truncate(len(self.header) + self.rows * self.image_bytes if end else 0)
+        if not end:
+            self.pixels.write(self.header)
+        return self
+
+    def _replayed(self, line: bytes) -> bool:
+        try:
+            entry: dict[str, Any] = json.loads(line) if line.endswith(b"\n") else {}
+            if entry["skipped"]:
+                self.skipped.append(entry["skipped"])
+                return True
+            digest, image = self.digest.copy(), self.pixels.read(self.image_bytes)
+            digest.update(image)
+            if len(image) < self.image_bytes or digest.hexdigest() != entry["digest"]:
+                return False
+            self.digest, self.rows = digest, self.rows + 1
+            self.converted.update(entry["converted"])
+            return True
+        except (ValueError, KeyError, TypeError):
+            return False
+
+    def add(self, image: UInt8, converted: Counter[str]) -> None:
+        """Appends an image."""
+        self.pixels.write(image.tobytes())
+        self.pixels.flush()
+        self.digest.update(image.tobytes())
+        self.rows += 1
+        self.converted.update(converted)
+        self._note({"digest": self.digest.hexdigest(), "converted": converted, "skipped": ""})
+
+    def skip(self, why: str) -> None:
+        """Goes on without an image."""
+        self.skipped.append(why)
+        self._note({"skipped": why})
+
+    def _note(self, entry: dict[str, Any]) -> None:
+        self.journal.write(json.dumps(entry).encode() + b"\n")
+        self.journal.flush()
+
+    def finish(self) -> None:
+        """Describes the array, then gives it its name: without that the description does not count."""
+        self.pixels.truncate(
+            len(self.header) + self.count * self.image_bytes
+        )  # skipped images leave empty rows at the end
+        self.pixels.flush()
+        os.fsync(self.pixels.fileno())
+        conversions = dict(self.converted) | ({SKIPPED: len(self.skipped)} if self.skipped else {})
+        about = {
+            "digest": self.digest.hexdigest(),
+            "rows": self.rows,
+            "conversions": conversions,
+            "skipped": self.skipped,
+        }
+        write_text(self.path.with_suffix(".json"), json.dumps(about))
+        self.files[0].replace(self.path)
+        self.files[1].unlink()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        self.pixels.close()
+        self.journal.close()
+        # What is done stays after an interruption and for want of room; after any other failure it would never be used.
+        if self.position == 0 or (isinstance(error, Exception) and not isinstance(error, OSError | _NoRoom)):
+            for file in self.files:
+                file.unlink(missing_ok=True)
+
+
+def _build(path: Path, count: int, size: int, decode: Callable[[int, Counter[str]], UInt8], title: str) -> None:
+    path.unlink(missing_ok=True)  # damaged or not described, or it would not be built
+    try:
+        with _Growing(path, count, size) as growing:
+            _announce(growing, title)
+            for position in _progress(growing.position, count, title):
+                converted = Counter[str]()
+                try:
+                    image = decode(position, converted)
+                except UnreadableImage as error:
+                    growing.skip(str(error))
+                    if len(growing.skipped) <= tolerated(count):
+                        continue
+                    if not tolerated(count):
+                        raise
+                    raise UserError(
+                        f"More than {tolerated(count)} of {count:,} images cannot be used. The first: {growing.skipped[0]}"
+                    ) from error
+                growing.add(image, converted)
+            growing.finish()
+    except OSError as error:
+        raise UserError(
+            f"Cannot write {path}: {error.strerror or error}. Free space, or set ATTNAE_CACHE to another folder."
+        ) from error
+
+
+def _announce(growing: _Growing, title: str) -> None:
+    """Says how much is to be written, and refuses where there is no room for it."""
+    folder, total = growing.path.parent, growing.count * growing.image_bytes
+    free, needed = shutil.disk_usage(folder).free, total - growing.rows * growing.image_bytes
+    if needed > free:
+        raise _NoRoom(
+            f"{title} needs {_readable(needed)} for the image cache, but {folder} has {_readable(free)} left. "
+            "Free space, or set ATTNAE_CACHE to a folder on another disk."
+        )
+    resumed = f", going on after {growing.position:,}" if growing.position else ""
+    print(f"{title}: {growing.count:,} images, {_readable(total)} in {folder}{resumed}", file=sys.stderr, flush=True)
+
+
+def _readable(size: int) -> str:
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"
+
+
+def _progress(start: int, count: int, title: str) -> Iterator[int]:
+    """The positions that are left, with a bar on a terminal and now and then a line where there is none."""
+    console = Console(file=sys.stderr)
+    if console.is_terminal:
+        yield from track(range(start, count), title, console=console, transient=True)
+        return
+    told, when = start * 10 // count, time.monotonic()
+    for position in range(start, count):
+        yield position
+        tenths = (position + 1) * 10 // count
+        if tenths > told and time.monotonic() - when >= PATIENCE:
+            print(f"{title}: {tenths}0% of {count:,} images", file=sys.stderr, flush=True)
+            told, when = tenths, time.monotonic()
 
 
 def _read(path: Path, count: int, size: int) -> Images | None:
@@ -107,6 +280,6 @@ def _read(path: Path, count: int, size: int) -> Images | None:
         pixels = np.lib.format.open_memmap(path, mode="r")  # refuses archives and pickles
         if pixels.shape != (count, size, size, 3) or pixels.dtype != np.uint8:
             return None
-        return Images(pixels, about["digest"], about["conversions"])
+        return Images(pixels[: about["rows"]], about["digest"], about["conversions"], about["skipped"])
     except (OSError, EOFError, ValueError, KeyError, TypeError):
         return None  # missing, cut short or not ours: built anew

@@ -41,6 +41,14 @@ class Corruption(Protocol):
         ...
 
 
+class Uncorrupted:
+    """Leaves images as they are: the input of an autoencoder is its target."""
+
+    def __call__(self, images: Tensor, index: Tensor, training: bool) -> Batch:
+        """See :class:`Corruption`."""
+        return Batch(images, images, None, index)
+
+
 class PatchMask:
     """Hides square patches behind mid-grey.
 

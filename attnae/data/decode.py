@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +17,10 @@ UInt8 = np.ndarray
 """uint8 array of shape (H, W, 3) or (N, H, W, 3) with values in 0..255."""
 
 
+class UnreadableImage(UserError):
+    """An image that cannot be used; a data set may do without a few of these."""
+
+
 def read_image(path: Path, size: int, conversions: Counter[str]) -> UInt8:
     """Decodes one image to ``(size, size, 3)``: first frame, upright, RGB, 8 bits, centre square, bilinear as PIL resizes.
 
@@ -27,7 +30,7 @@ def read_image(path: Path, size: int, conversions: Counter[str]) -> UInt8:
         conversions: Counts what had to be converted (``grayscale``, ``transparent``, ...), for the report.
 
     Raises:
-        UserError: The file cannot be decoded or is too small.
+        UnreadableImage: The file cannot be decoded or is too small.
     """
     try:
         with Image.open(path) as image:
@@ -36,7 +39,7 @@ def read_image(path: Path, size: int, conversions: Counter[str]) -> UInt8:
             image.load()
             return resize(_rgb(ImageOps.exif_transpose(image), conversions), size, conversions, str(path))
     except (OSError, UnidentifiedImageError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise UserError(
+        raise UnreadableImage(
             f"Cannot read the image {path}: {str(error) or type(error).__name__}. Repair or remove it."
         ) from error
 
@@ -60,11 +63,15 @@ def _rgb(image: Image.Image, conversions: Counter[str]) -> Image.Image:
 
 
 def resize(image: Image.Image, size: int, conversions: Counter[str], name: str) -> UInt8:
-    """Centre-crops an RGB image to a square and resizes it with PIL's antialiased bilinear filter."""
+    """Centre-crops an RGB image to a square and resizes it with PIL's antialiased bilinear filter.
+
+    Raises:
+        UnreadableImage: The image is too small.
+    """
     width, height = image.size
     side = min(width, height)
     if side < SMALLEST:
-        raise UserError(
+        raise UnreadableImage(
             f"The image {name} has {width}x{height} pixels; at least {SMALLEST}x{SMALLEST} are needed. Remove it."
         )
     if width != height:
@@ -79,11 +86,10 @@ def resize(image: Image.Image, size: int, conversions: Counter[str], name: str) 
     return np.asarray(image)
 
 
-def resize_all(images: Iterable[UInt8], size: int, conversions: Counter[str], name: str) -> Iterator[UInt8]:
-    """Resizes decoded images one by one; those that have the size already pass through."""
-    for index, image in enumerate(images):
-        yield (
-            image
-            if image.shape[:2] == (size, size)
-            else resize(Image.fromarray(image), size, conversions, f"{name}[{index}]")
-        )
+def resize_array(image: UInt8, size: int, conversions: Counter[str], name: str) -> UInt8:
+    """Resizes a decoded image; one that has the size already passes through.
+
+    Raises:
+        UnreadableImage: The image is too small.
+    """
+    return image if image.shape[:2] == (size, size) else resize(Image.fromarray(image), size, conversions, name)

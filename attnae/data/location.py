@@ -7,6 +7,7 @@ before anything trains, that the data is missing or has changed.
 from __future__ import annotations
 
 import hashlib
+import os
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -24,6 +25,12 @@ OFFICIAL = {
     "STL-10": ("stl10_binary/train_X.bin", "stl10_binary/test_X.bin"),
     "CIFAR-10": ("cifar-10-batches-py/data_batch_1", "cifar-10-batches-py/test_batch"),
 }
+
+SPLIT_BY_NAME = {"CelebA-HQ"}
+"""Datasets that are published as one folder of images: without train/ and test/ a fifth of it is held out, by file name."""
+
+FACES = "1"
+"""Version of the embedded portraits: to be raised when ``attnae.data.faces`` draws other ones."""
 
 HINTS = {
     "STL-10": "the official files (2.6 GB; add --set data.init_args.download=true to fetch them)",
@@ -75,11 +82,17 @@ def locate(
         UserError: Nothing usable is there.
     """
     if source == "embedded" or (source == "auto" and root is None):
-        return Location(dataset, "embedded", None, embedded, f"{embedded}-{metadata.version('scikit-image')}")
+        version = FACES if embedded == "faces" else metadata.version("scikit-image")
+        return Location(dataset, "embedded", None, embedded, f"{embedded}-{version}")
     hint = (
         "Point --data-root at a folder with train/ and test/ images, train.npy and test.npy, or "
         f"{HINTS.get(dataset, 'the dataset')}; or use --profile quick."
     )
+    if dataset in SPLIT_BY_NAME:
+        hint = (
+            "Expected a folder of images (30,000 at 256x256; a fifth is held out by file name), one with train/ and "
+            "test/, or train.npy and test.npy. Point --data-root at one, or use --profile quick."
+        )
     if root is None:
         raise UserError(f"{dataset}: no folder given. {hint}")
     root = Path(root)
@@ -95,7 +108,12 @@ def locate(
     if source in ("auto", "array") and (root / "train.npy").is_file():
         return _located(dataset, "array", root, _files_of_array(root))
     if source in ("auto", "folder"):
-        return _located(dataset, "folder", root, _files_of_folder(root, hint))
+        splits = split_files(dataset, root)
+        for split, files in splits.items():
+            if not files:
+                where = f"{root} has no {split} images" if is_flat(dataset, root) else f"{root / split} holds no images"
+                raise UserError(f"{where} ({', '.join(sorted(EXTENSIONS))}). {hint}")
+        return _located(dataset, "folder", root, splits["train"] + splits["test"])
     raise UserError(f"{dataset} not found in {root}: no {source} data there. {hint}")
 
 
@@ -109,20 +127,33 @@ def image_files(folder: Path) -> list[Path]:
     )
 
 
+def is_flat(dataset: str, root: Path) -> bool:
+    """Whether a folder holds images without train/ and test/, which only some datasets allow."""
+    return dataset in SPLIT_BY_NAME and not any((root / split).is_dir() for split in ("train", "test"))
+
+
+def split_files(dataset: str, root: Path) -> dict[str, list[Path]]:
+    """Image files of ``train`` and ``test``: those folders, or for a flat folder what :func:`is_held_out` says."""
+    if not is_flat(dataset, root):
+        return {split: image_files(root / split) for split in ("train", "test")}
+    splits: dict[str, list[Path]] = {"train": [], "test": []}
+    for file in image_files(root):
+        splits["test" if is_held_out(file.relative_to(root).as_posix()) else "train"].append(file)
+    return splits
+
+
+def is_held_out(name: str) -> bool:
+    """Whether a file of a flat folder is a test image: one in five, by a hash of its path below the folder alone.
+
+    So no file ever changes sides, whichever others come or go, on every machine.
+    """
+    return int.from_bytes(hashlib.blake2b(os.fsencode(name), digest_size=8).digest(), "big") % 5 == 0
+
+
 def _files_of_array(root: Path) -> list[Path]:
     files = [root / "train.npy", root / "test.npy"]
     if missing := [file.name for file in files if not file.is_file()]:
         raise UserError(f"{root} has no {missing[0]}. Expected train.npy and test.npy, uint8 of shape (N, H, W, 3).")
-    return files
-
-
-def _files_of_folder(root: Path, hint: str) -> list[Path]:
-    files: list[Path] = []
-    for split in ("train", "test"):
-        found = image_files(root / split) if (root / split).is_dir() else []
-        if not found:
-            raise UserError(f"{root / split} holds no images ({', '.join(sorted(EXTENSIONS))}). {hint}")
-        files += found
     return files
 
 

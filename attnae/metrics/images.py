@@ -9,6 +9,9 @@ from torchmetrics.utilities import dim_zero_cat
 
 from attnae.metrics.functional import psnr, ssim_gaussian, ssim_uniform
 
+IN_SIGMAS = ("symmetry",)
+"""Further measures that are passed in units of pixel values and reported in units of sigma."""
+
 
 class ImageQuality(Metric):
     """Reconstruction quality over a set of images; every number is defined in ``attnae.metrics.columns``.
@@ -62,13 +65,15 @@ class ImageQuality(Metric):
             dim_zero_cat(v).double().cpu().mean() / self.values_per_image for v in (self.total, self.squares)
         )
         sigma = float((square - mean**2).clamp_min(0)) ** 0.5
+        unit = sigma if sigma > 1e-3 else float("nan")
         mae = images["sae"].mean() / self.values_per_image
         quantiles = torch.quantile(images["psnr"], torch.tensor([0.1, 0.5, 0.9], dtype=torch.float64)).tolist()
         numbers = {
             "mse": images["sse"].mean() / self.values_per_image,
             "sse": images["sse"].mean(),
             "mae": mae,
-            "mae_over_sigma": mae / sigma if sigma > 1e-3 else float("nan"),
+            "mae_over_sigma": mae / unit,
+            "sigma": sigma,
             "psnr_mean": images["psnr"].mean(),
             "psnr_std": images["psnr"].std(correction=0),
             "ssim_mean": images["ssim"].mean(),
@@ -76,7 +81,7 @@ class ImageQuality(Metric):
             "ssim_gauss_mean": images["ssim_gauss"].mean(),
             "images": len(images["sse"]),
             **{f"psnr_p{p}": q for p, q in zip((10, 50, 90), quantiles, strict=True)},
-            **{name: images[name].mean() for name in self.further},
+            **{name: images[name].mean() / (unit if name in IN_SIGMAS else 1) for name in self.further},
         }
         return {name: float(value) for name, value in numbers.items()}
 

@@ -422,9 +422,10 @@ def test_failing_variant_is_a_row(tmp_path: Path) -> None:
     assert "hidden_dim" in bench("status", cwd=tmp_path).out
 
 
-def test_broken_image_is_a_row(tmp_path: Path) -> None:
+def test_too_many_broken_images_are_a_row(tmp_path: Path) -> None:
     images(tmp_path / "photos", 20, 4)
-    (tmp_path / "photos/train/broken.png").write_bytes(b"\x89PNG\r\n\x1a\nno image at all")
+    for name in ("broken", "damaged", "torn"):  # two of them would be skipped and counted
+        (tmp_path / f"photos/train/{name}.png").write_bytes(b"\x89PNG\r\n\x1a\nno image at all")
     done = bench(*RUN, "--data-root", "photos", "--variants", "vae", cwd=tmp_path)
     assert done.code == 1, done.text
     failed(tmp_path, "vae", "photos/train/broken.png")

@@ -41,10 +41,17 @@ def keys(prefix: str, values: dict[str, Any]) -> list[str]:
 
 TINY = [*keys("data", IMAGES), *keys("model.init_args.net", NET), "--trainer.accelerator=cpu"]
 
-SMALL: dict[str, list[str]] = {"saaae_vs_vae": TINY}
-"""Overrides that make a benchmark's configs small; without an entry its networks train as they are, on few images."""
-
 FEW = [*keys("data", {"train_images": 4, "test_images": 2, "batch_size": 2}), "--trainer.accelerator=cpu"]
+
+NARROW = [
+    *keys("data", {"image_size": 32, "train_images": 8, "test_images": 4, "batch_size": 4}),
+    *keys("model.init_args.net", {"width": 4, "latent": 4, "codes": 8}),
+    *keys("model.init_args.discriminator", {"width": 4}),
+    "--trainer.accelerator=cpu",
+]
+
+SMALL: dict[str, list[str]] = {"saaae_vs_vae": TINY, "attentive_vqvae": NARROW}
+"""Overrides that make a benchmark's configs small; without an entry its networks train as they are, on few images."""
 
 
 class Outcome(NamedTuple):
@@ -214,7 +221,9 @@ def test_resumed_equals_uninterrupted(config: str, arguments: list[str], tmp_pat
 
 
 @pytest.mark.parametrize(
-    ("config", "small"), [(SAAAE, TINY), ("configs/moe_denoising/moe.yaml", FEW)], ids=["saaae", "moe"]
+    ("config", "small"),
+    [(SAAAE, TINY), ("configs/moe_denoising/moe.yaml", FEW), ("configs/attentive_vqvae/ah_revived.yaml", NARROW)],
+    ids=["saaae", "moe", "vqvae"],
 )
 def test_stopped_within_an_epoch_equals_uninterrupted(
     config: str, small: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

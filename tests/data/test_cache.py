@@ -3,17 +3,22 @@
 import json
 import multiprocessing
 import os
+import resource
 import signal
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 
-from attnae.data.cache import Images, cache_folder, cached
+from attnae.data import cache
+from attnae.data.cache import Images, cache_folder, cached, tolerated
+from attnae.data.decode import UnreadableImage
 from attnae.errors import UserError
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 3), dtype=np.uint8)
@@ -25,17 +30,27 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache"
 
 
-def untouchable() -> Iterator[np.ndarray]:
+def untouchable(position: int, conversions: Counter[str]) -> np.ndarray:
     pytest.fail("decoded although the cache holds the images")
-    yield
+
+
+def decoder(pixels: np.ndarray) -> Callable[[int, Counter[str]], np.ndarray]:
+    """Takes images from an array; the first two count as grayscale."""
+
+    def decode(position: int, conversions: Counter[str]) -> np.ndarray:
+        if position < 2:
+            conversions["grayscale"] += 1
+        return pixels[position]
+
+    return decode
 
 
 def load(key: str = "key", pixels: np.ndarray = PIXELS) -> Images:
-    return cached(key, len(pixels), 8, iter(pixels), Counter({"grayscale": 2}), "decoding")
+    return cached(key, len(pixels), 8, decoder(pixels), "decoding")
 
 
 def load_again(key: str = "key") -> Images:
-    return cached(key, len(PIXELS), 8, untouchable(), Counter(), "decoding")
+    return cached(key, len(PIXELS), 8, untouchable, "decoding")
 
 
 def the(folder: Path, suffix: str) -> Path:
@@ -68,7 +83,7 @@ def test_keys_and_sizes_have_entries_of_their_own() -> None:
     load("one")
     np.testing.assert_array_equal(load("two", PIXELS[::-1]).pixels, PIXELS[::-1])
     np.testing.assert_array_equal(load_again("one").pixels, PIXELS)
-    other = cached("one", 2, 4, iter(PIXELS[:2, :4, :4]), Counter(), "decoding")
+    other = cached("one", 2, 4, decoder(PIXELS[:2, :4, :4]), "decoding")
     np.testing.assert_array_equal(other.pixels, PIXELS[:2, :4, :4])
     np.testing.assert_array_equal(load_again("one").pixels, PIXELS)
 
@@ -142,15 +157,21 @@ def test_an_array_without_its_description_does_not_count(folder: Path) -> None:
 # -- interruption -----------------------------------------------------------------------------------------------
 
 
-def failing(error: BaseException) -> Iterator[np.ndarray]:
-    yield from PIXELS[:3]
-    raise error
+def failing(error: BaseException) -> Callable[[int, Counter[str]], np.ndarray]:
+    """Fails at the fourth image."""
+
+    def decode(position: int, conversions: Counter[str]) -> np.ndarray:
+        if position == 3:
+            raise error
+        return decoder(PIXELS)(position, conversions)
+
+    return decode
 
 
-@pytest.mark.parametrize("error", [UserError("broken image"), ValueError("bug"), KeyboardInterrupt()])
-def test_a_failure_while_decoding_leaves_nothing_behind(folder: Path, error: BaseException) -> None:
+@pytest.mark.parametrize("error", [UserError("broken image"), UnreadableImage("broken image"), ValueError("bug")])
+def test_a_failure_while_decoding_leaves_nothing_behind(folder: Path, error: Exception) -> None:
     with pytest.raises(type(error)) as caught:
-        cached("key", 5, 8, failing(error), Counter(), "decoding")
+        cached("key", 5, 8, failing(error), "decoding")
     assert caught.value is error
     assert leftovers(folder) == []
     np.testing.assert_array_equal(load().pixels, PIXELS)
@@ -160,23 +181,215 @@ def test_a_failure_while_decoding_leaves_nothing_behind(folder: Path, error: Bas
 def test_a_failure_leaves_the_entries_of_others_alone(folder: Path) -> None:
     load("other")
     with pytest.raises(ValueError, match="bug"):
-        cached("key", 5, 8, failing(ValueError("bug")), Counter(), "decoding")
+        cached("key", 5, 8, failing(ValueError("bug")), "decoding")
     np.testing.assert_array_equal(load_again("other").pixels, PIXELS)
 
 
-def slow_images(log: Path, note: str) -> Iterator[np.ndarray]:
-    for image in PIXELS:
+def interrupted() -> None:
+    with pytest.raises(KeyboardInterrupt):
+        cached("key", 5, 8, failing(KeyboardInterrupt()), "decoding")
+
+
+def resumed() -> tuple[Images, list[int]]:
+    """The images, and which of them were decoded for that."""
+    decoded = []
+
+    def decode(position: int, conversions: Counter[str]) -> np.ndarray:
+        decoded.append(position)
+        return decoder(PIXELS)(position, conversions)
+
+    return cached("key", 5, 8, decode, "decoding"), decoded
+
+
+def test_an_interrupted_build_goes_on_and_ends_as_if_it_had_not_been(folder: Path) -> None:
+    interrupted()
+    assert not list(folder.glob("[!.]*.npy"))
+    images, decoded = resumed()
+    assert decoded == [3, 4]
+    np.testing.assert_array_equal(images.pixels, PIXELS)
+    assert (images.digest, images.conversions) == (load("whole").digest, {"grayscale": 2})
+    assert len([name for name in leftovers(folder) if name.startswith(".")]) == 0
+
+
+@pytest.mark.parametrize(
+    ("suffix", "damage", "kept"),
+    [
+        (".part", lambda data: data[:-1], 2),  # the disk lost the end of the third image
+        (".part", lambda data: data[: 128 + 192 + 7], 1),
+        (".part", lambda data: data[:60], 0),
+        (".part", lambda data: b"", 0),
+        (".part", lambda data: data[:-200] + bytes([data[-200] ^ 1]) + data[-199:], 1),  # a bit of the second
+        (".part", lambda data: data + bytes(50), 3),  # a fourth image was begun
+        (".part", lambda data: data + PIXELS[0].tobytes(), 3),  # a fourth was written but not noted
+        (".journal", lambda data: data[:-1], 2),
+        (".journal", lambda data: data[:-30], 2),
+        (".journal", lambda data: b"nonsense\n" + data, 0),
+        (".journal", lambda data: b"[]\n" + data, 0),
+        (".journal", lambda data: b"", 0),
+    ],
+)
+def test_only_what_is_verifiably_there_is_taken_over(folder: Path, suffix: str, damage: Any, kept: int) -> None:
+    interrupted()
+    path = the(folder, suffix)
+    path.write_bytes(damage(path.read_bytes()))
+    images, decoded = resumed()
+    assert decoded == list(range(kept, 5))
+    np.testing.assert_array_equal(images.pixels, PIXELS)
+    assert (images.digest, images.conversions) == (load("whole").digest, {"grayscale": 2})
+
+
+@pytest.mark.parametrize("moment", ["attnae.data.cache.write_text", "os.fsync", "pathlib.Path.replace"])
+def test_an_interruption_at_the_very_end(folder: Path, monkeypatch: pytest.MonkeyPatch, moment: str) -> None:
+    def stop(*rest: Any, **options: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(moment, stop)
+        with pytest.raises(KeyboardInterrupt):
+            load()
+    images, decoded = resumed()
+    assert decoded == []
+    np.testing.assert_array_equal(images.pixels, PIXELS)
+
+
+# -- unreadable images ------------------------------------------------------------------------------------------
+
+
+def with_holes(*holes: int, count: int = 30, stop: int = -1) -> Images:
+    """Images of one value each, some of which cannot be read."""
+
+    def decode(position: int, conversions: Counter[str]) -> np.ndarray:
+        conversions["seen"] += 1
+        if position == stop:
+            raise KeyboardInterrupt
+        if position in holes:
+            raise UnreadableImage(f"broken {position}")
+        return np.full((8, 8, 3), position, np.uint8)
+
+    return cached("holes", count, 8, decode, "decoding")
+
+
+def test_a_few_unreadable_images_are_skipped_and_counted() -> None:
+    for _ in range(2):  # built and found
+        images = with_holes(0, 7, 29)
+        assert images.pixels[:, 0, 0, 0].tolist() == [n for n in range(30) if n not in (0, 7, 29)]
+        assert isinstance(images.pixels, np.memmap)
+        assert images.conversions == {"seen": 27, "unreadable (skipped)": 3}
+        assert images.skipped == ["broken 0", "broken 7", "broken 29"]
+
+
+def test_skipped_images_are_remembered_over_an_interruption() -> None:
+    with pytest.raises(KeyboardInterrupt):
+        with_holes(0, 7, 29, stop=9)
+    images = with_holes(0, 7, 29)
+    assert images.pixels[:, 0, 0, 0].tolist() == [n for n in range(30) if n not in (0, 7, 29)]
+    assert images.conversions == {"seen": 27, "unreadable (skipped)": 3}
+    assert images.skipped == ["broken 0", "broken 7", "broken 29"]
+
+
+def test_too_many_unreadable_images_are_an_error_that_names_the_first(folder: Path) -> None:
+    with pytest.raises(UserError, match=r"More than 3 of 30 images cannot be used. The first: broken 4"):
+        with_holes(4, 5, 6, 7)
+    assert leftovers(folder) == []
+
+
+def test_the_digest_is_that_of_the_images_that_are_left() -> None:
+    kept = np.stack([np.full((8, 8, 3), n, np.uint8) for n in range(30) if n != 4])
+    assert with_holes(4).digest == cached("kept", 29, 8, lambda n, _: kept[n], "decoding").digest
+
+
+def test_how_many_are_tolerated() -> None:
+    assert [tolerated(count) for count in (1, 9, 10, 99, 100, 1000, 1100, 30_000)] == [0, 0, 1, 9, 10, 10, 11, 300]
+
+
+# -- room and progress ------------------------------------------------------------------------------------------
+
+
+def free(patch: pytest.MonkeyPatch, space: int) -> None:
+    patch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(total=10**9, used=0, free=space))
+
+
+def test_without_room_nothing_is_begun(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    free(monkeypatch, 24_000 * 256 * 256 * 3 - 1)
+    with pytest.raises(UserError) as caught:
+        cached("large", 24_000, 256, untouchable, "decoding faces")
+    assert "\n" not in str(caught.value)
+    for part in ("decoding faces", "4.7 GB", str(folder), "ATTNAE_CACHE"):
+        assert part in str(caught.value)
+    assert leftovers(folder) == []
+
+
+def test_room_for_the_rest_is_enough(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    interrupted()
+    free(monkeypatch, 2 * 8 * 8 * 3)
+    assert resumed()[1] == [3, 4]
+
+
+def test_a_lack_of_room_keeps_what_was_decoded(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    interrupted()
+    with monkeypatch.context() as patch:
+        free(patch, 2 * 8 * 8 * 3 - 1)
+        with pytest.raises(UserError, match=r"has 0\.0 MB left"):
+            resumed()
+    assert resumed()[1] == [3, 4]
+
+
+def test_a_disk_that_fills_up_is_one_line_and_no_loss(folder: Path) -> None:
+    pixels = np.random.default_rng(1).integers(0, 256, (5, 64, 64, 3), dtype=np.uint8)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, hard))  # three images
+    try:
+        with pytest.raises(UserError, match=r"Cannot write .*File too large.*ATTNAE_CACHE"):
+            cached("key", 5, 64, decoder(pixels), "decoding")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    rest: list[int] = []
+    images = cached("key", 5, 64, lambda n, _: pixels[rest.append(n) or n], "decoding")
+    assert rest == [3, 4]
+    np.testing.assert_array_equal(images.pixels, pixels)
+
+
+def test_size_and_progress_are_told_without_a_terminal(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(cache, "PATIENCE", 0.0)
+    with_holes()
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == f"decoding: 30 images, 0.0 MB in {folder}"
+    assert lines[1:] == [f"decoding: {n}0% of 30 images" for n in range(1, 11)]
+
+
+def test_a_quick_build_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    with_holes()
+    assert len(capsys.readouterr().err.splitlines()) == 1
+    with_holes()
+    assert capsys.readouterr().err == ""
+
+
+def test_a_resumed_build_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    interrupted()
+    resumed()
+    assert "going on after 3" in capsys.readouterr().err.splitlines()[-1]
+
+
+# -- processes --------------------------------------------------------------------------------------------------
+
+
+def slow_images(log: Path, note: str) -> Callable[[int, Counter[str]], np.ndarray]:
+    def decode(position: int, conversions: Counter[str]) -> np.ndarray:
         with log.open("a") as stream:
             stream.write(f"{note}\n")
         time.sleep(0.05)
-        yield image
+        return decoder(PIXELS)(position, conversions)
+
+    return decode
 
 
 def in_a_process(cache: str, log: Path, note: str, ready: Connection, pixels: np.ndarray) -> None:
     os.environ["ATTNAE_CACHE"] = cache
     ready.send("ready")
     ready.recv()
-    images = cached("key", 5, 8, slow_images(log, note), Counter(), "decoding")
+    images = cached("key", 5, 8, slow_images(log, note), "decoding")
     ready.send((bool((images.pixels == pixels).all()), images.digest))
 
 
@@ -206,20 +419,25 @@ def test_of_two_processes_one_decodes_and_both_agree(folder: Path, tmp_path: Pat
     assert log.read_text().splitlines() in (["a"] * 5, ["b"] * 5)
 
 
-def test_a_killed_process_is_no_obstacle(folder: Path, tmp_path: Path) -> None:
+def test_after_a_killed_process_the_next_goes_on(folder: Path, tmp_path: Path) -> None:
     log = tmp_path / "log"
     process, pipe = start(folder, log, "a")
     assert pipe.poll(60)
     pipe.recv()
     pipe.send("go")
     until = time.monotonic() + 30
-    while not (log.exists() and len(log.read_text().splitlines()) >= 2) and time.monotonic() < until:
+    while not (log.exists() and len(log.read_text().splitlines()) >= 3) and time.monotonic() < until:
         time.sleep(0.005)
     assert process.pid is not None
     os.kill(process.pid, signal.SIGKILL)
     process.join(30)
     assert not list(folder.glob("[!.]*.npy"))
-    np.testing.assert_array_equal(load().pixels, PIXELS)
+    begun = len(log.read_text().splitlines())
+    images, decoded = resumed()
+    assert begun >= 3
+    assert decoded in (list(range(begun - 1, 5)), list(range(begun, 5)))  # killed before or after the image was noted
+    np.testing.assert_array_equal(images.pixels, PIXELS)
+    assert (images.digest, images.conversions) == (load("whole").digest, {"grayscale": 2})
 
 
 # -- folder -----------------------------------------------------------------------------------------------------

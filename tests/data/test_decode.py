@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from attnae.data.decode import read_image, resize, resize_all
+from attnae.data.decode import read_image, resize, resize_array
 from attnae.errors import UserError
 
 RANDOM = np.random.default_rng(0)
@@ -214,15 +214,15 @@ def test_the_centre_square_is_cropped(tmp_path: Path, width: int, height: int) -
 
 def test_arrays_are_resized_like_files() -> None:
     images = RANDOM.integers(0, 256, (3, 24, 24, 3), dtype=np.uint8)
-    resized = list(resize_all(images, 16, Counter(), "train.npy"))
-    for image, one in zip(images, resized, strict=True):
-        np.testing.assert_array_equal(one, resize(Image.fromarray(image), 16, Counter(), "a"))
-    np.testing.assert_array_equal(next(resize_all(images, 24, Counter(), "train.npy")), images[0])
+    for image in images:
+        resized = resize_array(image, 16, Counter(), "train.npy")
+        np.testing.assert_array_equal(resized, resize(Image.fromarray(image), 16, Counter(), "a"))
+    np.testing.assert_array_equal(resize_array(images[0], 24, Counter(), "train.npy"), images[0])
 
 
 def test_a_tiny_image_in_an_array_is_named() -> None:
     with pytest.raises(UserError, match=r"train\.npy\[0\] has 4x4 pixels"):
-        list(resize_all(np.zeros((2, 4, 4, 3), np.uint8), 16, Counter(), "train.npy"))
+        resize_array(np.zeros((4, 4, 3), np.uint8), 16, Counter(), "train.npy[0]")
 
 
 # -- refusals ---------------------------------------------------------------------------------------------------

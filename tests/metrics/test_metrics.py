@@ -15,6 +15,7 @@ from torchmetrics.functional.image import structural_similarity_index_measure
 
 import attnae.metrics
 from attnae.metrics.columns import COLUMNS, PROTOCOLS, column, page
+from attnae.metrics.faces import symmetry_error
 from attnae.metrics.functional import PSNR_LIMIT, psnr, ssim_gaussian, ssim_uniform
 from attnae.metrics.images import ImageQuality
 
@@ -132,7 +133,7 @@ def test_psnr_of_known_images() -> None:
     assert psnr(flat(0.5), flat(0.5) + 1e-7).item() <= 100
 
 
-@pytest.mark.parametrize("measure", [psnr, ssim_uniform, ssim_gaussian])
+@pytest.mark.parametrize("measure", [psnr, ssim_uniform, ssim_gaussian, symmetry_error])
 def test_an_image_is_measured_alone(measure: object) -> None:
     assert callable(measure)
     output, target = smooth(5, 0), smooth(5, 1)
@@ -157,7 +158,7 @@ def computed(
 def test_numbers_are_numpys_however_the_images_are_batched(sizes: list[int]) -> None:
     output, target = smooth(13, 0), smooth(13, 1)
     kl = torch.rand(13, generator=torch.Generator().manual_seed(3)) * 50
-    numbers = computed(output, target, sizes, {"kl": kl, "gate_mean": kl / 50})
+    numbers = computed(output, target, sizes, {"kl": kl, "gate_mean": kl / 50, "symmetry": kl})
 
     x, y = target.double().numpy().reshape(13, -1), output.double().numpy().reshape(13, -1)
     sse, absolute = ((x - y) ** 2).sum(1), np.abs(x - y).mean(1)
@@ -169,6 +170,7 @@ def test_numbers_are_numpys_however_the_images_are_batched(sizes: list[int]) -> 
         "sse": sse.mean(),
         "mae": absolute.mean(),
         "mae_over_sigma": absolute.mean() / x.std(),
+        "sigma": x.std(),
         "psnr_mean": decibel.mean(),
         "psnr_std": decibel.std(),
         "psnr_p10": np.quantile(decibel, 0.1),
@@ -180,6 +182,7 @@ def test_numbers_are_numpys_however_the_images_are_batched(sizes: list[int]) -> 
         "images": 13,
         "kl": kl.numpy().mean(),
         "gate_mean": kl.numpy().mean() / 50,
+        "symmetry": kl.numpy().mean() / x.std(),  # given in pixel values, reported in sigmas
     }
     assert numbers.keys() == expected.keys()
     for name, value in expected.items():
@@ -203,12 +206,17 @@ def test_outputs_are_clamped_first() -> None:
 
 def test_sigma_is_over_all_values_of_all_targets() -> None:
     """Two flat images have no spread each, but one of 0.5 together."""
-    assert computed(flat(0.25, 0.75), flat(0.0, 1.0), [1, 1])["mae_over_sigma"] == pytest.approx(0.25 / 0.5)
+    numbers = computed(flat(0.25, 0.75), flat(0.0, 1.0), [1, 1])
+    assert numbers["sigma"] == pytest.approx(0.5)
+    assert numbers["mae_over_sigma"] == pytest.approx(0.25 / 0.5)
 
 
 @pytest.mark.parametrize("level", [0.0, 0.3, 0.7, 1.0])
 def test_without_any_spread_there_is_no_ratio(level: float) -> None:
-    assert math.isnan(computed(flat(0.5, 0.5, 0.5), flat(level, level, level), [2, 1])["mae_over_sigma"])
+    numbers = computed(flat(0.5, 0.5, 0.5), flat(level, level, level), [2, 1], {"symmetry": torch.ones(3)})
+    assert math.isnan(numbers["mae_over_sigma"])
+    assert math.isnan(numbers["symmetry"])
+    assert numbers["sigma"] < 1e-3
 
 
 def test_identical_images_have_the_best_of_everything() -> None:
@@ -284,3 +292,9 @@ def test_headings_tell_the_better_direction() -> None:
 
 def test_an_unknown_number_describes_itself() -> None:
     assert column("heldout/active_codes_top").title == "active codes top"
+
+
+def test_numbers_of_a_level_share_a_definition() -> None:
+    assert column("heldout/active_codes_2").title == "active codes 2"
+    assert column("heldout/perplexity_1").formula == COLUMNS["perplexity"].formula
+    assert {"sigma", "symmetry", "eye_colour", "params_keras"} <= COLUMNS.keys()

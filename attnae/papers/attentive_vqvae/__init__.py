@@ -1,0 +1,23 @@
+"""Attentive VQ-VAE: does attention between pixels replace a hierarchy of codebooks?
+
+The networks are plain torch; the task, which needs Lightning, is loaded when it is first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from attnae.papers.attentive_vqvae.discriminator import PatchDiscriminator
+from attnae.papers.attentive_vqvae.net import AttentiveVQVAE
+
+if TYPE_CHECKING:
+    from attnae.papers.attentive_vqvae.task import AttentiveVQVAETask as AttentiveVQVAETask
+
+__all__ = ["AttentiveVQVAE", "AttentiveVQVAETask", "PatchDiscriminator"]
+
+
+def __getattr__(name: str) -> Any:
+    if name != "AttentiveVQVAETask":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.task"), name)

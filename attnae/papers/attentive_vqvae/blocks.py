@@ -1,0 +1,113 @@
+"""Convolution blocks and pixel attention of the Attentive VQ-VAE. Pure torch."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+
+
+def activated(channels: int) -> tuple[nn.Module, nn.Module]:
+    """What precedes every convolution of a block: BatchNorm, then LeakyReLU."""
+    return nn.BatchNorm2d(channels), nn.LeakyReLU(0.1, inplace=True)
+
+
+def conv(inputs: int, outputs: int, stride: int = 1) -> nn.Conv2d:
+    """3x3 convolution that keeps the image size, or divides it by ``stride``."""
+    return nn.Conv2d(inputs, outputs, 3, stride, padding=1)
+
+
+def up_conv(channels: int) -> nn.ConvTranspose2d:
+    """3x3 transposed convolution that doubles the image size."""
+    return nn.ConvTranspose2d(channels, channels, 3, stride=2, padding=1, output_padding=1)
+
+
+class Id(nn.Module):
+    """Residual block that keeps the size: (B, width, H, W) -> (B, width, H, W). Paper: Id-ResBlock."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.main = nn.Sequential(*activated(width), conv(width, width), *activated(width), conv(width, width))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """See the class."""
+        return features + self.main(features)
+
+
+class Down(nn.Module):
+    """Residual block that halves the size: (B, width, H, W) -> (B, width, H / 2, W / 2). Paper: Conv-ResBlock."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.main = nn.Sequential(*activated(width), conv(width, width, 2), *activated(width), conv(width, width))
+        self.skip = nn.Sequential(*activated(width), conv(width, width, 2))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """See the class."""
+        halved: Tensor = self.main(features) + self.skip(features)
+        return halved
+
+
+class Up(nn.Module):
+    """Residual block that doubles the size: (B, width, H, W) -> (B, width, 2 H, 2 W)."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.main = nn.Sequential(*activated(width), conv(width, width), *activated(width), up_conv(width))
+        self.skip = nn.Sequential(*activated(width), up_conv(width))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """See the class."""
+        doubled: Tensor = self.main(features) + self.skip(features)
+        return doubled
+
+
+class PixelAttention(nn.Module):
+    """Attention between all pixels with sigmoid weights, instead of a last 1x1 convolution.
+
+    Paper: eq. 2-3, Algorithm 1. x' = g1(x), y' = g2(y), W = sigmoid(x' y'^T), output x' + W y'. The N products per pixel
+    are summed as printed: with W near 0.5, W y' is about N / 2 times the mean of y', which can swamp x'.
+
+    Args:
+        inputs: Channels of x and y.
+        outputs: Channels of the output.
+        kind: ``pixel`` as published; ``normalized`` divides W by the number of pixels of y.
+    """
+
+    def __init__(self, inputs: int, outputs: int, kind: Literal["pixel", "normalized"] = "pixel"):
+        super().__init__()
+        self.kind = kind
+        self.g1, self.g2 = nn.Conv2d(inputs, outputs, 1), nn.Conv2d(inputs, outputs, 1)
+
+    def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        """Attend.
+
+        Args:
+            x: Features (B, inputs, H, W).
+            y: Features to attend to (B, inputs, any height, any width); ``None`` for x, which is self-attention.
+
+        Returns:
+            Features (B, outputs, H, W), in the precision of the weights whatever autocast says: sums over all pixels
+            overflow in half precision and lose what differs between pixels.
+        """
+        with torch.autocast(x.device.type, enabled=False):
+            queries, values = self._project(x, x if y is None else y)
+            weights = torch.bmm(queries, values.mT).sigmoid_()  # (B, N, M), in place: one such matrix is kept
+            scale = 1 / values.shape[1] if self.kind == "normalized" else 1
+            attended = torch.baddbmm(queries, weights, values, alpha=scale)  # (B, N, outputs)
+        return rearrange(attended, "b (h w) c -> b c h w", h=x.shape[2])
+
+    @torch.no_grad()
+    def received(self, x: Tensor) -> Tensor:
+        """How much weight each pixel gets in self-attention: features (B, inputs, H, W) -> mean of W's columns (B, H, W)."""
+        queries, values = self._project(x, x)
+        return rearrange(torch.bmm(queries, values.mT).sigmoid_().mean(1), "b (h w) -> b h w", h=x.shape[2])
+
+    def _project(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """x' (B, N, outputs) and y' (B, M, outputs), in the precision of the weights."""
+        kind = self.g1.weight.dtype
+        queries = rearrange(self.g1(x.to(kind)), "b c h w -> b (h w) c")
+        values = rearrange(self.g2(y.to(kind)), "b c h w -> b (h w) c")
+        return queries, values

@@ -1,0 +1,58 @@
+"""The figures that only this paper has."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from attnae.files import atomic
+
+
+def usage_figure(counts: Sequence[Tensor], path: Path) -> Path:
+    """How often each code is used, most used first: a bar chart for each level.
+
+    Args:
+        counts: Uses of each code (K,), by level, the lowest first.
+        path: Where to save.
+    """
+    figure = Figure(figsize=(3.2 * len(counts) + 0.8, 2.6), layout="constrained")
+    for level, (axes, used) in enumerate(
+        zip(figure.subplots(1, len(counts), squeeze=False)[0], counts, strict=True), 1
+    ):
+        shares = used.double().sort(descending=True).values / used.sum().clamp_min(1)
+        axes.bar(range(len(shares)), shares, width=1.0, color="tab:blue")
+        axes.set(xlabel="code, most used first", title=f"level {level}: {int((used > 0).sum())} of {len(used)} used")
+        axes.set_ylim(bottom=0)
+    figure.axes[0].set_ylabel("share of the latents")
+    with atomic(path) as temporary:
+        figure.savefig(temporary, dpi=110)
+    return path
+
+
+def attention_figure(images: Tensor, maps: Sequence[Tensor], path: Path) -> Path:
+    """How much weight each pixel gets, over the images.
+
+    Args:
+        images: Images (B, 3, H, W) in [0, 1]; each is a column.
+        maps: Mean weight of each pixel over all that attend to it (B, h, w), by level, the lowest first. Each level has
+            its own colour scale, from its least to its largest value.
+        path: Where to save.
+    """
+    figure = Figure(figsize=(1.05 * len(images) + 1.4, 1.15 * (len(maps) + 1)), layout="constrained")
+    axes = figure.subplots(len(maps) + 1, len(images), squeeze=False)
+    for axis, image in zip(axes[0], images.cpu(), strict=True):
+        axis.imshow(image.permute(1, 2, 0))
+    for level, (row, weights) in enumerate(zip(axes[1:], maps, strict=True), 1):
+        weights = weights.float().cpu()
+        for axis, shown in zip(row, weights, strict=True):
+            drawn = axis.imshow(shown, cmap="viridis", vmin=float(weights.min()), vmax=float(weights.max()))
+        row[0].set_ylabel(f"level {level}", fontsize=8)
+        figure.colorbar(drawn, ax=list(row), label="weight")
+    for axis in axes.flat:
+        axis.set(xticks=[], yticks=[])
+    with atomic(path) as temporary:
+        figure.savefig(temporary, dpi=110)
+    return path

@@ -1,0 +1,158 @@
+"""Vector quantisation with a codebook learned by moving averages or by gradient. Pure torch.
+
+Ours, not vector-quantize-pytorch 1.32, which is only what the tests compare with: there, codebooks built before the process
+group (as Lightning does) are never synchronised, CPU autocast reaches the distances, and ``gradient`` weighs both losses alike.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+
+class Quantized(NamedTuple):
+    """What a quantizer makes of latents.
+
+    Attributes:
+        latents: The nearest codes (B, dim, H, W); their gradient passes straight through to the quantizer's input.
+        loss: Scalar, at least 0; lower is better.
+        codes: Which codes they are, int64 (B, H, W) in [0, K).
+    """
+
+    latents: Tensor
+    loss: Tensor
+    codes: Tensor
+
+
+class Quantizer(nn.Module):
+    """Replaces each latent vector by the nearest of K codes.
+
+    Paper: VQ-VAE (arXiv 1711.00937), eq. 1-3, and its appendix A.1 for the moving averages. Computes in the precision of
+    its codebook whatever autocast says. Under distributed training every rank learns from the joined batch.
+
+    Args:
+        codes: Number of codes K.
+        dim: Channels of a latent.
+        codebook: How codes learn: ``ema`` moves each to the mean of the latents that chose it, ``gradient`` by the loss
+            ||sg(latent) - code||^2.
+        decay: Weight of the past in the moving averages of counts and sums, per training step.
+        commitment: Weight of ||latent - sg(code)||^2 in the loss.
+        revive: A code whose moving-average count (latents per step) falls below this is replaced by a latent of the
+            batch chosen at random; 0 for never.
+
+    Raises:
+        ValueError: A setting is out of range.
+    """
+
+    def __init__(
+        self,
+        codes: int,
+        dim: int,
+        codebook: Literal["ema", "gradient"] = "ema",
+        decay: float = 0.99,
+        commitment: float = 0.25,
+        revive: float = 0.0,
+    ):
+        super().__init__()
+        if codes < 2 or dim < 1:
+            raise ValueError(f"need at least 2 codes of at least 1 dimension, got {codes} of {dim}")
+        if codebook not in ("ema", "gradient"):
+            raise ValueError(f"codebook must be 'ema' or 'gradient', got {codebook!r}")
+        if not 0 <= decay < 1:
+            raise ValueError(f"decay must be in [0, 1), got {decay}")
+        if commitment < 0 or revive < 0:
+            raise ValueError(f"commitment and revive must not be negative, got {commitment} and {revive}")
+        self.decay, self.commitment, self.revive = decay, commitment, revive
+        # Paper: nothing said. We: as VQ-VAE implementations do.
+        initial = torch.empty(codes, dim).uniform_(-1 / codes, 1 / codes)
+        self.counts: Tensor
+        self.sums: Tensor
+        self.register_buffer("counts", torch.ones(codes))  # moving averages per step: latents that chose a code
+        self.codebook: Tensor
+        if codebook == "gradient":
+            self.codebook = nn.Parameter(initial)
+        else:
+            self.register_buffer("codebook", initial)
+            self.register_buffer("sums", initial.clone())  # and the sum of these latents
+
+    def forward(self, latents: Tensor, learn: bool = True) -> Quantized:
+        """Quantise, and in training mode learn from the latents.
+
+        Args:
+            latents: (B, dim, H, W).
+            learn: Whether the codebook may change; in evaluation mode it never does.
+        """
+        with torch.autocast(latents.device.type, enabled=False):
+            latents = latents.to(self.codebook.dtype)
+            codes = self.assign(latents)
+            chosen = self.look_up(codes)
+            size = max(latents.numel(), 1)  # an empty batch has no loss, not the mean of nothing
+            loss = self.commitment * (latents - chosen.detach()).square().sum() / size
+            if isinstance(self.codebook, nn.Parameter):
+                loss = loss + (chosen - latents.detach()).square().sum() / size
+            if self.training and learn:
+                self.update(rearrange(latents.detach(), "b c h w -> (b h w) c"), codes.flatten())
+            # Adding zero gives exactly the codes, in the latents' memory format, with the latents' gradient.
+            return Quantized((latents - latents.detach()) + chosen.detach(), loss, codes)
+
+    @torch.no_grad()
+    def assign(self, latents: Tensor) -> Tensor:
+        """The nearest code of each latent: (B, dim, H, W) -> int64 (B, H, W); the first of equally near ones."""
+        # Distances as |e|^2 - 2 z e, of all pairs in one product. Measured from the codebook's mean, because published
+        # attention gives latents with a large common offset, in which the difference of such terms would drown.
+        center = self.codebook.mean(0)
+        codebook = self.codebook - center
+        rows = rearrange(latents, "b c h w -> (b h w) c") - center
+        distances = torch.addmm(codebook.square().sum(1), rows, codebook.mT, alpha=-2)  # (B H W, K), less |z|^2
+        return distances.argmin(1).view(latents.shape[0], *latents.shape[2:])
+
+    def look_up(self, codes: Tensor) -> Tensor:
+        """The vectors of codes: int64 (B, H, W) -> (B, dim, H, W)."""
+        return F.embedding(codes, self.codebook).permute(0, 3, 1, 2)
+
+    @torch.no_grad()
+    def update(self, latents: Tensor, codes: Tensor) -> None:
+        """Moving averages of counts and sums, the codes they make, and revival.
+
+        Args:
+            latents: (N, dim), this rank's.
+            codes: The code each of them chose (N,).
+        """
+        # Sums and counts side by side, in one message. index_add_, because a product could round to TF32.
+        totals = latents.new_zeros(len(self.codebook), latents.shape[1] + 1)  # (K, dim + 1)
+        totals.index_add_(0, codes, F.pad(latents, (0, 1), value=1))
+        add_over_ranks(totals)
+        weight = (1 - self.decay) * (totals[:, -1].sum() > 0)  # a batch of nothing changes nothing
+        self.counts.lerp_(totals[:, -1], weight)
+        if not isinstance(self.codebook, nn.Parameter):
+            self.sums.lerp_(totals[:, :-1], weight)
+            total = self.counts.sum()
+            smoothed = (self.counts + 1e-5) / (total + 1e-5 * len(self.counts)) * total  # Laplace
+            self.codebook.copy_(self.sums / smoothed[:, None])
+        if self.revive:
+            self.replace(self.counts < self.revive, latents)
+
+    def replace(self, dead: Tensor, latents: Tensor) -> None:
+        """Makes dead codes (a mask, (K,)) out of latents (N, dim) of all ranks, each of them once."""
+        # Rank r offers a latent for each of the codes r, r + ranks, r + 2 ranks... and zeros for the others.
+        rank, ranks = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+        offers = latents.new_zeros(len(dead), latents.shape[1] + 1)  # (K, dim + 1), the last column 1 for an offer
+        picks = torch.randperm(len(latents), device=latents.device)[: len(offers[rank::ranks])]
+        offers[rank::ranks][: len(picks)] = F.pad(latents[picks], (0, 1), value=1)
+        add_over_ranks(offers)
+        dead = dead & (offers[:, -1] > 0)
+        for values, new in ((self.codebook, offers[:, :-1]), (self.counts, torch.full_like(self.counts, self.revive))):
+            values[dead] = new[dead]
+        if not isinstance(self.codebook, nn.Parameter):
+            self.sums[dead] = offers[dead, :-1] * self.revive
+
+
+def add_over_ranks(values: Tensor) -> None:
+    """Sum over the ranks of distributed training, in place."""
+    if dist.is_initialized():
+        dist.all_reduce(values)
