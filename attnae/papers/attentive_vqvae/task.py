@@ -58,7 +58,7 @@ class AttentiveVQVAETask(ImageTask):
         reconstruction: Literal["l1", "l2"] = "l1",
         vq_weight: float = 1.0,
         adversarial: Literal["hinge", "bce"] = "hinge",
-        adversarial_weight: float = 0.1,
+        adversarial_weight: float = 0.02,
         adversarial_start: int = 0,
         clip: float | None = 1.0,
     ):
