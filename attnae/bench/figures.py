@@ -52,13 +52,14 @@ def _in_order(runs: dict[str, Path], results: list[Result]) -> dict[str, Path]:
 
 
 def _grid(runs: dict[str, Path], path: Path) -> None:
-    """Input, outputs and truth, a row each, for the images that all runs share."""
+    """Input where it is not the truth, outputs and truth, a row each, for the images that all runs share."""
     strips = {title: folder / "images" / f"{PROTOCOL}-output.png" for title, folder in runs.items()}
     strips = {title: strip for title, strip in strips.items() if strip.is_file()}
     if not strips:
         return
     anyone = next(iter(strips.values())).parent
     rows = {"input": anyone / f"{PROTOCOL}-input.png", **strips, "truth": anyone / f"{PROTOCOL}-truth.png"}
+    rows = {title: strip for title, strip in rows.items() if strip.is_file()}  # an autoencoder's input is the truth
     pictures = [np.asarray(Image.open(strip).convert("RGB")) for strip in rows.values()]
     stacked = np.concatenate(pictures)
     figure = Figure(figsize=(9, 9 * stacked.shape[0] / stacked.shape[1]))
