@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 from attnae.errors import UserError
 from attnae.files import read_yaml, shipped
@@ -19,6 +22,7 @@ Trains and evaluates one variant of one paper. Later files and keys override ear
   attnae test -c runs/my-vae/config.yaml --weights runs/my-vae/weights.safetensors
 
   attnae fit --help         all keys
+  attnae --print-completion bash
   attnae-bench run ...      compares variants and writes a report; see attnae-bench --help
 """
 
@@ -33,6 +37,9 @@ def main() -> int:
         return 0
     sys.argv[1:] = args = [_shipped_config(arg) for arg in args]
     try:
+        if args[0] == "--print-completion":
+            print(_completion(args[-1]))
+            return 0
         _check_configs(args)
         from attnae.core.cli import run_cli  # Lightning takes seconds to import
 
@@ -56,6 +63,41 @@ def _shipped_config(arg: str) -> str:
     return arg
 
 
+def _completion(shell: str) -> str:
+    """Completes the commands, the files and the keys that the shipped configurations use.
+
+    The real parser knows thousands of keys and takes minutes to write them all down.
+    """
+    import shtab
+
+    keys = {key for file in shipped("configs").rglob("*.yaml") for key in _keys(read_yaml(file))}
+    parser = argparse.ArgumentParser(prog="attnae")
+    commands = parser.add_subparsers()
+    for name in ("fit", "validate", "test", "predict"):
+        command = commands.add_parser(name, help=name)  # shtab leaves out what has no help
+        for option in (("-c", "--config"), ("--weights",), ("--ckpt_path",)):
+            command.add_argument(*option, help="file").complete = shtab.FILE  # type: ignore[attr-defined]
+        for key in [
+            "seed_everything",
+            "trainer.default_root_dir",
+            "trainer.accelerator",
+            "trainer.logger",
+            *sorted(keys),
+        ]:
+            command.add_argument(f"--{key}", help=key)
+    if shell not in shtab.SUPPORTED_SHELLS:
+        raise UserError(f"--print-completion {shell}: choose from {', '.join(shtab.SUPPORTED_SHELLS)}.")
+    return shtab.complete(parser, shell)
+
+
+def _keys(config: dict[str, Any], prefix: str = "") -> Iterator[str]:
+    for key, value in config.items():
+        if isinstance(value, dict) and value:
+            yield from _keys(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}"
+
+
 def _check_configs(args: list[str]) -> None:
     """Names the file that is no YAML, which the parser would not, and before Lightning is imported."""
     files = [value for flag, value in pairwise(args) if flag in ("-c", "--config")]
@@ -71,5 +113,6 @@ def console() -> None:
     sys.exit(main())
 
 
-if __name__ == "__main__":
+if __name__ == "__main__":  # so Lightning starts a run's further processes, with this file's folder first in the path
+    sys.path[:] = [entry for entry in sys.path if Path(entry).resolve() != Path(__file__).resolve().parent]
     console()

@@ -78,6 +78,13 @@ class Benchmark:
         chosen = sorted(files, key=lambda file: (order.get(file.stem, 9), file.stem))
         return {file.stem: file.read_text(encoding="utf-8").splitlines()[0].lstrip("# ") for file in chosen}
 
+    @property
+    def leading(self) -> list[str]:
+        """Keys of the numbers to look at first: the leading columns of every table."""
+        return [
+            f"{spec['protocol']}/{name}" for spec in self.tables for name in spec["columns"][: spec.get("leading", 2)]
+        ]
+
     def configs(self, variant: str, profile: str) -> list[str]:
         """Configuration files of a run from general to special, as typed on the command line."""
         folder = f"configs/{self.name}"

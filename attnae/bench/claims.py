@@ -64,8 +64,8 @@ class Verdict:
 
     Attributes:
         state: ``reproduced``, ``not reproduced``, ``not decidable at n = <seeds>`` or ``not run``.
-        left: Our mean of the left side; ``None`` if it was not run.
-        right: Our mean of the right side, or the number that the claim compares with.
+        left: Our mean of the left side over the seeds that both have; ``None`` if there are none.
+        right: Our mean of the right side over the same seeds, or the number that the claim compares with.
         difference: Left minus right, with its interval over seeds.
     """
 
@@ -92,7 +92,11 @@ def judge(claim: Claim, rows: dict[str, list[Result]]) -> Verdict:
     found = difference(left, right)
     if found is None:
         return Verdict(NOT_RUN)
-    means = fmean(left.values()), fmean(right.values()) if isinstance(right, dict) else right
+    if isinstance(right, dict):
+        seeds = left.keys() & right.keys()
+        means = fmean(left[seed] for seed in seeds), fmean(right[seed] for seed in seeds)
+    else:
+        means = fmean(left.values()), right
     low, high = found.low, found.high
     if low is None or high is None:
         speaks = "for" if _holds(claim, found.mean, found.mean) else "against"

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from attnae.bench import catalog, plan, store
+from attnae.bench import catalog, plan, store, tracking
 from attnae.errors import UserError
 from attnae.result import Result
 
@@ -35,24 +35,35 @@ def run(options: argparse.Namespace) -> int:
     """``attnae-bench run``."""
     console = _console()
     benchmark = catalog.load(options.benchmark)
+    if options.wandb and not (account := tracking.login()).usable:
+        console.print(
+            f"[yellow]No Weights & Biases[/]: {account.text}. metrics.csv and the report are written.", soft_wrap=True
+        )
+        options.wandb = None
     made = plan.make(
         benchmark,
         options.profile,
         options.variants,
         options.seeds,
         options.data_root,
-        options.overrides,
+        [*options.overrides, *(tracking.settings(options.wandb) if options.wandb else [])],
         options.label,
         options.out,
         dry=options.dry_run,
+        devices=options.devices,
+        nodes=options.nodes,
     )
+    if options.nodes > 1 and options.launcher != "slurm":
+        raise UserError("--nodes needs --launcher slurm, which starts a process on every machine.")
+    if options.slurm_options and options.launcher != "slurm":
+        raise UserError("--slurm-option needs --launcher slurm.")
     if options.dry_run:
         for one in made.runs:
             print(f"# {one.name}: {one.epochs} epochs, {one.folder}", *one.commands, sep="\n")
         return 0
 
-    from attnae.bench import report
-    from attnae.bench.execution import DONE
+    from attnae.bench import cluster, jobs, report, resources
+    from attnae.bench.execution import DONE, Execution
     from attnae.bench.launch import Launcher, Stopped
 
     report.prepare(options.reports)
@@ -66,7 +77,34 @@ def run(options: argparse.Namespace) -> int:
         f"[bold]{benchmark.title}[/], profile {made.profile}{where}: {total} runs, {before} already complete",
         soft_wrap=True,
     )
-    launcher = Launcher(waiting, console, options.jobs)
+    home = options.out / benchmark.name / made.label
+    if options.launcher == "slurm" and waiting:
+        busy = jobs.alive(one.folder for one in waiting)
+        waiting = [one for one in waiting if one.folder not in busy]
+        if busy:
+            console.print(f"{len(busy)} runs are queued or running already.")
+        if waiting:
+            names = cluster.submit(
+                made,
+                waiting,
+                home / "jobs",
+                options.slurm_options,
+                options.jobs,
+                options.devices,
+                options.nodes,
+                options.timeout,
+            )
+            console.print(f"Submitted {len(names)} runs as {', '.join(names)}", soft_wrap=True, highlight=False)
+        console.print(f"Next: attnae-bench status {plan.relative(home)}; when they are over, the same command again "
+                      "writes the report", soft_wrap=True)  # fmt: skip
+        return 0
+    slots = resources.slots(options.jobs or 1, options.devices, made.accelerator)
+    if options.launcher == "submitit-local":
+        cluster.engine()
+        executions: list[Execution] = [cluster.LocalJob(one, options.timeout, home / "jobs") for one in waiting]
+    else:
+        executions = [Execution(one, options.timeout) for one in waiting]
+    launcher = Launcher(executions, console, slots)
     try:
         launcher.execute()
     except Stopped:
@@ -80,15 +118,25 @@ def run(options: argparse.Namespace) -> int:
     found = store.results(options.out / benchmark.name / made.label)
     found += store.results(options.reports / benchmark.name / made.label, missing_ok=True)
     results = [(folder, one) for folder, one in found if made.hashes.get(one.variant) == one.config_hash]
-    pages = report.build(results, options.reports)
+    page = options.reports / benchmark.name / made.label / "README.md"
+    pages = [page] if _shows(page, results) else report.build(results, options.reports)
     _summary(console, benchmark, [one for _, one in results])
     for page in pages:
         console.print(f"Report: {page}", soft_wrap=True)
+        if options.wandb and (problem := tracking.publish(page, options.wandb, home)):
+            console.print(f"[yellow]Weights & Biases did not take the report[/]: {problem}", soft_wrap=True)
     if any(last.status == "failed" for one in made.runs if (last := store.read(one))):
         console.print("Some runs failed; their logs say more. Next: the same command with --retry-failed")
         return 1
     console.print(f"Next: {_next(benchmark, made)}", soft_wrap=True)
     return 1 if any(e.stage != DONE for e in launcher.over) else 0
+
+
+def _shows(page: Path, results: list[tuple[Path, Result]]) -> bool:
+    """Whether a report stands and was made from these very results: drawing it again takes longer than all the rest."""
+    kept = {(one.variant, one.seed): one for _, one in store.results(page.parent, missing_ok=True)}
+    shown = {(one.variant, one.seed): one for _, one in reversed(results)}  # of several the first counts
+    return page.exists() and kept == shown
 
 
 def status(options: argparse.Namespace) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import csv
 import json
 import os
 import re
@@ -19,13 +18,21 @@ from typing import IO, Any
 from filelock import FileLock, Timeout
 
 from attnae import result
+from attnae.bench import jobs
 from attnae.bench.plan import Run
 from attnae.errors import UserError
 from attnae.files import PACKAGE, shipped
 
 FIT, TEST, DONE, FAILED, HELD = "training", "testing", "complete", "failed", "held"
 
-COMMAND = "import sys; sys.path[:] = [p for p in sys.path if p]; from attnae.cli import console; console()"
+COMMAND = """\
+import signal, sys
+sys.path[:] = [entry for entry in sys.path if entry]
+signal.signal(signal.SIGUSR2, signal.SIG_IGN)  # a cluster's warning is meant for the runner, which ends its children
+from attnae import cli
+sys.argv[0] = cli.__file__  # what Lightning starts once more for each further device
+cli.console()
+"""
 
 GRACE = 20.0
 """Seconds that an interrupted child has to end by itself."""
@@ -39,26 +46,35 @@ class Execution:
 
     Args:
         run: What to do.
-        threads: Threads of each process.
-        environment: Further environment variables, such as the devices to use.
+        timeout: Minutes after which this attempt is ended and has failed; ``None`` for as long as it takes.
+        launch: What to put before the training's command where several machines or a cluster train together.
     """
 
-    def __init__(self, run: Run, threads: int, environment: dict[str, str] | None = None):
+    def __init__(self, run: Run, timeout: float | None = None, launch: tuple[str, ...] = ()):
         self.run, self.stage, self.reason = run, FIT, ""
-        self.environment = {
-            **os.environ,
-            "OMP_NUM_THREADS": str(threads),
-            "PYTHONUNBUFFERED": "1",
-            "TORCH_FORCE_WEIGHTS_ONLY_LOAD": "1",  # no checkpoint may carry code
-            **(environment or {}),
-        }
+        self.timeout, self.launch = timeout, launch
+        self.environment: dict[str, str] = {}
         self.process: subprocess.Popen[bytes] | None = None
         self.lock = FileLock(run.folder / ".lock")
         self.log: IO[bytes] | None = None
-        self.began = self.finished = 0.0
+        self.began = self.finished = self.ended = 0.0
 
-    def start(self) -> None:
-        """Starts the first command that is still to do; a run that another runner works on is held."""
+    def start(self, environment: dict[str, str]) -> None:
+        """Starts the first command that is still to do; a run that another runner works on is held.
+
+        Args:
+            environment: Further environment variables: threads and devices to use.
+        """
+        self.environment = {
+            **os.environ,
+            "PYTHONUNBUFFERED": "1",
+            "TORCH_FORCE_WEIGHTS_ONLY_LOAD": "1",  # no checkpoint may carry code
+            "WANDB_SILENT": "true",  # the log's last line says why a run has failed
+            # Of SLURM's names, the one by which Lightning knows that a job's tasks are not for it; see `launch` for those
+            # that are.
+            "SLURM_JOB_NAME": "interactive",
+            **environment,
+        }
         try:
             self.run.folder.mkdir(parents=True, exist_ok=True)
             self.lock.acquire(timeout=0)
@@ -69,7 +85,8 @@ class Execution:
             raise UserError(
                 f"Cannot write to {self.run.folder}: {error.strerror}. Choose another folder with --out."
             ) from error
-        (self.run.folder / "result.json").unlink(missing_ok=True)  # of a failed attempt
+        for name in ("result.json", "progress.json"):  # of a failed or interrupted attempt
+            (self.run.folder / name).unlink(missing_ok=True)
         self.began = time.time()
         self.log = (self.run.folder / "log.txt").open("ab")
         if self.run.fit and not self._trained():
@@ -79,9 +96,19 @@ class Execution:
 
     def poll(self) -> bool:
         """Moves on when a command has ended; returns whether the run is over."""
+        if self.process is not None and self.timeout is not None and time.time() - self.began > 60 * self.timeout:
+            if not self.ended:
+                self.ended = time.time()
+                self.interrupt()
+            elif time.time() - self.ended > GRACE:
+                self._signal(signal.SIGKILL)
         if self.process is not None and (code := self.process.poll()) is not None:
-            self.process = None
             if code:
+                self._signal(signal.SIGKILL)  # other devices' processes would wait for the one that has failed
+            self.process = None
+            if self.ended:
+                self._finish(FAILED, f"timed out after {self.timeout:g} minutes")
+            elif code:
                 self._finish(FAILED, self._why(code))
             elif self.stage == FIT:
                 self._spawn(TEST, self.run.test)
@@ -91,24 +118,27 @@ class Execution:
 
     def interrupt(self) -> None:
         """Asks the running command to end."""
+        self._signal(signal.SIGTERM)
+
+    def _signal(self, number: signal.Signals) -> None:
+        """To the running command and all that it has started."""
         if self.process is not None:
             with contextlib.suppress(ProcessLookupError):
-                os.killpg(self.process.pid, signal.SIGTERM)
+                os.killpg(self.process.pid, number)
 
     def stop(self) -> None:
         """Waits for an interrupted command, kills it if it stays, and lets go of the run without a result."""
         if self.process is not None:
-            try:
+            with contextlib.suppress(subprocess.TimeoutExpired):
                 self.process.wait(GRACE)
-            except subprocess.TimeoutExpired:
-                os.killpg(self.process.pid, signal.SIGKILL)
-                self.process.wait()
+            self._signal(signal.SIGKILL)
+            self.process.wait()
             self.process = None
         self._release()
 
     @property
     def progress(self) -> dict[str, Any]:
-        """The training's last heartbeat: epoch, epochs, step, steps, loss."""
+        """The training's last heartbeat, see ``attnae.core.progress``; empty before the first."""
         try:
             beat: dict[str, Any] = json.loads((self.run.folder / "progress.json").read_text(encoding="utf-8"))
             return beat
@@ -116,22 +146,28 @@ class Execution:
             return {}
 
     @property
-    def seconds_left(self) -> float | None:
-        """Estimate for the rest of the training, from the median speed of its epochs so far."""
+    def epochs_done(self) -> float:
+        """Epochs of the training that are over, with the running one's part."""
         beat = self.progress
-        if self.stage != FIT or not beat:
+        return float(beat["epoch"] + beat["step"] / max(beat["steps"], 1)) if beat else 0.0
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Estimate for the rest of the training: at the speed of this attempt, validation and checkpoints included."""
+        beat, done = self.progress, self.epochs_done
+        if self.stage != FIT or not beat or done <= beat["first_epoch"]:
             return None
+        left: float = beat["seconds"] / (done - beat["first_epoch"]) * (beat["epochs"] - done)
+        return max(left, 0.0)
+
+    @property
+    def output(self) -> list[str]:
+        """Lines that the last command has written."""
         try:
-            with (self.run.folder / "metrics.csv").open(encoding="utf-8") as stream:
-                spent = sorted(float(row["epoch_seconds"]) for row in csv.DictReader(stream))
-        except (OSError, ValueError, KeyError, TypeError):
-            spent = []
-        done = beat["step"] / max(beat["steps"], 1)
-        if not spent and beat["step"] < 2:
-            return None
-        per_epoch = spent[len(spent) // 2] if spent else (time.time() - self.began) / done
-        left: float = per_epoch * (beat["epochs"] - beat["epoch"] - done)
-        return left
+            text = (self.run.folder / "log.txt").read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            return []
+        return [line.rstrip() for line in text.rsplit("$ attnae ", 1)[-1].splitlines()[1:] if line.strip()]
 
     def _trained(self) -> bool:
         return (self.run.folder / "fit.json").exists() and (self.run.folder / "weights.safetensors").exists()
@@ -143,12 +179,13 @@ class Execution:
 
     def _spawn(self, stage: str, arguments: tuple[str, ...]) -> None:
         assert self.log is not None
-        self.stage = stage
+        self.stage, arguments = stage, (*arguments, *self.run.logger)
+        launch = self.launch if stage == FIT else ()
         self.log.write(f"$ attnae {' '.join(arguments)}\n".encode())
         self.log.flush()
         self.process = subprocess.Popen(
             # Not -m: it would import whatever lies in the working folder. Configurations are the ones that were hashed.
-            [sys.executable, "-c", COMMAND, *(_resolved(argument) for argument in arguments)],
+            [*launch, sys.executable, "-c", COMMAND, *(_resolved(argument) for argument in arguments)],
             stdin=subprocess.DEVNULL,
             stdout=self.log,
             stderr=subprocess.STDOUT,
@@ -158,8 +195,7 @@ class Execution:
 
     def _why(self, code: int) -> str:
         """The error line of the log, else its last line."""
-        text = (self.run.folder / "log.txt").read_text(encoding="utf-8", errors="replace")
-        lines = [line.strip() for line in text.rsplit("$ attnae ", 1)[-1].splitlines()[1:] if line.strip()]
+        lines = [line.strip() for line in self.output]
         marked = [line.split("error: ", 1)[1] for line in lines if line.startswith("attnae: error: ")]
         if marked:
             return marked[-1]
@@ -204,7 +240,7 @@ class Execution:
                 stage == DONE
             ):  # a SAAAE checkpoint with its optimizer is 0.9 GB; what is needed is in weights.safetensors
                 shutil.rmtree(folder / "checkpoints", ignore_errors=True)
-                for name in ("fit.json", "test.json", "progress.json"):
+                for name in ("fit.json", "test.json", "progress.json", jobs.RECORD):
                     (folder / name).unlink(missing_ok=True)
         except UserError as error:
             stage, reason = FAILED, str(error)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import heapq
 import signal
 import time
 from collections.abc import Iterator
@@ -15,7 +15,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 
 from attnae.bench.execution import DONE, FAILED, FIT, HELD, Execution
-from attnae.bench.plan import Run
+
+TAIL = 5
+"""Lines of the log that are shown of a failed run."""
 
 ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -25,21 +27,19 @@ class Stopped(Exception):
 
 
 class Launcher:
-    """Runs executions one after another, or several at once on disjoint threads.
+    """Runs executions one after another, or several at once on disjoint threads and devices.
 
     Args:
-        runs: What to execute.
+        executions: What to execute.
         console: Where to show it; lines instead of a live table when it is not a terminal.
-        jobs: Runs at once.
+        slots: Environment variables of each of the executions at once, see :mod:`attnae.bench.resources`.
     """
 
-    def __init__(self, runs: list[Run], console: Console, jobs: int = 1):
-        self.console, self.jobs = console, jobs
-        threads = max(
-            1, (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1) // jobs
-        )
-        self.waiting = [Execution(run, threads) for run in runs]
+    def __init__(self, executions: list[Execution], console: Console, slots: list[dict[str, str]]):
+        self.console, self.jobs, self.free = console, len(slots), list(slots)
+        self.waiting = list(executions)
         self.active: list[Execution] = []
+        self.slots: dict[str, dict[str, str]] = {}
         self.over: list[Execution] = []
         self.seen: dict[str, Any] = {}
 
@@ -53,24 +53,31 @@ class Launcher:
         with _signals(), self._display() as live:
             try:
                 while self.waiting or self.active:
-                    while self.waiting and len(self.active) < self.jobs:
-                        self.active.append(self.waiting.pop(0))
-                        self.active[-1].start()
+                    while self.waiting and self.free:
+                        execution, slot = self.waiting.pop(0), self.free.pop(0)
+                        self.active.append(execution)
+                        self.slots[execution.run.name] = slot
+                        execution.start(slot)
                     for execution in list(self.active):
                         if execution.poll():
                             self.active.remove(execution)
                             self.over.append(execution)
+                            self.free.append(self.slots.pop(execution.run.name))
                         self._tell(execution)
                     if live:
                         live.update(self._table())
                     time.sleep(0.2)
             except BaseException:  # no child may outlive the runner
-                for execution in self.active:
-                    execution.interrupt()
-                for execution in self.active:
-                    execution.stop()
+                self.stop()
                 raise
         return self.over
+
+    def stop(self) -> None:
+        """Ends what is running; checkpoints stay."""
+        for execution in self.active:
+            execution.interrupt()
+        for execution in self.active:
+            execution.stop()
 
     @contextmanager
     def _display(self) -> Iterator[Live | None]:
@@ -93,6 +100,8 @@ class Launcher:
             )
             if execution.stage == FAILED:
                 self.console.print(f"  log: {run.folder / 'log.txt'}", soft_wrap=True, highlight=False)
+                for line in execution.output[-TAIL:]:
+                    self.console.print(f"  | {line}", markup=False, soft_wrap=True, highlight=False)
         elif not self.console.is_terminal:
             epoch = f" epoch {beat['epoch']}/{beat['epochs']}" if execution.stage == FIT and beat else ""
             left = f", {duration(execution.seconds_left)} left" if execution.seconds_left else ""
@@ -100,41 +109,51 @@ class Launcher:
 
     def _table(self) -> Group:
         table = Table(box=None, pad_edge=False)
-        for heading in ("run", "stage", "", "epoch", "loss", "left"):
+        for heading in ("run", "stage", "", "epoch", "loss", "images/s", "left"):
             table.add_column(heading, no_wrap=True)
         for execution in [*self.over, *self.active]:
             beat, training = execution.progress, execution.stage == FIT
             epochs = beat.get("epochs") or execution.run.epochs or 1
-            part = (
-                (beat.get("epoch", 0) + beat.get("step", 0) / max(beat.get("steps", 1), 1)) / epochs
-                if training
-                else 1.0
-            )
+            part = execution.epochs_done / epochs if training else 1.0
             colour = {DONE: "green", FAILED: "red", HELD: "yellow"}.get(execution.stage, "cyan")
-            loss = beat.get("loss")
+            loss, speed = beat.get("loss"), beat.get("images_per_second")
             table.add_row(
                 execution.run.name,
                 f"[{colour}]{execution.stage}[/]",
                 ProgressBar(1.0, min(part, 1.0), width=24),
                 f"{min(beat.get('epoch', 0) + 1, epochs)}/{epochs}" if training and beat else "",
                 f"{loss:.5g}" if training and loss is not None else "",
+                f"{speed:,.0f}" if training and speed else "",
                 duration(execution.seconds_left) if execution.seconds_left else "",
             )
         for execution in self.waiting:
-            table.add_row(execution.run.name, "[dim]waiting[/]", "", "", "", "")
+            table.add_row(execution.run.name, "[dim]waiting[/]")
         left = self._seconds_left()
         total = len(self.over) + len(self.active) + len(self.waiting)
         rest = f", about {duration(left)} left" if left else ""
         return Group(table, f"[dim]{len(self.over)}/{total} runs done{rest}; Ctrl-C keeps what is finished[/]")
 
     def _seconds_left(self) -> float | None:
-        """Rest of the active runs, and the mean of what is known for each that waits."""
-        active = [seconds for execution in self.active if (seconds := execution.seconds_left) is not None]
-        known = [e.finished - e.began for e in self.over if e.stage == DONE]
-        known += [time.time() - e.began + left for e in self.active if (left := e.seconds_left) is not None]
+        """Until the last run ends: each that waits takes the next free place, for as long as its variant has taken so far."""
+        known: dict[str, list[float]] = {}
+        for e in [*self.over, *self.active]:
+            left = 0.0 if e.stage == DONE else e.seconds_left
+            if left is not None:
+                known.setdefault(e.run.variant, []).append((e.finished or time.time()) - e.began + left)
         if not known:
             return None
-        return (sum(active) + len(self.waiting) * sum(known) / len(known)) / max(1, self.jobs)
+        means = {variant: sum(seconds) / len(seconds) for variant, seconds in known.items()}
+        usual = sum(means.values()) / len(means)
+        places = [0.0] * (self.jobs - len(self.active))
+        for e in self.active:
+            left = e.seconds_left
+            if left is None and e.stage == FIT:  # not a step yet
+                left = max(0.0, means.get(e.run.variant, usual) - (time.time() - e.began))
+            places.append(left or 0.0)
+        heapq.heapify(places)
+        for e in self.waiting:
+            heapq.heapreplace(places, places[0] + means.get(e.run.variant, usual))
+        return max(places)
 
 
 @contextmanager

@@ -1,13 +1,14 @@
-"""The leaderboard of all reports, ``reports/README.md``, and the same table in the project's README."""
+"""The leaderboard of all reports and every published figure, ``reports/README.md``; the former in the project's README, too."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from attnae.bench import statistics
+from attnae.bench import evidence, statistics
 from attnae.bench.catalog import Benchmark
 from attnae.bench.markdown import escape, table
 from attnae.bench.page import cell, heading, kind_of, title_of
+from attnae.bench.statistics import tolerance
 from attnae.result import Result
 
 BEGIN, END = "<!-- results -->", "<!-- /results -->"
@@ -25,12 +26,7 @@ def text(reports: list[tuple[Benchmark, str, list[Result]]], prefix: str = "") -
         done = [r for r in results if r.status == "complete"]
         if not done or done[0].data.get("kind") == "embedded":  # a demonstration is no result
             continue
-        keys = [
-            f"{spec['protocol']}/{name}"
-            for spec in benchmark.tables
-            for name in spec["columns"][: spec.get("leading", 2)]
-        ]
-        keys += ["params_trainable", "gflops_forward", "seconds_per_epoch"]
+        keys = [*benchmark.leading, "params_trainable", "gflops_forward", "seconds_per_epoch"]
         header = ["variant", *(heading(key) for key in keys)]
         body = [
             [
@@ -44,10 +40,26 @@ def text(reports: list[tuple[Benchmark, str, list[Result]]], prefix: str = "") -
     return "\n\n".join(blocks) or "No results yet."
 
 
-def page(reports: list[tuple[Benchmark, str, list[Result]]]) -> str:
-    """The overview as a file of its own."""
+def page(reports: list[tuple[Benchmark, str, list[Result]]], benchmarks: list[Benchmark]) -> str:
+    """The overview as a file of its own: the leaderboard, and every published figure with its state.
+
+    Args:
+        reports: Benchmark, label and results of each.
+        benchmarks: All benchmarks, also those without a report.
+    """
     lead = "The leading numbers of every report, without demonstrations on embedded images. Written by `attnae-bench`."
-    return f"# Results\n\n{lead}\n\n{text(reports)}\n"
+    share = f"{evidence.SHARE:.0%} of it ({tolerance('psnr_mean', 0, evidence.SHARE):.2f} dB)"
+    note = (
+        "Every claim and every number of the papers beside the best of our reports that says something about it: official "
+        "data before other data, the published schedule before a shorter one, then the most seeds. The report's data and "
+        "schedule are part of the verdict. Claims are decided by the 95% interval over seeds; a number without a claim is "
+        f"reproduced where that whole interval is within {share}. Demonstrations on embedded images count as not run. "
+        "Published training curves are in the reports."
+    )
+    return (
+        f"# Results\n\n{lead}\n\n{text(reports)}\n\n"
+        f"# Published figures\n\n{note}\n\n{evidence.text(benchmarks, reports)}\n"
+    )
 
 
 def insert(readme: Path, overview: str) -> str | None:

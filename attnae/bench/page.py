@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 from attnae.bench import statistics
 from attnae.bench.catalog import Benchmark
-from attnae.bench.claims import judge
+from attnae.bench.claims import Claim, Verdict, judge
 from attnae.bench.markdown import escape, number, table
 from attnae.bench.statistics import Difference, Summary
 from attnae.metrics.columns import PROTOCOLS, column
@@ -96,19 +97,12 @@ def _claims(benchmark: Benchmark, rows: dict[str, list[Result]], done: list[Resu
     body = []
     for claim in benchmark.claims:
         verdict, key = judge(claim, rows), claim.keys[0]
-        unit = "" if column(key).unit == "-" else f" {column(key).unit}"
         right = title_of(benchmark, claim.right) if isinstance(claim.right, str) else number(claim.right, _digits(key))
-        ours = "-"
-        if verdict.difference is not None:
-            pair = [number(value, _digits(key)) for value in (verdict.left, verdict.right)]
-            ours = f"{' - '.join(pair)} = {interval(verdict.difference, _digits(key))}{unit}"
-        published = claim.published if isinstance(claim.published, list) else [claim.published]
         body.append(
             [
                 f"{escape(claim.claim)} ({escape(claim.where)})",
-                f"{escape(title_of(benchmark, claim.left))} {RELATIONS[claim.relation]} {escape(right)}",
-                " - ".join(number(value, _digits(key)) for value in published),
-                ours,
+                f"{column(key).title}: {escape(title_of(benchmark, claim.left))} {RELATIONS[claim.relation]} {escape(right)}",
+                *figures_of(claim, verdict),
                 f"**{verdict.state}**",
             ]
         )
@@ -119,11 +113,22 @@ def _claims(benchmark: Benchmark, rows: dict[str, list[Result]], done: list[Resu
     return f"## The paper's claims\n\n{note}\n\n" + table(["claim", "says", "published", "ours", "verdict"], body)
 
 
+def figures_of(claim: Claim, verdict: Verdict) -> tuple[str, str]:
+    """The paper's figures for a claim, and ours."""
+    key = claim.keys[0]
+    published = claim.published if isinstance(claim.published, list) else [claim.published]
+    ours = "-"
+    if verdict.difference is not None:
+        unit = "" if column(key).unit == "-" else f" {column(key).unit}"
+        pair = [number(value, _digits(key)) for value in (verdict.left, verdict.right)]
+        ours = f"{' - '.join(pair)} = {interval(verdict.difference, _digits(key))}{unit}"
+    return " - ".join(number(value, _digits(key)) for value in published), ours
+
+
 def _differences(benchmark: Benchmark, rows: dict[str, list[Result]]) -> str:
     """Each variant against the baseline over the seeds that both have."""
     base = rows.get(benchmark.baseline, [])
-    keys = [f"{spec['protocol']}/{n}" for spec in benchmark.tables for n in spec["columns"][: spec.get("leading", 2)]]
-    keys = [key for key in keys if column(key).better != "-"]
+    keys = [key for key in benchmark.leading if column(key).better != "-"]
     body = []
     for name, runs in rows.items():
         if name == benchmark.baseline:
@@ -313,9 +318,11 @@ def _provenance(results: list[Result]) -> str:
 def _legend(benchmark: Benchmark) -> str:
     used = [name for spec in benchmark.tables for name in spec["columns"]]
     used += [key.split("/")[-1] for values in benchmark.published.values() for key in values] + list(COST)
+    defined = {c.formula: c for c in map(column, reversed(dict.fromkeys(used)))}  # route_prob_0_0 and _0_1 are one
     lines = [
-        f"- **{c.title}** [{c.unit}]{'' if c.better == '-' else f', {c.better} is better'}: {c.formula}."
-        for c in map(column, dict.fromkeys(used))
+        f"- **{re.sub(r' [0-9.]+$', '', c.title)}** [{c.unit}]"
+        f"{'' if c.better == '-' else f', {c.better} is better'}: {c.formula}."
+        for c in reversed(defined.values())
     ]
     return "## What the columns mean\n\n" + "\n".join(lines)
 

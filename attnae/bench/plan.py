@@ -7,13 +7,14 @@ import json
 import os
 import re
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from attnae import __version__
+from attnae.bench import tracking
 from attnae.bench.catalog import Benchmark, choose
 from attnae.data.location import Location, Source, locate
 from attnae.errors import UserError
@@ -25,6 +26,8 @@ RESERVED = {
     "trainer.default_root_dir": "use --out, so that the report finds the run.",
     "weights": "a run trains its own weights.",
     "ckpt_path": "a run goes on from its own checkpoint by itself.",
+    "trainer.devices": "use --devices.",
+    "trainer.num_nodes": "use --nodes.",
 }
 
 
@@ -43,6 +46,7 @@ class Run:
         test: Arguments of ``attnae`` that evaluate.
         epochs: Planned epochs.
         config_hash: Identifies configuration, data and package version.
+        logger: Further arguments of both commands that say where else their numbers are shown; not printed.
     """
 
     benchmark: str
@@ -55,6 +59,7 @@ class Run:
     test: tuple[str, ...]
     epochs: int
     config_hash: str
+    logger: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -77,6 +82,7 @@ class Plan:
         label: Name of the report.
         runs: In the order of execution.
         location: The data; ``None`` in a dry run that did not find it.
+        accelerator: ``trainer.accelerator`` of the runs.
         hashes: Every variant to the ``config_hash`` that it has, or would have, in this plan: what can stand in one report.
     """
 
@@ -85,6 +91,7 @@ class Plan:
     label: str
     runs: list[Run]
     location: Location | None
+    accelerator: str
     hashes: dict[str, str]
 
 
@@ -98,6 +105,8 @@ def make(
     label: str | None = None,
     out: Path = Path("runs"),
     dry: bool = False,
+    devices: int = 1,
+    nodes: int = 1,
 ) -> Plan:
     """Resolves a request.
 
@@ -111,12 +120,15 @@ def make(
         label: Name of the report instead of the one that describes profile, data and schedule.
         out: Folder of all runs.
         dry: Do not insist on the data.
+        devices: Devices that train one run, on each of its machines.
+        nodes: Machines that train one run.
 
     Raises:
         UserError: A name is unknown, an override has another form, or the data is missing.
     """
     choose("profile", profile, benchmark.profiles)
     settings = dict(_setting(text) for text in overrides or [])
+    logger = {key: settings.pop(key) for key in list(settings) if f"{key}.".startswith(f"{tracking.LOGGER}.")}
     if data_root is not None:
         download = _value("data.init_args.download", settings.get("data.init_args.download", "false"))
         settings.setdefault("data.init_args.source", "official" if download else "auto")
@@ -124,6 +136,9 @@ def make(
         data_root = Path(root)
     if data_root is not None:
         settings["data.init_args.root"] = _quoted(relative(data_root))
+    for key, count in (("trainer.devices", devices), ("trainer.num_nodes", nodes)):
+        if count > 1:
+            settings[key] = str(count)
     chosen, numbers = _variants(benchmark, variants), _seeds(seeds)
 
     location: Location | None = None
@@ -144,7 +159,9 @@ def make(
         for variant in chosen
         if benchmark.variants[variant].trains or seed == numbers[0]  # nothing in them depends on the seed
     ]
-    return Plan(benchmark, profile, label, runs, location, hashes)
+    runs = [replace(run, logger=tracking.arguments(logger, run)) for run in runs]
+    accelerator = str(_section(merged[chosen[0]], "trainer").get("accelerator", "auto"))
+    return Plan(benchmark, profile, label, runs, location, accelerator, hashes)
 
 
 def relative(path: Path) -> str:
@@ -166,13 +183,16 @@ def _run(
     folder = out / benchmark.name / label / variant / f"seed{seed}-{digest}"
     files = [part for file in benchmark.configs(variant, profile) for part in ("-c", file)]
     keys = [f"--{key}={value}" for key, value in settings.items()]
+    alone = ["--trainer.devices", "1"]  # every image is evaluated once
+    if {"trainer.devices", "trainer.num_nodes"} & settings.keys():
+        alone += ["--trainer.num_nodes", "1", "--trainer.strategy", "auto"]
     common = ["--seed_everything", str(seed), "--trainer.default_root_dir", folder.as_posix(), *keys]
     if benchmark.variants[variant].trains:
         fit = ["fit", *files, *common]
         weights = ["--weights", f"{folder.as_posix()}/weights.safetensors"]
-        test = ["test", "-c", f"{folder.as_posix()}/config.yaml", *weights, "--trainer.devices", "1"]
+        test = ["test", "-c", f"{folder.as_posix()}/config.yaml", *weights, *alone]
     else:
-        fit, test = [], ["test", *files, *common, "--trainer.devices", "1"]
+        fit, test = [], ["test", *files, *common, *alone]
     epochs = _section(merged, "trainer").get("max_epochs", 1) if fit else 0
     if not isinstance(epochs, int):
         raise UserError(f"trainer.max_epochs is {epochs!r}, not a number of epochs.")

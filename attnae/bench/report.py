@@ -38,7 +38,7 @@ def build(found: list[tuple[Path, Result]], reports: Path) -> list[Path]:
         for (name, label), runs in sorted(groups.items())
     ]
     stored = _stored(reports)
-    write_text(reports / "README.md", overview.page(stored))
+    write_text(reports / "README.md", overview.page(stored, _benchmarks()))
     readme = reports.parent / "README.md"  # of the project, where it shows the overview between markers
     wanted = overview.insert(readme, overview.text(stored, f"{reports.name}/"))
     if wanted is not None and wanted != readme.read_text(encoding="utf-8"):
@@ -101,7 +101,7 @@ def check(reports: Path) -> list[str]:
         expected[folder / "README.md"] = page.text(benchmark, results, figures)
         expected[folder / "results.csv"] = csv_text(results)
     if stored:
-        expected[reports / "README.md"] = overview.page(stored)
+        expected[reports / "README.md"] = overview.page(stored, _benchmarks())
     readme = reports.parent / "README.md"
     if (wanted := overview.insert(readme, overview.text(stored, f"{reports.name}/"))) is not None:
         expected[readme] = wanted
@@ -120,6 +120,10 @@ def _stored(reports: Path) -> list[tuple[Benchmark, str, list[Result]]]:
         (benchmark, folder.name, _ordered(benchmark, map(result.read_result, sorted((folder / "runs").glob("*.json")))))
         for benchmark, folder in loaded
     ]
+
+
+def _benchmarks() -> list[Benchmark]:
+    return [catalog.load(name) for name in catalog.names()]
 
 
 def _ordered(benchmark: Benchmark, results: Iterable[Result]) -> list[Result]:

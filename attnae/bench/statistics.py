@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from dataclasses import dataclass
 
+from attnae.metrics.columns import column
 from attnae.result import Result
 
 
@@ -82,6 +84,11 @@ def difference(left: dict[int, float], right: dict[int, float] | float) -> Diffe
 
     half = float(stdtrit(n - 1, 0.975)) * statistics.stdev(values) / n**0.5
     return Difference(mean, mean - half, mean + half, n)
+
+
+def tolerance(key: str, value: float, share: float) -> float:
+    """How much a share of a value is in the units of its column; of decibels the share of the ratio that they stand for."""
+    return 10 * math.log10(1 + share) if column(key).unit == "dB" else share * abs(value)
 
 
 def at_epoch(run: Result, key: str, epoch: int) -> float | None:

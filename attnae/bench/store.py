@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from attnae import result
+from attnae.bench import jobs
 from attnae.bench.plan import Run
 from attnae.errors import UserError
 
@@ -26,8 +27,9 @@ class State:
 
     Attributes:
         folder: The run's folder ``<out>/<benchmark>/<label>/<variant>/seed<k>-<hash>``.
-        status: ``complete``, ``failed``, ``interrupted`` or ``not started``.
-        detail: Epochs done, or the reason of a failure.
+        status: ``complete``, ``failed``, ``running or interrupted``; of a cluster's jobs ``queued``, ``running`` or
+            ``interrupted``.
+        detail: Epochs done, the job's name, or the reason of a failure.
     """
 
     folder: Path
@@ -37,11 +39,16 @@ class State:
 
 def states(root: Path) -> list[State]:
     """All runs below a folder."""
-    folders = sorted({path.parent for name in ("result.json", "log.txt") for path in root.rglob(name)})
-    return [_state(folder) for folder in folders]
+    names = ("result.json", "log.txt", jobs.RECORD)
+    folders = sorted({path.parent for name in names for path in root.rglob(name)})
+    alive = jobs.alive(folders)
+    return [_state(folder, alive.get(folder)) for folder in folders]
 
 
-def _state(folder: Path) -> State:
+def _state(folder: Path, job: jobs.Job | None) -> State:
+    rows = _rows(folder)
+    if job:
+        return State(folder, job.state, f"job {job.name}, {rows} epochs done")
     try:
         if (folder / "result.json").exists():
             found = result.read_result(folder / "result.json")
@@ -50,11 +57,16 @@ def _state(folder: Path) -> State:
             return State(folder, "complete", f"{len(found.metrics)} metrics, {found.wall_seconds:.0f} s")
     except UserError as error:
         return State(folder, "failed", str(error))
+    if name := jobs.noted(folder):
+        return State(folder, "interrupted", f"{rows} epochs done; its job {name} is over, see jobs/{name}_0_log.err")
+    return State(folder, "running or interrupted", f"{rows} epochs done")
+
+
+def _rows(folder: Path) -> int:
     try:
-        rows = (folder / "metrics.csv").read_text(encoding="utf-8").splitlines()[1:]
+        return len((folder / "metrics.csv").read_text(encoding="utf-8").splitlines()[1:])
     except OSError:
-        rows = []
-    return State(folder, "running or interrupted", f"{len(rows)} epochs done")
+        return 0
 
 
 def results(root: Path, missing_ok: bool = False) -> list[tuple[Path, result.Result]]:

@@ -12,6 +12,7 @@ from typing import NoReturn
 
 import lightning as L
 import torch
+from jsonargparse import Namespace
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
@@ -29,6 +30,7 @@ QUIET = (
     "Checkpoint directory .* exists and is not empty",  # that is what resuming means
     "The number of training batches",  # no step-wise logging
     "predict returned None",  # reconstructions go to files
+    "The `srun` command is available",  # a machine may have SLURM and train without it
     "LeafSpec",  # https://github.com/Lightning-AI/pytorch-lightning/issues/21326
 )
 
@@ -49,12 +51,18 @@ class SaveConfigOnce(SaveConfigCallback):
     """Saves the resolved configuration beside the run's files when it trains; an evaluation never overwrites it."""
 
     def save_config(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Saves ``config.yaml`` in the run's folder, wherever a logger writes, without what belongs to one command only."""
+        """Saves ``config.yaml`` in the run's folder, and tells loggers what it says.
+
+        It lacks what belongs to one command only: an evaluation elsewhere must not need the account of a logger.
+        """
         path = Path(trainer.default_root_dir) / self.config_filename
         if stage == "fit" or not path.exists():
             config = self.config.clone()
             for key in ("weights", "ckpt_path"):
                 config[key] = None
+            config.trainer.logger = False
+            for logger in trainer.loggers:
+                logger.log_hyperparams(config.as_dict())
             write_text(path, self.parser.dump(config, skip_none=False))
 
 
@@ -80,6 +88,10 @@ class AttnaeCLI(LightningCLI):
         config = self.config[self.subcommand]
         folder = Path(config.trainer.default_root_dir)
         config.checkpoint.dirpath = config.checkpoint.dirpath or str(folder / "checkpoints")
+        if self.subcommand == "fit" and config.trainer.strategy == "auto" and _several(config.trainer):
+            # Controls switch parts of a network off and two networks may take turns; plain DDP stops at the first
+            # weight without a gradient. Looking for such weights costs a few per cent of a step at most.
+            config.trainer.strategy = "ddp_find_unused_parameters_true"
         if self.subcommand == "fit" and config.trainer.max_epochs == 0:
             raise UserError("trainer.max_epochs is 0: there is nothing to train.")
         if self.subcommand == "fit" and (folder / "weights.safetensors").exists() and not config.ckpt_path:
@@ -89,6 +101,8 @@ class AttnaeCLI(LightningCLI):
         """Builds task, data and trainer, and loads the weights to start from or to evaluate."""
         super().instantiate_classes()
         config = self.config[self.subcommand]
+        if self.subcommand == "fit":
+            self._share_batch(self.trainer.num_devices * self.trainer.num_nodes)
         if config.weights is not None:
             self.model.load_weights(config.weights)
         elif (
@@ -97,6 +111,23 @@ class AttnaeCLI(LightningCLI):
             raise UserError(
                 "There is nothing to evaluate: give --weights RUN/weights.safetensors or --ckpt_path RUN/checkpoints/last.ckpt."
             )
+
+    def _share_batch(self, devices: int) -> None:
+        """Divides the batch that a paper states among the devices: together they make the steps that one would make."""
+        batch = self.datamodule.batch_size
+        if batch % devices:
+            raise UserError(
+                f"A batch of {batch} images cannot be shared by {devices} devices. Choose a number of devices that "
+                "divides it, or another data.init_args.batch_size, which is the batch of all devices together."
+            )
+        self.datamodule.batch_size = batch // devices
+
+
+def _several(trainer: Namespace) -> bool:
+    """Whether a configuration asks for more than one device; what ``auto`` comes to is not known yet."""
+    devices = trainer.devices
+    count = len(devices) if isinstance(devices, list) else int(devices) if str(devices).isdigit() else 1
+    return count * trainer.num_nodes > 1
 
 
 def run_cli() -> None:
@@ -125,7 +156,7 @@ def run_cli() -> None:
             trainer_defaults={
                 "default_root_dir": "runs/manual",
                 "max_epochs": 1,
-                "devices": 1,  # more would multiply the batch that a paper states
+                "devices": 1,
                 "logger": False,
                 "callbacks": [Progress(), Record()],
                 "plugins": [{"class_path": "attnae.core.record.AtomicCheckpoints"}],
@@ -140,3 +171,8 @@ def run_cli() -> None:
         raise UserError(
             f"Out of GPU memory. Lower data.init_args.batch_size. ({str(error).splitlines()[0]})"
         ) from error
+    except Exception as error:
+        if not type(error).__module__.startswith("wandb."):
+            raise
+        line = " ".join(str(error).split())
+        raise UserError(f"Weights & Biases: {line} WANDB_MODE=offline keeps everything on this machine.") from error

@@ -38,7 +38,8 @@ class Progress(Callback):
 
     def __init__(self) -> None:
         self.rows: list[Row] = []
-        self.started = self.epoch_seconds = self.last_beat = 0.0
+        self.started = self.epoch_seconds = self.last_beat = self.began = self.speed = 0.0
+        self.first_epoch = self.images = 0
         self.written: list[str] = []  # columns of the file as it stands
         self.validated = False
 
@@ -48,11 +49,12 @@ class Progress(Callback):
         self.rows = [
             row for row in read_metrics(self.folder / "metrics.csv") if (row["epoch"] or 0) <= trainer.current_epoch
         ]
+        self.began, self.first_epoch = time.monotonic(), trainer.current_epoch
         self._beat(trainer, force=True)
 
     def on_train_epoch_start(self, trainer: L.Trainer, task: L.LightningModule) -> None:
         """Starts the epoch's clock."""
-        self.started, self.validated = time.perf_counter(), False
+        self.started, self.validated, self.images = time.perf_counter(), False, 0
 
     def on_validation_end(self, trainer: L.Trainer, task: L.LightningModule) -> None:
         """Notes that this epoch's validation numbers are its own; Lightning keeps showing the last ones."""
@@ -70,10 +72,12 @@ class Progress(Callback):
                 f"The loss is {loss.item()} at step {trainer.global_step} (epoch {trainer.current_epoch + 1}){culprit}. "
                 "Lower model.init_args.lr; the checkpoint of the last finished epoch is kept."
             )
+        self.images += len(batch.index) * trainer.world_size
         if trainer.is_last_batch:
             if torch.cuda.is_available():
                 torch.cuda.synchronize()
             self.epoch_seconds = time.perf_counter() - self.started
+        self.speed = self.images / max(time.perf_counter() - self.started, 1e-6)
         self._beat(trainer, loss)
 
     def on_train_epoch_end(self, trainer: L.Trainer, task: L.LightningModule) -> None:
@@ -117,5 +121,9 @@ class Progress(Callback):
                 "step": trainer.fit_loop.batch_idx + 1,
                 "steps": int(trainer.num_training_batches) if trainer.num_training_batches != float("inf") else 0,
                 "loss": None if loss is None else float(loss),
+                "images_per_second": self.speed,
+                # Of this attempt, everything between the steps included: what an estimate of the rest needs.
+                "first_epoch": self.first_epoch,
+                "seconds": now - self.began,
             }
             write_text(self.folder / "progress.json", json.dumps(beat))

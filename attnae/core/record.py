@@ -20,6 +20,7 @@ from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from safetensors.torch import save_file
 
 from attnae import result
+from attnae.core import tracking
 from attnae.core.pictures import save_rows
 from attnae.core.progress import Row, read_metrics
 from attnae.core.task import ImageTask
@@ -97,13 +98,14 @@ class Record(Callback):
             hardware=_hardware(trainer),
         )
         result.write(part, folder / "fit.json")
+        tracking.show(trainer, efficiency)
 
     def on_test_end(self, trainer: L.Trainer, task: L.LightningModule) -> None:
         """Saves metrics, per-image measures and pictures."""
         if not trainer.is_global_zero or not isinstance(task, ImageTask):
             return
         folder = Path(trainer.default_root_dir)
-        images = [path.relative_to(folder).as_posix() for path in _pictures(task, folder / "images")]
+        pictures = _pictures(task, folder / "images")
         with atomic(folder / "per_image.npz") as temporary:
             arrays = {f"{p}/{n}": v.numpy() for p, q in task.quality.items() for n, v in q.per_image().items()}
             with temporary.open("wb") as stream:
@@ -115,9 +117,10 @@ class Record(Callback):
             selection=task.selection,
             versions=_versions(),
             hardware=_hardware(trainer),
-            images=images,
+            images=[path.relative_to(folder).as_posix() for path in pictures],
         )
         result.write(part, folder / "test.json")
+        tracking.show(trainer, {**part.metrics, **part.efficiency}, pictures)
         for protocol in task.quality:
             shown = {k.split("/")[1]: v for k, v in sorted(part.metrics.items()) if k.startswith(f"{protocol}/")}
             print(f"{protocol}: " + "  ".join(f"{name} {value:.5g}" for name, value in shown.items()), flush=True)

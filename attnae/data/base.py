@@ -34,7 +34,7 @@ class ImageDataModule(L.LightningDataModule):
         download: Fetch official files that are missing into ``root``.
         corruption: Makes inputs from targets.
         image_size: Height and width in pixels.
-        batch_size: Images per training step and device.
+        batch_size: Images per training step, all devices together.
         eval_batch_size: Images per evaluation step.
         train_images: Use only the first so many training images; ``None`` for all.
         test_images: Use only the first so many held-out images; ``None`` for all.

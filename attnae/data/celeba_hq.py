@@ -21,7 +21,7 @@ class CelebAHQDataModule(ImageDataModule):
     Args:
         corruption: Makes inputs from targets; ``None`` for an autoencoder's, which are the same.
         image_size: Height and width in pixels.
-        batch_size: Images per training step and device.
+        batch_size: Images per training step, all devices together.
         eval_batch_size: Images per evaluation step.
         kwargs: See :class:`ImageDataModule`.
     """

@@ -25,7 +25,7 @@ class CIFAR10DataModule(ImageDataModule):
     Args:
         corruption: Makes inputs from targets.
         image_size: Height and width in pixels.
-        batch_size: Images per training step and device.
+        batch_size: Images per training step, all devices together.
         split: Training images before the split's rest validates; at most four fifths of what there is, unless more than
             ``split`` remain.
         val_images: Use only the first so many validation images; ``None`` for all.

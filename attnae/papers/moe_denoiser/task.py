@@ -49,7 +49,9 @@ class MoEDenoiserTask(ImageTask):
         output, routing = self.denoise(batch.input)
         mse = F.mse_loss(output, batch.target)
         loss = mse + self.balance * load_balance_loss(routing) if routing else mse
-        self.log_dict({"train/mse": mse, "train/loss": loss}, on_step=False, on_epoch=True, batch_size=len(output))
+        self.log_dict(
+            {"train/mse": mse, "train/loss": loss}, on_step=False, on_epoch=True, batch_size=len(output), sync_dist=True
+        )
         return loss
 
     def denoise(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:

@@ -1,0 +1,64 @@
+"""What of a machine each of several runs at once gets: its own GPUs, and its share of the processor's threads."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+
+from attnae.errors import UserError
+
+
+def slots(jobs: int, devices: int = 1, accelerator: str = "auto") -> list[dict[str, str]]:
+    """Environment variables of so many runs at once.
+
+    Args:
+        jobs: Runs at once.
+        devices: Devices of each run.
+        accelerator: ``trainer.accelerator``; for ``cpu`` no GPUs are dealt out.
+
+    Raises:
+        UserError: There are not enough GPUs.
+    """
+    threads = {"OMP_NUM_THREADS": str(max(1, cores() // (jobs * devices)))}
+    gpus = [] if accelerator == "cpu" else visible_gpus()
+    shares = divide(gpus, jobs, devices) if gpus else [[]] * jobs
+    return [{**threads, "CUDA_VISIBLE_DEVICES": ",".join(share)} if share else threads for share in shares]
+
+
+def divide(gpus: list[str], jobs: int, devices: int) -> list[list[str]]:
+    """Disjoint GPUs for each of the runs at once.
+
+    Raises:
+        UserError: There are not enough.
+    """
+    if jobs * devices > len(gpus):
+        most = len(gpus) // devices
+        advice = f"Give at most --jobs {most}" if most else f"Give at most --devices {len(gpus)}"
+        raise UserError(
+            f"--jobs {jobs} with --devices {devices} needs {jobs * devices} GPUs, but {len(gpus)} can be seen. "
+            f"{advice}, or --set trainer.accelerator=cpu."
+        )
+    return [gpus[job * devices : (job + 1) * devices] for job in range(jobs)]
+
+
+def visible_gpus() -> list[str]:
+    """Names that CUDA_VISIBLE_DEVICES may hold: those that it holds, else all that the driver lists."""
+    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if chosen is not None:
+        names = [name.strip() for name in chosen.split(",")]
+        ends = [not name or name.startswith("-") for name in names] + [True]
+        return names[: ends.index(True)]  # CUDA ignores what follows an invalid name
+    try:
+        listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=30, check=True).stdout
+    except (OSError, subprocess.SubprocessError):
+        return []
+    return re.findall(r"^GPU \d+:.*\(UUID: (.+?)\)", listed, re.MULTILINE)
+
+
+def cores() -> int:
+    """Processor cores to use: those that SLURM has allotted on this machine, else those that this process is bound to."""
+    allotted = os.environ.get("SLURM_CPUS_ON_NODE", "")
+    if allotted.isdigit():
+        return int(allotted)
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,151 @@
+"""``attnae-bench compare`` on results made up for the purpose."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from attnae import result
+from attnae.bench.app import main
+from attnae.bench.compare import BETTER, REGRESSION, verdict
+from attnae.bench.statistics import Difference
+from attnae.result import Result
+
+MACHINE = {"device": "CPU", "processor": "one", "threads": 2}
+Values = Mapping[tuple[str, int], float]
+
+
+def write(folder: Path, values: Values, label: str = "short", **changes: Any) -> Path:
+    """Complete runs with this PSNR each."""
+    for (variant, seed), psnr in values.items():
+        one = Result(
+            benchmark="moe_denoising",
+            label=label,
+            profile="short",
+            variant=variant,
+            seed=seed,
+            metrics={"heldout/psnr_mean": psnr, "heldout/psnr_std": 1.0},
+            efficiency={"seconds_per_epoch": 10.0, "params_trainable": 5},
+            hardware=MACHINE,
+            versions={"torch": "2.5"},
+            config_hash="aaaa0000",
+        )
+        result.write(
+            Result(**{**vars(one), **changes}), folder / label / variant / f"seed{seed}-aaaa0000" / "result.json"
+        )
+    return folder
+
+
+def seeds(*values: float) -> dict[tuple[str, int], float]:
+    return {("moe", seed): value for seed, value in enumerate(values, 1)}
+
+
+def compared(tmp_path: Path, a: Values, b: Values, *arguments: str, **changes: Any) -> int:
+    write(tmp_path / "a", a)
+    write(tmp_path / "b", b, label="other", **changes)
+    return main(["compare", str(tmp_path / "a"), str(tmp_path / "b"), *arguments])
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "code", "shown"),
+    [
+        (seeds(25.0, 25.2, 25.1), seeds(25.0, 25.2, 25.1), 0, "+0.00"),
+        (seeds(25.0, 25.2, 25.1), seeds(24.0, 24.3, 24.1), 1, "-0.97"),
+        (seeds(25.0, 25.2, 25.1), seeds(26.0, 26.3, 26.1), 0, BETTER),
+        (seeds(25.0, 26.0, 25.5), seeds(25.9, 25.1, 24.4), 0, "-0.37"),  # noise
+        (seeds(25.0, 25.2), seeds(24.999, 25.199), 0, ""),  # certain, but smaller than what the table shows
+        (seeds(25.0), seeds(24.9), 0, "-0.10"),
+        (seeds(25.0), seeds(24.7), 1, REGRESSION),  # more than 5% of the error, which is 0.21 dB
+    ],
+)
+def test_regressions_beyond_the_noise_are_marked(
+    a: Values, b: Values, code: int, shown: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert compared(tmp_path, a, b) == code
+    out = capsys.readouterr().out
+    assert shown in out
+    assert out.endswith(f"Regressions beyond the noise: {code}.\n")
+    assert (REGRESSION in out) == bool(code)
+
+
+def test_the_tolerance_of_a_single_seed_can_be_chosen(tmp_path: Path) -> None:
+    assert compared(tmp_path, seeds(25.0), seeds(24.7), "--tolerance", "10") == 0
+    assert compared(tmp_path, seeds(25.0), seeds(24.9), "--tolerance", "1") == 1
+    assert main(["compare", str(tmp_path), str(tmp_path), "--tolerance", "much"]) == 2
+
+
+def test_only_common_seeds_count(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert compared(tmp_path, seeds(25.0, 25.0, 99.0), {**seeds(25.0, 25.0), ("dense", 7): 1.0}) == 0
+    out = capsys.readouterr().out
+    assert "99" not in out
+    assert "only in A: moe/seed3" in out
+    assert "only in B: dense/seed7" in out
+
+
+def test_what_differs_in_the_making_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    changes: dict[str, Any] = {
+        "config_hash": "bbbb1111",
+        "versions": {"torch": "2.6"},
+        "hardware": {**MACHINE, "processor": "two"},
+        "data": {"title": "pixels", "digest": "12ab"},
+        "efficiency": {"seconds_per_epoch": 99.0, "params_trainable": 5},
+    }
+    assert compared(tmp_path, seeds(25.0, 25.1), seeds(25.0, 25.1), **changes) == 0  # another machine may be slower
+    out = capsys.readouterr().out
+    assert "configuration of moe: aaaa0000 -> bbbb1111" in out
+    assert "version of torch: 2.5 -> 2.6" in out
+    assert "hardware, processor: one -> two" in out
+    assert "data: None None -> pixels 12ab" in out
+    assert "threads" not in out
+
+
+def test_slower_on_the_same_machine_is_a_regression_over_several_seeds_only(tmp_path: Path) -> None:
+    slow = {"seconds_per_epoch": 20.0, "params_trainable": 5}
+    assert compared(tmp_path, seeds(25.0, 25.1), seeds(25.0, 25.1), efficiency=slow) == 1
+    assert compared(tmp_path / "single", seeds(25.0), seeds(25.0), efficiency=slow) == 0
+
+
+def test_a_run_that_fails_now_is_a_regression(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert compared(tmp_path, seeds(25.0), seeds(25.0), status="failed", reason="out of [memory]") == 1
+    assert "moe/seed1 failed in B: out of [memory]" in capsys.readouterr().out
+    assert main(["compare", str(tmp_path / "b"), str(tmp_path / "a")]) == 0
+
+
+def test_several_labels_are_matched_by_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for side, psnr in (("a", 25.0), ("b", 24.0)):
+        write(tmp_path / side, seeds(psnr), label="short")
+        write(tmp_path / side, seeds(20.0), label=f"only-{side}")
+    assert main(["compare", str(tmp_path / "a"), str(tmp_path / "b")]) == 1
+    assert "20.00" not in capsys.readouterr().out
+    assert main(["compare", str(tmp_path / "a"), str(tmp_path / "b" / "only-b")]) == 2
+    assert "Name the folders of the two to compare" in capsys.readouterr().err
+
+
+def test_nothing_to_compare_is_wrong_usage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(tmp_path / "a", seeds(25.0))
+    write(tmp_path / "b", seeds(25.0), benchmark="moe_ablation")
+    assert main(["compare", str(tmp_path / "a"), str(tmp_path / "nowhere")]) == 2
+    assert "No results below" in capsys.readouterr().err
+    assert main(["compare", str(tmp_path / "a"), str(tmp_path / "b")]) == 2
+    assert "nothing to compare" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("key", "mean", "low", "high", "expected"),
+    [
+        ("heldout/mse", 0.2, 0.1, 0.3, REGRESSION),  # lower is better
+        ("heldout/mse", -0.2, -0.3, -0.1, BETTER),
+        ("heldout/mse", 0.2, -0.1, 0.5, ""),
+        ("heldout/mse", 0.06, None, None, REGRESSION),
+        ("heldout/mse", 0.04, None, None, ""),
+        ("heldout/psnr_std", 5.0, 4.0, 6.0, ""),  # neither direction is better
+        ("seconds_per_epoch", 5.0, None, None, ""),
+        ("params_trainable", 1.0, None, None, REGRESSION),
+    ],
+)
+def test_verdict(key: str, mean: float, low: float | None, high: float | None, expected: str) -> None:
+    n = 1 if low is None else 3
+    assert verdict(key, Difference(mean, low, high, n), 1.0, 0.05) == expected

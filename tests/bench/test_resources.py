@@ -1,0 +1,85 @@
+"""How a machine is divided among runs, with GPUs that are made up."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from attnae.bench import resources
+from attnae.errors import UserError
+
+GPUS = ["0", "1", "2", "3"]
+
+
+@pytest.mark.parametrize(
+    ("jobs", "devices", "shares"),
+    [
+        (1, 1, [["0"]]),
+        (2, 1, [["0"], ["1"]]),
+        (2, 2, [["0", "1"], ["2", "3"]]),
+        (1, 3, [["0", "1", "2"]]),
+        (4, 1, [["0"], ["1"], ["2"], ["3"]]),
+    ],
+)
+def test_runs_get_gpus_of_their_own(jobs: int, devices: int, shares: list[list[str]]) -> None:
+    assert resources.divide(GPUS, jobs, devices) == shares
+
+
+@pytest.mark.parametrize(("jobs", "devices", "advice"), [(5, 1, "--jobs 4"), (3, 2, "--jobs 2"), (1, 5, "--devices 4")])
+def test_more_than_there_are_is_refused(jobs: int, devices: int, advice: str) -> None:
+    with pytest.raises(UserError, match=f"needs {jobs * devices} GPUs, but 4 can be seen.*{advice}"):
+        resources.divide(GPUS, jobs, devices)
+
+
+@pytest.mark.parametrize(
+    ("value", "names"),
+    [
+        ("", []),
+        ("0", ["0"]),
+        ("2, 0", ["2", "0"]),
+        ("GPU-a1,GPU-b2", ["GPU-a1", "GPU-b2"]),
+        ("-1", []),
+        ("1,-1,2", ["1"]),
+    ],
+)
+def test_visible_gpus_are_what_the_environment_says(
+    value: str, names: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", value)
+    assert resources.visible_gpus() == names
+
+
+def test_visible_gpus_are_else_what_the_driver_lists(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "nvidia-smi"
+    lines = [f"GPU {n}: NVIDIA H200 (UUID: GPU-{n}a)" for n in range(2)] + ["  MIG 1g.10gb Device 0: (UUID: MIG-1)"]
+    program.write_text("#!/bin/sh\n" + "".join(f"echo '{line}'\n" for line in lines))
+    program.chmod(0o755)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert resources.visible_gpus() == ["GPU-0a", "GPU-1a"]
+    program.unlink()
+    assert resources.visible_gpus() == []
+
+
+def test_slots_share_threads_and_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
+    monkeypatch.delenv("SLURM_CPUS_ON_NODE", raising=False)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,1")
+    assert resources.slots(2) == [
+        {"OMP_NUM_THREADS": "4", "CUDA_VISIBLE_DEVICES": "3"},
+        {"OMP_NUM_THREADS": "4", "CUDA_VISIBLE_DEVICES": "1"},
+    ]
+    assert resources.slots(1, 2) == [{"OMP_NUM_THREADS": "4", "CUDA_VISIBLE_DEVICES": "3,1"}]
+    assert resources.slots(3, 1, "cpu") == 3 * [{"OMP_NUM_THREADS": "2"}]
+    assert resources.slots(16, 1, "cpu")[0] == {"OMP_NUM_THREADS": "1"}
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert resources.slots(2, 2) == 2 * [{"OMP_NUM_THREADS": "2"}]
+
+
+def test_slurm_allots_less_than_the_machine_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
+    for allotted, cores in (("2", 2), ("", 8)):
+        monkeypatch.setenv("SLURM_CPUS_ON_NODE", allotted)
+        assert resources.cores() == cores

@@ -1,0 +1,260 @@
+"""``show``, ``doctor``, ``clean`` and completion, through the public command."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import stat
+import subprocess
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+
+from attnae import cli, result
+from attnae.bench import catalog, doctor
+from attnae.bench.app import main
+from attnae.data.cache import cache_folder
+from attnae.result import Result
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working folder and a home of its own, without accounts."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    for name in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_IDENTITY_TOKEN_FILE", "WANDB_BASE_URL", "NETRC"):
+        monkeypatch.delenv(name, raising=False)
+    return tmp_path
+
+
+def finished(
+    folder: Path, variant: str, seed: int = 1, status: str = "complete", profile: str = "quick", **data: str
+) -> Path:
+    run = folder / "saaae_vs_vae" / profile / variant / f"seed{seed}-0123abcd"
+    one = Result(
+        benchmark="saaae_vs_vae",
+        label=profile,
+        profile=profile,
+        variant=variant,
+        seed=seed,
+        status=status,
+        reason="no [luck]" if status == "failed" else "",
+        metrics={"heldout/sse": 1.0},
+        efficiency={"seconds_per_epoch": 15.0, "params_total": 25e6},
+        data={"kind": "embedded", "title": "embedded photos", "train": 500, **data},
+        hardware={"device": "CPU", "processor": "a processor", "threads": 2},
+    )
+    result.write(one, run / "result.json")
+    (run / "log.txt").write_text("x" * 1000)
+    return run
+
+
+# -- show ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", catalog.names())
+def test_show_tells_what_is_compared_and_what_the_paper_says(
+    name: str, elsewhere: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["show", name]) == 0
+    out, benchmark = capsys.readouterr().out, catalog.load(name)
+    for text in (
+        benchmark.title,
+        *benchmark.variants,
+        *benchmark.profiles,
+        *(claim.claim for claim in benchmark.claims),
+    ):
+        assert text in out
+    assert "No finished run below runs tells how long an epoch takes here" in out
+
+
+def test_show_estimates_time_and_disk_from_finished_runs(elsewhere: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for variant in ("vae", "saaae"):
+        finished(elsewhere / "mine", variant)
+    finished(elsewhere / "mine", "vae", 2, status="failed")
+    assert main(["show", "saaae_vs_vae", "--out", "mine"]) == 0
+    out = capsys.readouterr().out
+    assert "4 epochs, 1:00" in out
+    assert "about 2:00 of training, 202.0 MB of disk, and up to 600.0 MB more" in out
+    assert "20 epochs, 25,000,000 parameters" in out  # no time: embedded images tell nothing about other data
+    assert "a processor, 2 threads; 500 images of embedded photos" in out
+    finished(elsewhere / "mine", "vae", profile="short", kind="folder")
+    assert main(["show", "saaae_vs_vae", "--out", "mine"]) == 0
+    assert "20 epochs, 5:00" in capsys.readouterr().out
+
+
+def test_show_of_an_unknown_benchmark(elsewhere: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["show", "moe_denoisin"]) == 2
+    assert "Did you mean moe_denoising?" in capsys.readouterr().err
+
+
+# -- doctor --------------------------------------------------------------------------------------------------------
+
+
+def test_doctor_finds_this_machine_ready(elsewhere: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (elsewhere / "data" / "cifar10" / "cifar-10-batches-py").mkdir(parents=True)
+    for name in ("data_batch_1", "test_batch"):
+        (elsewhere / "data" / "cifar10" / "cifar-10-batches-py" / name).touch()
+    for split in ("train", "test"):
+        (elsewhere / "data" / "faces" / split).mkdir(parents=True)
+        (elsewhere / "data" / "faces" / split / "a.png").touch()
+    assert main(["doctor"]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert f"torch {metadata.version('torch')}" in out
+    assert "data/cifar10: CIFAR-10 (official)" in out
+    assert "Would be downloaded: the official files (2.6 GB" in out
+    assert "--data-root data/faces (folder)" in out
+    assert "not logged in" in out
+    assert "free" in out
+    assert "Ready" in out
+    assert not (elsewhere / "runs").exists()
+
+
+def test_doctor_flags_malicious_and_missing_packages(
+    elsewhere: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    true = metadata.version
+
+    def version(name: str) -> str:
+        if name == "einops":
+            raise metadata.PackageNotFoundError(name)
+        return "2.6.3" if name == "lightning" else true(name)
+
+    monkeypatch.setattr(metadata, "version", version)
+    assert main(["doctor"]) == 1
+    out = " ".join(capsys.readouterr().out.split())
+    assert "lightning 2.6.3 is a malicious release" in out
+    assert "einops is missing" in out
+    assert "Nothing can run before this is mended: packages" in out
+
+
+def test_doctor_tells_a_folder_that_cannot_be_written_to(elsewhere: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (elsewhere / "file").touch()
+    assert main(["doctor", "--out", "file/runs"]) == 1
+    assert "cannot be written to" in " ".join(capsys.readouterr().out.split())
+
+
+def test_doctor_asks_slurm_and_the_driver(
+    elsewhere: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, answer in (("sinfo", "gpu* up 4 nodes gpu:8"), ("nvidia-smi", "0, NVIDIA H200, 143771 MiB, 570.1")):
+        program = elsewhere / "bin" / name
+        program.parent.mkdir(exist_ok=True)
+        program.write_text(f"#!/bin/sh\necho '{answer}'\n")
+        program.chmod(program.stat().st_mode | stat.S_IEXEC)
+    monkeypatch.setenv("PATH", f"{elsewhere / 'bin'}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setattr(doctor, "PATIENCE", 0.01)  # torch takes seconds
+    assert main(["doctor"]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert "gpu* up 4 nodes gpu:8" in out
+    assert "NVIDIA H200" in out
+    assert "torch did not answer" in out
+
+
+def test_the_cache_is_where_the_data_module_keeps_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in ("ATTNAE_CACHE", "XDG_CACHE_HOME", "HOME"):
+        monkeypatch.delenv("ATTNAE_CACHE", raising=False)
+        monkeypatch.setenv(name, str(tmp_path / name))
+        assert doctor.cache_folder() == cache_folder()
+
+
+# -- clean ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def runs(elsewhere: Path) -> Path:
+    """One complete run, one with a stale checkpoint, one failed, one unfinished, one of a newer attnae."""
+    folder = elsewhere / "runs"
+    finished(folder, "vae")
+    stale = finished(folder, "vae", 2)
+    (stale / "checkpoints").mkdir()
+    (stale / "checkpoints" / "last.ckpt").write_bytes(bytes(2_000_000))
+    finished(folder, "saaae", status="failed")
+    unfinished = finished(folder, "saaae", 2)
+    (unfinished / "result.json").unlink()
+    newer = finished(folder, "saaae", 3)
+    (newer / "result.json").write_text(json.dumps({**json.loads((newer / "result.json").read_text()), "version": 99}))
+    return folder
+
+
+def files(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.name != ".lock"}
+
+
+def test_clean_lists_and_removes_nothing_unless_told(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = files(runs)
+    assert main(["clean"]) == 0
+    out = capsys.readouterr().out
+    assert "failed: no [luck]" in out
+    assert "unfinished, 0 epochs done" in out
+    assert "2.0 MB" in out
+    assert "seed3" not in out
+    assert "--yes" in out
+    assert files(runs) == before
+
+
+def test_clean_removes_what_is_unfinished_and_keeps_results(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = files(runs)
+    assert main(["clean", "--yes"]) == 0
+    gone = before - files(runs)
+    assert {path.split("/")[2:4][0] + "/" + path.split("/")[3][:5] for path in gone} == {
+        "vae/seed2",
+        "saaae/seed1",
+        "saaae/seed2",
+    }
+    assert {path.rsplit("/", 1)[-1] for path in gone if "/vae/" in path} == {"checkpoints", "last.ckpt"}
+    assert main(["clean"]) == 0
+    assert "Nothing to clean" in capsys.readouterr().out
+
+
+def test_clean_leaves_a_run_that_is_worked_on(runs: Path) -> None:
+    held = runs / "saaae_vs_vae" / "quick" / "saaae" / "seed2-0123abcd"
+    with FileLock(held / ".lock"):
+        assert main(["clean", "--yes"]) == 0
+        assert (held / "log.txt").exists()
+    assert main(["clean", "--yes"]) == 0
+    assert not held.exists()
+
+
+def test_clean_removes_empty_folders_but_not_the_root(elsewhere: Path) -> None:
+    finished(elsewhere / "runs", "vae", status="failed")
+    assert main(["clean", "--yes"]) == 0
+    assert list((elsewhere / "runs").iterdir()) == []
+    assert main(["clean", "nowhere"]) == 2
+
+
+# -- completion ----------------------------------------------------------------------------------------------------
+
+
+def completed(script: str, *words: str) -> list[str]:
+    """What bash offers for the last word."""
+    function = script.split(" -F ")[1].split()[0]
+    call = (
+        f'COMP_WORDS=({" ".join(map(repr, words))}); COMP_CWORD={len(words) - 1}; {function}; echo "${{COMPREPLY[@]}}"'
+    )
+    done = subprocess.run(["bash"], input=f"{script}\n{call}\n", text=True, capture_output=True, check=True)
+    return done.stdout.split()
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="no bash")
+def test_completion(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        main(["--print-completion", "bash"])
+    script = capsys.readouterr().out
+    assert {"list", "show", "run", "compare", "clean"} <= set(completed(script, "attnae-bench", ""))
+    assert completed(script, "attnae-bench", "compare", "--tol") == ["--tolerance"]
+    assert main(["--print-completion", "cobol"]) == 2
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="no bash")
+def test_completion_of_attnae(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("sys.argv", ["attnae", "--print-completion", "bash"])
+    assert cli.main() == 0
+    script = capsys.readouterr().out
+    assert completed(script, "attnae", "") == ["fit", "validate", "test", "predict"]
+    assert "--trainer.max_epochs" in completed(script, "attnae", "fit", "--trainer.m")
+    monkeypatch.setattr("sys.argv", ["attnae", "--print-completion", "cobol"])
+    assert cli.main() == 2

@@ -1,0 +1,199 @@
+"""Weights & Biases: who has an account, what a run is called, and what an offline run has stored."""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from attnae import result
+from attnae.bench import catalog, plan, tracking
+from attnae.bench.app import main
+
+TINY = [
+    *("run", "saaae_vs_vae", "--variants", "vae", "--label", "tiny", "--set", "trainer.accelerator=cpu"),
+    *("--set", "data.init_args.image_size=16", "--set", "model.init_args.net.init_args.image_size=16"),
+    *("--set", "data.init_args.train_images=32", "--set", "data.init_args.test_images=16"),
+    *("--set", "data.init_args.batch_size=16", "--set", "model.init_args.net.init_args.channels=[4,4,4,4]"),
+    *("--set", "model.init_args.net.init_args.latent_dim=8", "--set", "trainer.max_epochs=2"),
+]
+
+
+@pytest.fixture
+def nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working folder and a home without any account."""
+    for name in [name for name in os.environ if name.startswith("WANDB_")] + ["NETRC"]:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    (tmp_path / "home").mkdir()
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+# -- accounts ------------------------------------------------------------------------------------------------------
+
+
+def test_nobody_is_logged_in(nobody: Path) -> None:
+    assert not tracking.login().usable
+    assert "WANDB_MODE=offline" in tracking.login().text
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "usable"),
+    [
+        ("WANDB_API_KEY", "k", True),
+        ("WANDB_MODE", "offline", True),
+        ("WANDB_MODE", "disabled", False),
+        ("WANDB_API_KEY", "", False),
+    ],
+)
+def test_login_by_environment(
+    name: str, value: str, usable: bool, nobody: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, value)
+    assert tracking.login().usable == usable
+
+
+def test_login_by_netrc(nobody: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (nobody / "home" / ".netrc").write_text("machine api.wandb.ai login user password key\n")
+    assert tracking.login().usable
+    monkeypatch.setenv("WANDB_BASE_URL", "https://wandb.lab.example")
+    assert not tracking.login().usable
+    (nobody / "home" / ".netrc").write_text("nonsense")
+    assert not tracking.login().usable
+
+
+# -- what a run is called ------------------------------------------------------------------------------------------
+
+
+def planned(*overrides: str, **options: Any) -> list[plan.Run]:
+    made = plan.make(catalog.load("saaae_vs_vae"), "quick", "vae", "2", overrides=[*overrides], **options)
+    return made.runs
+
+
+def test_a_logger_changes_neither_hash_nor_label_nor_commands(nobody: Path) -> None:
+    for without, logged in zip(planned(), planned(*tracking.settings("lab")), strict=True):
+        assert logged.logger
+        assert not without.logger
+        assert (logged.folder, logged.commands, logged.config_hash) == (
+            without.folder,
+            without.commands,
+            without.config_hash,
+        )
+
+
+def test_every_run_has_an_id_of_its_own_that_stays(nobody: Path) -> None:
+    def ids(*overrides: str, **options: Any) -> list[str]:
+        words = [word for run in planned(*tracking.settings("lab"), *overrides, **options) for word in run.logger]
+        return [word.split("=")[1] for word in words if word.startswith("--trainer.logger.id=")]
+
+    first = ids()
+    assert len(set(first)) == 2
+    assert ids() == first
+    assert not {*ids("model.init_args.lr=1e-4"), *ids(label="other")} & {*first}
+
+
+def test_any_logger_can_be_chosen(nobody: Path) -> None:
+    (run, _) = planned("trainer.logger=TensorBoardLogger")
+    assert run.logger == ("--trainer.logger=TensorBoardLogger", f"--trainer.logger.save_dir={run.folder.as_posix()}")
+    (run, _) = planned("trainer.logger=WandbLogger", "trainer.logger.group=mine")
+    assert "--trainer.logger.group=mine" in run.logger
+    assert sum(word.startswith("--trainer.logger.group=") for word in run.logger) == 1
+    (run, _) = planned("trainer.logger=true")
+    assert run.logger == ("--trainer.logger=true",)
+
+
+# -- what is stored ------------------------------------------------------------------------------------------------
+
+
+def records(path: Path) -> Iterator[Any]:
+    """Records of W&B's own file: LevelDB's log format, holding protocol buffers."""
+    from wandb.proto.wandb_internal_pb2 import Record
+
+    data, place, whole = path.read_bytes(), 7, b""
+    assert data[:4] == b":W&B"
+    while place + 7 <= len(data):
+        if (left := 32768 - place % 32768) < 7:  # a block's end
+            place += left
+            continue
+        _, length, kind = struct.unpack_from("<IHB", data, place)
+        whole += data[place + 7 : place + 7 + length]
+        place += 7 + length
+        if kind in (1, 4):  # whole, or the last part
+            record = Record()
+            record.ParseFromString(whole)
+            whole = b""
+            yield record
+
+
+class Stored:
+    """What W&B would show after all offline runs in a folder are uploaded."""
+
+    def __init__(self, folder: Path):
+        self.runs: list[Any] = []
+        self.config: dict[str, Any] = {}
+        self.summary: dict[str, Any] = {}
+        self.curves: dict[str, list[Any]] = {}
+        self.artifacts: list[Any] = []
+        for path in sorted(folder.glob("wandb/offline-run-*/*.wandb")):
+            for record in records(path):
+                kind = record.WhichOneof("record_type")
+                if kind == "run":
+                    self.runs.append(record.run)
+                elif kind == "config":
+                    self.config |= {item.key: json.loads(item.value_json) for item in record.config.update}
+                elif kind == "summary":
+                    self.summary |= {
+                        "/".join(i.nested_key) or i.key: json.loads(i.value_json) for i in record.summary.update
+                    }
+                elif kind == "history":
+                    for item in record.history.item:
+                        self.curves.setdefault("/".join(item.nested_key), []).append(json.loads(item.value_json))
+                elif kind == "artifact":
+                    self.artifacts.append(record.artifact)
+                elif kind == "request" and record.request.WhichOneof("request_type") == "log_artifact":
+                    self.artifacts.append(record.request.log_artifact.artifact)
+
+
+@pytest.mark.slow
+def test_offline_run_is_stored_and_goes_on_without_an_account(
+    nobody: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with monkeypatch.context() as offline:
+        offline.setenv("WANDB_MODE", "offline")
+        assert main([*TINY, "--wandb", "lab"]) == 0
+    (folder,) = nobody.glob("runs/saaae_vs_vae/tiny/vae/seed1-*")
+    record = result.read_result(folder / "result.json")
+    stored = Stored(folder)
+    assert len(stored.runs) == 2  # training and test
+    assert {(r.project, r.run_group, r.run_id, r.display_name, r.resume) for r in stored.runs} == {
+        ("lab", "saaae_vs_vae quick", stored.runs[0].run_id, "vae/seed1 tiny", True)
+    }
+    assert stored.config["trainer"]["max_epochs"] == 2
+    assert stored.config["model"]["init_args"]["net"]["init_args"]["latent_dim"] == 8
+    assert stored.curves["val/mse"] == pytest.approx(record.curves["val/mse"])
+    assert stored.curves["train/loss"] == pytest.approx(record.curves["train/loss"])
+    for key, value in {**record.metrics, **record.efficiency}.items():
+        assert stored.summary[key] == pytest.approx(value), key
+    for image in record.images:
+        assert f"images/{Path(image).stem}/_type" in stored.summary
+    assert list(folder.glob("wandb/offline-run-*/files/media/images/images/heldout-output*.png"))
+    assert "trainer.logger" not in " ".join(record.commands)
+    assert "logger: false" in (folder / "config.yaml").read_text()
+
+    report = Stored(nobody / "runs" / "saaae_vs_vae" / "tiny")
+    assert [run.display_name for run in report.runs] == ["report tiny"]
+    assert [(artifact.name, artifact.type) for artifact in report.artifacts if artifact.type == "report"] == [
+        ("report-saaae_vs_vae-tiny", "report")
+    ]
+    assert any(key.startswith("results/") for key in report.summary)
+
+    capsys.readouterr()
+    assert main([*TINY, "--wandb"]) == 0
+    assert "No Weights & Biases: not logged in" in " ".join(capsys.readouterr().out.split())
+    assert len(Stored(nobody / "runs" / "saaae_vs_vae" / "tiny").runs) == 1
