@@ -74,7 +74,7 @@ def litter(root: Path) -> Iterator[Litter]:
                     yield Litter(
                         folder, folder / "checkpoints", "checkpoints of a complete run", _size(folder / "checkpoints")
                     )
-            elif state.status in ("failed", "running or interrupted") and _readable(folder):
+            elif state.status in ("failed", "interrupted", "running or interrupted") and _readable(folder):
                 yield Litter(
                     folder,
                     folder,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from attnae.bench.catalog import Benchmark
-from attnae.bench.claims import NOT_RUN, Claim, judge
+from attnae.bench.claims import NOT_REPRODUCED, NOT_RUN, REPRODUCED, Claim, judge
 from attnae.bench.markdown import escape, table
 from attnae.bench.page import figures_of, kind_of, title_of
 from attnae.bench.statistics import tolerance
@@ -33,18 +33,18 @@ def text(benchmarks: list[Benchmark], reports: list[Report]) -> str:
 
 
 def _ranked(reports: list[tuple[str, list[Result]]]) -> list[tuple[str, list[Result]]]:
-    """Complete runs by label, the best evidence first: official data, the published schedule, many seeds, many epochs.
+    """Complete runs by label, the best evidence first: official data, many epochs, the published profile, many seeds.
 
     A demonstration on embedded images is no evidence.
     """
     done = [(label, [r for r in results if r.status == "complete"]) for label, results in reports]
     usable = [(label, runs) for label, runs in done if runs and runs[0].data.get("kind") != "embedded"]
 
-    def weight(report: tuple[str, list[Result]]) -> tuple[int, int, int, float]:
+    def weight(report: tuple[str, list[Result]]) -> tuple[bool, float, int, int]:
         runs = report[1]
         schedule = {"paper": 2, "short": 1}.get(runs[0].profile, 0)
         epochs = max((r.curves["epoch"][-1] or 0 for r in runs if r.curves.get("epoch")), default=0)
-        return runs[0].data.get("kind") == "official", schedule, len({r.seed for r in runs}), epochs
+        return runs[0].data.get("kind") == "official", epochs, schedule, len({r.seed for r in runs})
 
     return sorted(usable, key=weight, reverse=True)
 
@@ -73,17 +73,23 @@ def _numbers(benchmark: Benchmark) -> list[Claim]:
 
 
 def _row(benchmark: Benchmark, claim: Claim, ranked: list[tuple[str, list[Result]]]) -> list[str]:
-    """The claim by the best report that decides anything about it."""
+    """The claim by the best report that decides it, else by the best that says anything about it."""
     what = escape(claim.claim) + (f" ({escape(claim.where)})" if claim.where else "")
+    said: list[str] = []
     for label, runs in ranked:
+        if claim.keys[0].startswith("params_") and runs[0].profile != "paper":
+            continue  # other profiles may have narrower networks
         rows = {
             side: [r for r in runs if r.variant == side] for side in (claim.left, claim.right) if isinstance(side, str)
         }
         verdict = judge(claim, rows)
         if verdict.difference is not None:
             report = f"{_link(benchmark, label)}, n = {verdict.difference.n}"
-            return [what, *figures_of(claim, verdict), report, verdict.state]
-    return [what, figures_of(claim, judge(claim, {}))[0], "-", "-", NOT_RUN]
+            row = [what, *figures_of(claim, verdict), report, verdict.state]
+            if verdict.state in (REPRODUCED, NOT_REPRODUCED):
+                return row
+            said = said or row
+    return said or [what, figures_of(claim, judge(claim, {}))[0], "-", "-", NOT_RUN]
 
 
 def _named(key: str) -> str:

@@ -18,7 +18,7 @@ from typing import IO, Any
 from filelock import FileLock, Timeout
 
 from attnae import result
-from attnae.bench import jobs
+from attnae.bench import jobs, store
 from attnae.bench.plan import Run
 from attnae.errors import UserError
 from attnae.files import PACKAGE, shipped
@@ -85,6 +85,10 @@ class Execution:
             raise UserError(
                 f"Cannot write to {self.run.folder}: {error.strerror}. Choose another folder with --out."
             ) from error
+        if (last := store.read(self.run)) and last.status == "complete":  # by another runner, since this one has looked
+            self.stage, self.began, self.finished = DONE, time.time(), time.time()
+            self._release()
+            return
         for name in ("result.json", "progress.json"):  # of a failed or interrupted attempt
             (self.run.folder / name).unlink(missing_ok=True)
         self.began = time.time()

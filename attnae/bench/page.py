@@ -178,7 +178,10 @@ def _published(benchmark: Benchmark, rows: dict[str, list[Result]]) -> str:
     body = []
     for name, values in benchmark.published.items():
         for key, published in values.items():
-            ours = statistics.summary(rows.get(name, []), key)
+            runs = rows.get(name, [])
+            if key.startswith("params_") and runs and runs[0].profile != "paper":
+                continue  # other profiles may have narrower networks
+            ours = statistics.summary(runs, key)
             digits = column(key).digits
             difference = f"{ours.mean - published:+,.{digits}f}" if ours else "-"
             if ours and column(key).better == "lower":  # a ratio of decibels or of SSIM says nothing
@@ -342,7 +345,9 @@ def cell(value: Summary | None, key: str, digits: int | None = None) -> str:
     if value is None:
         return "-"
     places = column(key).digits if digits is None else digits
-    return number(value.mean, places) + (f" ± {number(value.std, places)}" if value.std is not None else "")
+    if value.std is None or key.startswith(("params_", "gflops_")):  # no seed changes what is counted
+        return number(value.mean, places)
+    return f"{number(value.mean, places)} ± {number(value.std, places)}"
 
 
 def interval(value: Difference, digits: int) -> str:

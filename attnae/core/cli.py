@@ -92,6 +92,10 @@ class AttnaeCLI(LightningCLI):
             # Controls switch parts of a network off and two networks may take turns; plain DDP stops at the first
             # weight without a gradient. Looking for such weights costs a few per cent of a step at most.
             config.trainer.strategy = "ddp_find_unused_parameters_true"
+        if self.subcommand == "test" and _several(config.trainer):
+            raise UserError(
+                "A test takes one device: its numbers are about whole sets of images. Give --trainer.devices 1."
+            )
         if self.subcommand == "fit" and config.trainer.max_epochs == 0:
             raise UserError("trainer.max_epochs is 0: there is nothing to train.")
         if self.subcommand == "fit" and (folder / "weights.safetensors").exists() and not config.ckpt_path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -122,11 +123,11 @@ class ImageTask(L.LightningModule):
     def gflops_forward(self) -> float:
         """10^9 floating-point operations of one image's forward pass, counted by torch."""
         batch = next(iter(self.first_batches.values()))[0][:2]  # a BatchNorm of 1x1 maps cannot train on one image
-        training, counter = self.training, FlopCounterMode(display=False)
-        self.train()  # evaluation may take fused paths that the counter does not see through
+        net, counter = self.net, FlopCounterMode(display=False)
+        self.net = copy.deepcopy(net).train()  # evaluation may take fused paths that the counter does not see through
         with counter, torch.no_grad():
             self.reconstruct(batch)
-        self.train(training)
+        self.net = net
         return float(counter.get_total_flops()) / len(batch.target) / 1e9
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:

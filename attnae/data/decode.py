@@ -38,10 +38,18 @@ def read_image(path: Path, size: int, conversions: Counter[str]) -> UInt8:
                 conversions["animated (first frame)"] += 1
             image.load()
             return resize(_rgb(ImageOps.exif_transpose(image), conversions), size, conversions, str(path))
-    except (OSError, UnidentifiedImageError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise UnreadableImage(
-            f"Cannot read the image {path}: {str(error) or type(error).__name__}. Repair or remove it."
-        ) from error
+    except OSError as error:
+        if (
+            error.errno is not None
+        ):  # the disk's or the user's fault, not the image's: skipping would outlive its repair
+            raise UserError(f"Cannot read the image {path}: {error.strerror}. Repair or remove it.") from error
+        raise _unreadable(path, error) from error
+    except (UnidentifiedImageError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: Exception) -> UnreadableImage:
+    return UnreadableImage(f"Cannot read the image {path}: {str(error) or type(error).__name__}. Repair or remove it.")
 
 
 def _rgb(image: Image.Image, conversions: Counter[str]) -> Image.Image:

@@ -143,11 +143,11 @@ def split_files(dataset: str, root: Path) -> dict[str, list[Path]]:
 
 
 def is_held_out(name: str) -> bool:
-    """Whether a file of a flat folder is a test image: one in five, by a hash of its path below the folder alone.
+    """Whether a file of a flat folder is a test image: one in five, by a hash of its bare name.
 
-    So no file ever changes sides, whichever others come or go, on every machine.
+    So no file ever changes sides, whichever others come or go, on every machine, and however deep it lies.
     """
-    return int.from_bytes(hashlib.blake2b(os.fsencode(name), digest_size=8).digest(), "big") % 5 == 0
+    return int.from_bytes(hashlib.blake2b(os.fsencode(Path(name).name), digest_size=8).digest(), "big") % 5 == 0
 
 
 def _files_of_array(root: Path) -> list[Path]:

@@ -69,7 +69,7 @@ _ALL = [
     Column("route_entropy", "entropy", "mean entropy of a token's routing probabilities; _b is block b", "nat", "[0, log E]", "-", 3),
     Column("dead", "dead", "share of a picture's values that are exactly 0 or 1 in every output of the set", "-", "[0, 1]", "lower", 4),
     Column("images", "images", "number of images evaluated", "-", "[1, inf)", "-", 0),
-    Column("params_trainable", "parameters", "numbers that the optimizer changes", "-", "[0, inf)", "lower", 0),
+    Column("params_trainable", "parameters", "numbers that training changes, codebooks included", "-", "[0, inf)", "lower", 0),
     Column("params_total", "parameters (all)", "all parameters, frozen ones too", "-", "[0, inf)", "lower", 0),
     Column("params_keras", "parameters (Keras)", "parameters as Keras counts them: BatchNorm's running statistics and codebooks included", "-", "[0, inf)", "lower", 0),
     Column("gflops_forward", "GFLOPs", "floating-point operations of one image's forward pass by torch's flop counter (2 per multiply-add; matrix products and convolutions)", "10^9 per image", "[0, inf)", "lower", 3),

@@ -25,8 +25,9 @@ class AttentiveVQVAETask(ImageTask):
     """Autoencoding with a patch discriminator as opponent.
 
     Paper: Attentive VQ-VAE, "reconstruction, VQ and adversarial losses"; optimiser, rates, weights and batch size are not
-    given. We: what VQGAN and PatchGANs commonly use, the same for every variant. Both networks are optimised by hand,
-    one step each per batch: the generator first, then the discriminator on the images that the generator had made.
+    given. We: Adam as VQGANs use it and an adversarial weight of our own, the same for every variant. Both networks are
+    optimised by hand, one step each per batch: the generator first, then the discriminator on the images that the
+    generator had made.
 
     Args:
         net: The autoencoder.
@@ -188,13 +189,15 @@ class AttentiveVQVAETask(ImageTask):
         """The reconstruction under the split's own name; counts the codes that it uses."""
         output = self.net.forward_with_codes(batch.input)
         images = output.reconstruction.float()
-        for use, codes in zip(self.use, output.codes, strict=False):
-            use.update(codes)
+        if split in ("val", "heldout"):
+            for use, codes in zip(self.use, output.codes, strict=False):  # none outside of a validation or test
+                use.update(codes)
         if split == "val":
             return {split: Prediction(images, {})}
         shown = images.clamp(0, 1)
         further = {"symmetry": symmetry_error(shown, batch.target)}
-        if self.trainer.datamodule.location.kind == "embedded":  # type: ignore[attr-defined]
+        location = self.trainer.datamodule.location  # type: ignore[attr-defined]
+        if split == "heldout" and (location.kind, location.name) == ("embedded", "faces"):
             known = eyes(False, batch.index.cpu())
             places, radius = torch.from_numpy(known.centres), torch.from_numpy(known.radius)
             further["eye_colour"] = eye_colour_error(shown, batch.target, places, radius)
@@ -231,7 +234,7 @@ class AttentiveVQVAETask(ImageTask):
     def parameter_counts(self) -> dict[str, int]:
         """Both ways to count; the discriminator is no part of the model."""
         counts = parameter_counts(self.net)
-        return {**super().parameter_counts(), "params_trainable": counts.trainable, "params_keras": counts.keras}
+        return {"params_trainable": counts.trainable, "params_total": counts.trainable, "params_keras": counts.keras}
 
     def figures(self, folder: Path) -> list[Path]:
         """How often each code of each level is used, and what pixel attention looks at."""
