@@ -16,6 +16,7 @@ import yaml
 from attnae import result
 from attnae.bench import jobs, plan
 from attnae.bench.catalog import load
+from attnae.bench.execution import DONE, Execution
 
 PROGRAM = [sys.executable, "-m", "attnae.bench.app"]
 SMALL = ("trainer.accelerator=cpu", "data.init_args.train_images=32", "data.init_args.test_images=8",
@@ -53,6 +54,20 @@ def only(pattern: str, cwd: Path) -> Path:
 
 def log(run: Path) -> str:
     return (run / "log.txt").read_text(encoding="utf-8")
+
+
+def test_a_run_that_another_runner_has_completed_is_left_alone(tmp_path: Path) -> None:
+    """A plan may be minutes old when its last run's turn comes."""
+    (run,) = plan.make(load("saaae_vs_vae"), variants="vae", out=tmp_path).runs
+    done = Execution(run)
+    complete = result.Result(variant="vae", seed=1, config_hash=run.config_hash)
+    run.folder.mkdir(parents=True)
+    result.write(complete, run.folder / "result.json")
+    before = (run.folder / "result.json").read_bytes()
+    done.start({})
+    assert done.poll()
+    assert done.stage == DONE
+    assert (run.folder / "result.json").read_bytes() == before
 
 
 # -- jobs of submitit's local executor ------------------------------------------------------------------------------

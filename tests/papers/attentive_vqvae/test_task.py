@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from attnae.data import CelebAHQDataModule
+from attnae.data import CelebAHQDataModule, STL10DataModule, Uncorrupted
 from attnae.errors import UserError
 from attnae.papers.attentive_vqvae import AttentiveVQVAE, AttentiveVQVAETask, PatchDiscriminator
 
@@ -138,7 +138,7 @@ def test_sizes_that_the_strides_do_not_divide_are_refused(tmp_path: Path) -> Non
 DDP = """
 import json, sys
 import lightning as L, torch
-from attnae.data import CelebAHQDataModule
+from attnae.data import CelebAHQDataModule, STL10DataModule, Uncorrupted
 from attnae.papers.attentive_vqvae import AttentiveVQVAE, AttentiveVQVAETask, PatchDiscriminator
 
 class Save(L.Callback):
@@ -175,3 +175,30 @@ def test_two_processes_train_one_model(tmp_path: Path) -> None:
     refused = train("ddp")
     assert refused.returncode != 0
     assert "ddp_find_unused_parameters_true" in refused.stderr
+
+
+def test_only_held_out_images_count(tmp_path: Path) -> None:
+    """Splits of training images, and images that are no procedural faces, leave codes and eyes alone."""
+    data = CelebAHQDataModule(image_size=16, batch_size=4, train_images=12, test_images=4, eval_batch_size=4)
+    data.test_splits = ("heldout", "published")
+    one = task()
+    trainer(tmp_path).test(one, data, verbose=False)
+    (use,) = one.use
+    assert int(use.compute().counts.sum()) == 4 * 2 * 2  # a code for each of 2x2 latents of 4 held-out images
+    numbers = one.test_metrics()
+    assert "heldout/eye_colour" in numbers
+    assert "published/eye_colour" not in numbers
+    photos = STL10DataModule(corruption=Uncorrupted(), image_size=16, batch_size=4, train_images=12, test_images=4)
+    trainer(tmp_path).test(one, photos, verbose=False)
+    assert "heldout/eye_colour" not in one.test_metrics()
+
+
+def test_counting_operations_changes_nothing(tmp_path: Path) -> None:
+    """It runs in training mode, in which codebooks and BatchNorm learn from whatever they see."""
+    one = task(lr=1e-3)
+    trainer(tmp_path).test(one, faces(), verbose=False)
+    before = {name: value.clone() for name, value in one.state_dict().items()}
+    assert one.gflops_forward() > 0
+    assert all(torch.equal(value, before[name]) for name, value in one.state_dict().items())
+    counts = one.parameter_counts()
+    assert counts["params_total"] >= counts["params_trainable"]
