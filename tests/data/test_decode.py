@@ -1,5 +1,6 @@
 """Image files of every kind: sound conversions, and refusals that name the file."""
 
+import errno
 import struct
 import tempfile
 import zlib
@@ -13,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from attnae.data.decode import read_image, resize, resize_array
+from attnae.data.decode import UnreadableImage, read_image, resize, resize_array
 from attnae.errors import UserError
 
 RANDOM = np.random.default_rng(0)
@@ -263,6 +264,20 @@ def test_a_png_with_a_damaged_chunk_is_refused(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read(tmp_path / "a.png")[0], RGB)
     (tmp_path / "a.png").write_bytes(png(8, (b"IDAT", rows[:200]), (b"ID\1T", rows[200:])))
     refused(tmp_path / "a.png")
+
+
+def test_a_fault_of_the_disk_is_no_unreadable_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A skipped image stays skipped in the cache; one that a disk or a permission holds back must not."""
+    path = tmp_path / "image.png"
+    Image.fromarray(RGB).save(path)
+
+    def fail(*_: Any) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(Image, "open", fail)
+    with pytest.raises(UserError, match=r"image\.png: Input/output error") as caught:
+        read(path)
+    assert not isinstance(caught.value, UnreadableImage)
 
 
 def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
