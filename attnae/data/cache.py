@@ -25,6 +25,9 @@ from attnae.data.decode import UInt8, UnreadableImage
 from attnae.errors import UserError
 from attnae.files import write_text
 
+LARGE = 100_000_000
+"""Bytes from which a cache is announced before it is built: a small one is there before the line is read."""
+
 FORMAT = 2
 """Part of every key: a change of the decoding makes old caches unfindable instead of wrong."""
 
@@ -251,6 +254,8 @@ def _announce(growing: _Growing, title: str) -> None:
             f"{title} needs {_readable(needed)} for the image cache, but {folder} has {_readable(free)} left. "
             "Free space, or set ATTNAE_CACHE to a folder on another disk."
         )
+    if total < LARGE and not growing.position:
+        return
     resumed = f", going on after {growing.position:,}" if growing.position else ""
     print(f"{title}: {growing.count:,} images, {_readable(total)} in {folder}{resumed}", file=sys.stderr, flush=True)
 
