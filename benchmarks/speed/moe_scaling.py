@@ -184,7 +184,7 @@ def main() -> None:
                 costs[name, size] = pool.apply(
                     measure, (budgets, size, arguments.batch, arguments.repeats, arguments.threads)
                 )
-    setting = f"{platform.machine()}, {arguments.threads} threads, torch {torch.__version__}, batch {arguments.batch}"
+    setting = f"{platform.machine()}, {arguments.threads} thread(s), torch {torch.__version__}, batch {arguments.batch}"
     text = page(costs, arguments.sizes, setting)
     print(text)
     if arguments.out:
