@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from attnae.bench import jobs, resources, store
-from attnae.bench.execution import DONE, FAILED, GRACE, TEST, Execution
+from attnae.bench import jobs, resources
+from attnae.bench.execution import FAILED, GRACE, TEST, Execution
 from attnae.bench.launch import Launcher, Stopped
 from attnae.bench.plan import Plan, Run
 from attnae.errors import UserError
@@ -63,10 +63,7 @@ class Task:
     launcher: Launcher | None = field(default=None, init=False)
 
     def __call__(self) -> tuple[str, str]:
-        """Executes the run and returns its last stage and reason; leaves a run alone that is complete."""
-        last = store.read(self.run)
-        if last and last.status == "complete":
-            return DONE, ""
+        """Executes the run and returns its last stage and reason."""
         environment, launch = self.environment, tuple[str, ...]()
         if environment is None:
             environment = {"OMP_NUM_THREADS": str(max(1, resources.cores() // self.devices))}

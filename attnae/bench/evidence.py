@@ -5,9 +5,8 @@ from __future__ import annotations
 from attnae.bench.catalog import Benchmark
 from attnae.bench.claims import NOT_REPRODUCED, NOT_RUN, REPRODUCED, Claim, judge
 from attnae.bench.markdown import escape, table
-from attnae.bench.page import figures_of, kind_of, title_of
+from attnae.bench.page import figures_of, kind_of, named, title_of
 from attnae.bench.statistics import tolerance
-from attnae.metrics.columns import column
 from attnae.result import Result
 
 SHARE = 0.05
@@ -58,7 +57,7 @@ def _numbers(benchmark: Benchmark) -> list[Claim]:
     claimed = {(claim.left, *claim.keys) for claim in benchmark.claims if not isinstance(claim.right, str)}
     return [
         Claim(
-            f"{title_of(benchmark, name)}: {_named(key)}",
+            f"{title_of(benchmark, name)}: {named(key)}",
             "",
             name,
             key,
@@ -90,10 +89,6 @@ def _row(benchmark: Benchmark, claim: Claim, ranked: list[tuple[str, list[Result
                 return row
             said = said or row
     return said or [what, figures_of(claim, judge(claim, {}))[0], "-", "-", NOT_RUN]
-
-
-def _named(key: str) -> str:
-    return f"{column(key).title} ({key.split('/')[0]})" if "/" in key else column(key).title
 
 
 def _link(benchmark: Benchmark, label: str) -> str:

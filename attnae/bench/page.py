@@ -336,8 +336,17 @@ def title_of(benchmark: Benchmark, name: str) -> str:
 
 
 def heading(key: str) -> str:
+    """Title of a metric with an arrow in the better direction, and its protocol in brackets."""
+    return _with_protocol(column(key).heading, key)
+
+
+def named(key: str) -> str:
     """Title of a metric, and its protocol in brackets."""
-    return f"{column(key).heading} ({key.split('/')[0]})" if "/" in key else column(key).heading
+    return _with_protocol(column(key).title, key)
+
+
+def _with_protocol(text: str, key: str) -> str:
+    return f"{text} ({key.split('/')[0]})" if "/" in key else text
 
 
 def cell(value: Summary | None, key: str, digits: int | None = None) -> str:

@@ -12,7 +12,7 @@ from attnae.bench import catalog, plan, store
 from attnae.bench.catalog import Benchmark
 from attnae.bench.launch import duration
 from attnae.bench.markdown import number
-from attnae.bench.page import RELATIONS, title_of
+from attnae.bench.page import RELATIONS, named, title_of
 from attnae.bench.terminal import console, grid, size
 from attnae.files import read_yaml, shipped
 from attnae.metrics.columns import column
@@ -45,8 +45,8 @@ def _paper(benchmark: Benchmark, out: Console) -> None:
     numbers = grid("variant", "number", "published", right=True)
     for name, values in benchmark.published.items():
         for key, value in values.items():
-            title = f"{column(key).title} ({key.split('/')[0]})" if "/" in key else column(key).title
-            numbers.add_row(*map(escape, (title_of(benchmark, name), title, number(value, column(key).digits))))
+            cells = (title_of(benchmark, name), named(key), number(value, column(key).digits))
+            numbers.add_row(*map(escape, cells))
     if numbers.row_count:
         out.print(numbers)
     for claim in benchmark.claims:

@@ -199,8 +199,7 @@ class AttentiveVQVAETask(ImageTask):
         location = self.trainer.datamodule.location  # type: ignore[attr-defined]
         if split == "heldout" and (location.kind, location.name) == ("embedded", "faces"):
             known = eyes(False, batch.index.cpu())
-            places, radius = torch.from_numpy(known.centres), torch.from_numpy(known.radius)
-            further["eye_colour"] = eye_colour_error(shown, batch.target, places, radius)
+            further["eye_colour"] = eye_colour_error(shown, batch.target, known.centres, known.radius)
         return {split: Prediction(images, further)}
 
     def _count_codes(self) -> None:
