@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import argparse
 import platform
-import time
 from collections.abc import Callable
-from statistics import median
 from typing import Literal
 
 import torch
+from timing import seconds
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -51,17 +50,6 @@ class Parts:
         for module, features in self.seen:
             made = module(features)
             (made if isinstance(made, Tensor) else made.latents.sum() + made.loss).sum().backward()
-
-
-def seconds(action: Callable[[], object], repeats: int) -> float:
-    """Median of some calls after one that does not count."""
-    action()
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        action()
-        times.append(time.perf_counter() - start)
-    return median(times)
 
 
 def step_of(net: AttentiveVQVAE, opponent: PatchDiscriminator, images: Tensor) -> Callable[[], None]:

@@ -14,14 +14,12 @@ import argparse
 import multiprocessing
 import platform
 import resource
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
 
 import torch
 import torch.nn.functional as F
+from timing import seconds
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -82,12 +80,12 @@ def measure(budgets: tuple[int | None, ...], size: int, batch: int, repeats: int
         net.train()(images[:1])  # the fused attention of evaluation is one operation that says nothing
     products = sum(count for op, count in counter.get_flop_counts()["Global"].items() if str(op) == "aten.bmm")
     before = _peak_mb()
-    step_ms = _milliseconds(step, repeats) / batch
+    step_ms = 1e3 * seconds(step, repeats) / batch
     memory = _peak_mb() - before
     return Cost(
         products / len(net.blocks) / 1e6,
         counter.get_total_flops() / 1e6,
-        _milliseconds(forward, repeats) / batch,
+        1e3 * seconds(forward, repeats) / batch,
         step_ms,
         memory,
     )
@@ -95,17 +93,6 @@ def measure(budgets: tuple[int | None, ...], size: int, batch: int, repeats: int
 
 def _peak_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-
-def _milliseconds(action: Callable[[], None], repeats: int) -> float:
-    """Median of some calls after one that does not count."""
-    action()
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        action()
-        times.append(time.perf_counter() - start)
-    return median(times) * 1e3
 
 
 def page(costs: dict[tuple[str, int], Cost], sizes: list[int], setting: str) -> str:
