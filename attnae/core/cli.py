@@ -17,6 +17,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 
+from attnae.core.memory import keep_freed_memory
 from attnae.core.progress import Progress
 from attnae.core.record import Record
 from attnae.core.task import ImageTask
@@ -152,6 +153,7 @@ def run_cli() -> None:
         warnings.filterwarnings("ignore", f".*{message}.*")
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     torch.set_float32_matmul_precision("high")
+    keep_freed_memory()
     try:
         AttnaeCLI(
             ImageTask,

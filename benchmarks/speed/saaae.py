@@ -2,8 +2,9 @@
 
 The reference below is a plain implementation of that loop: PIL opens, decodes and resizes each image at every access, NumPy
 draws the masks, attention is ``nn.MultiheadAttention`` followed by a linear layer, memory is contiguous, and Adam is torch's
-default. Ours is what ``attnae fit`` runs: data module, task and trainer. The two take turns, an epoch each, so that a busy
-moment of the machine falls on both; both epochs are timed from the second one on.
+default. It has a process of its own, as a plain script would have, with the C library's memory settings. Ours is what
+``attnae fit`` runs: data module, task and trainer. The two take turns, an epoch each, so that a busy moment of the machine
+falls on both; both epochs are timed from the second one on.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ import logging
 import platform
 import time
 import warnings
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -27,6 +30,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.flop_counter import FlopCounterMode
 
+from attnae.core.memory import keep_freed_memory
 from attnae.data import PatchMask, STL10DataModule
 from attnae.data.location import split_files
 from attnae.papers.saaae import SAAAE, VAE, SAAAETask
@@ -54,9 +58,8 @@ class Files(Dataset[Tensor]):
 class PlainGate(SelfAttentionGate):
     """The gate by its modules, whatever the number of images."""
 
-    def _importance_folded(self, images: Tensor) -> Tensor:
-        linear: Tensor = self.importance(self.attend(images).flatten(1))
-        return linear
+    def _folds(self, images: Tensor) -> bool:
+        return False
 
 
 class Reference:
@@ -95,18 +98,28 @@ class Reference:
         return loss.item()
 
 
-class Turns(Callback):
-    """Lets the reference run an epoch before each of the trainer's, and times both."""
+def serve_reference(turns: Connection, net: type[VAE], paths: list[Path], threads: int) -> None:
+    """Runs an epoch of the reference whenever it is asked to, and answers with its seconds."""
+    torch.set_num_threads(threads)
+    torch.manual_seed(0)
+    reference = Reference(net(), paths)
+    while turns.recv():
+        start = time.perf_counter()
+        reference.epoch()
+        turns.send(time.perf_counter() - start)
 
-    def __init__(self, reference: Reference):
+
+class Turns(Callback):
+    """Lets the reference run an epoch before each of the trainer's, and keeps the seconds of both."""
+
+    def __init__(self, reference: Connection):
         self.reference, self.theirs, self.ours = reference, list[float](), list[float]()
 
     def on_train_epoch_start(self, *_: Any) -> None:
         """The reference's turn."""
-        start = time.perf_counter()
-        self.reference.epoch()
+        self.reference.send(True)
+        self.theirs.append(self.reference.recv())
         self.began = time.perf_counter()
-        self.theirs.append(self.began - start)
 
     def on_train_epoch_end(self, *_: Any) -> None:
         """The trainer's turn is over."""
@@ -115,12 +128,16 @@ class Turns(Callback):
 
 def epochs(net: type[VAE], root: Path, paths: list[Path], count: int) -> tuple[list[float], list[float]]:
     """Seconds of each epoch but the first, of the reference and of ours."""
-    turns = Turns(Reference(net(), paths))
+    here, there = get_context("spawn").Pipe()
+    arguments = (there, net, paths, torch.get_num_threads())
+    get_context("spawn").Process(target=serve_reference, args=arguments, daemon=True).start()
+    turns = Turns(here)
     trainer = L.Trainer(
         accelerator="cpu", devices=1, max_epochs=count + 1, logger=False, callbacks=[turns], enable_checkpointing=False,
         enable_progress_bar=False, enable_model_summary=False, use_distributed_sampler=False, limit_val_batches=0,
     )  # fmt: skip
     trainer.fit(SAAAETask(net()), STL10DataModule(PatchMask(), root, batch_size=BATCH, train_images=len(paths)))
+    here.send(False)
     return turns.theirs[1:], turns.ours[1:]
 
 
@@ -159,6 +176,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(0)
+    keep_freed_memory()
     warnings.filterwarnings("ignore")
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     paths = split_files("STL-10", arguments.root)["train"][: arguments.images]

@@ -6,8 +6,9 @@ from itertools import pairwise
 from typing import Literal, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+
+from attnae.papers.saaae.folded import folded_importance
 
 
 class Gate(NamedTuple):
@@ -102,15 +103,15 @@ class VAE(nn.Module):
 
         encoder: list[nn.Module] = []
         for inputs, outputs in pairwise(widths):
-            encoder += [nn.Conv2d(inputs, outputs, 4, stride=2, padding=1), nn.ReLU()]
+            encoder += [nn.Conv2d(inputs, outputs, 4, stride=2, padding=1), nn.ReLU(inplace=True)]
         encoder.append(nn.Flatten())
         decoder: list[nn.Module] = [nn.Unflatten(1, (channels[-1], side, side))]
         for inputs, outputs in zip(widths[:0:-1], widths[-2::-1], strict=True):
-            decoder += [nn.ConvTranspose2d(inputs, outputs, 4, stride=2, padding=1), nn.ReLU()]
+            decoder += [nn.ConvTranspose2d(inputs, outputs, 4, stride=2, padding=1), nn.ReLU(inplace=True)]
         decoder[-1] = nn.Tanh()
         if hidden_dim:
-            encoder += [nn.Linear(flat, hidden_dim), nn.ReLU()]
-            decoder = [nn.Linear(latent_dim, hidden_dim), nn.ReLU(), nn.Linear(hidden_dim, flat), *decoder]
+            encoder += [nn.Linear(flat, hidden_dim), nn.ReLU(inplace=True)]
+            decoder = [nn.Linear(latent_dim, hidden_dim), nn.ReLU(inplace=True), nn.Linear(hidden_dim, flat), *decoder]
         else:
             decoder = [nn.Linear(latent_dim, flat), *decoder]
         self.encoder = nn.Sequential(*encoder)
@@ -210,38 +211,29 @@ class SelfAttentionGate(nn.Module):
 
     def forward(self, images: Tensor) -> Gate:
         """Gate (B, latent_dim) for masked images (B, 3, S, S); wide open where the importance is constant."""
-        # A compiled or exported network takes batches of any size, so that none may decide its order of operations.
-        fold = not torch.compiler.is_compiling() and len(images) > self.importance.out_features
-        linear = self._importance_folded(images) if fold else self.importance(self.attend(images).flatten(1))
-        importance = self.activation(linear)
+        importance = self.activation(self._folded(images) if self._folds(images) else self._by_modules(images))
         over = (0, 1) if self.normalize == "batch" else (1,)
         low, high = importance.amin(over, keepdim=True), importance.amax(over, keepdim=True)
         # A constant map has no range: importance 0, that is a plain VAE, instead of 0 / 0.
         normalized = (importance - low) / torch.where(high > low, high - low, 1)
         return Gate(1 - normalized, importance)
 
-    def _importance_folded(self, images: Tensor) -> Tensor:
-        """``importance(attend(images))`` with fewer operations for more images than latents, (B, latent_dim).
+    def _by_modules(self, images: Tensor) -> Tensor:
+        importance: Tensor = self.importance(self.attend(images).flatten(1))
+        return importance
 
-        After the softmax everything is linear, so the projections of values and output can be multiplied with the
-        importance's weights instead of with the images: 2 * 3 * latent_dim products of a row with a matrix
-        (S * S, S * S) instead of 2 * 3 * B. And a softmax does not see what a query's scores have in common: keys
-        relative to the first token's need 2 products an image instead of 3, and no bias. Together a training step of 256
-        images takes 30% fewer operations here.
-        """
-        attention, size = self.attention, self.attention.embed_dim
-        to_query, to_key, to_value = attention.in_proj_weight.chunk(3)
-        query_bias, _, value_bias = attention.in_proj_bias.chunk(3)
-        planes = images.flatten(2).contiguous()  # (B, 3, S * S)
-        queries = F.linear(planes, to_query, query_bias)
-        keys = F.linear(planes[:, 1:] - planes[:, :1], to_key)  # (B, 2, S * S)
-        scores = F.pad(queries @ keys.mT / size**0.5, (1, 0))  # (B, 3, 3), 0 for the first key
-        mixed = scores.softmax(-1) @ planes
+    def _folded(self, images: Tensor) -> Tensor:
+        return folded_importance(images.flatten(2).contiguous(), self.attention, self.importance)
 
-        weight = self.importance.weight.unflatten(1, (3, size))  # (latent_dim, 3, S * S)
-        through_output = weight @ attention.out_proj.weight
-        bias = self.importance.bias + (weight @ attention.out_proj.bias + through_output @ value_bias).sum(1)
-        return F.linear(mixed.flatten(1), (through_output @ to_value).flatten(1), bias)
+    def _folds(self, images: Tensor) -> bool:
+        """Whether fewer operations are to be had, see :func:`folded_importance`."""
+        return (
+            # A compiled or exported network takes batches of any size, so that none may decide its order of operations.
+            not torch.compiler.is_compiling()
+            and len(images) > self.importance.out_features
+            and not images.requires_grad
+            and not torch.is_autocast_enabled(images.device.type)
+        )
 
 
 class SAAAE(VAE):

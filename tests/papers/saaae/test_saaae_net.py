@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from attnae.bench.catalog import read_yaml
@@ -317,15 +318,16 @@ def test_gate_passes_finite_gradients_to_the_attention() -> None:
     assert grad.abs().max() > 0
 
 
-# 12 latents: up to 12 images are projected one by one, more let the weights be folded.
-@pytest.mark.parametrize("count", [1, 12, 13, 40])
+# 12 latents: up to 12 images are projected one by one, more let the weights be folded, but not where images need gradients (40).
+@pytest.mark.parametrize("count", [1, 12, 13, 30, 40])
 @pytest.mark.parametrize("training", [True, False])
 def test_importance_and_gradients_are_those_of_the_modules_in_either_order(count: int, training: bool) -> None:
     gate = SelfAttentionGate(8, 12).double().train(training)
     for parameter in gate.parameters():
         nn.init.normal_(parameter, std=0.1)
-    images = images_of(count, size=8).double().requires_grad_()
-    seen: list[Tensor] = [images, *gate.parameters()]
+    images, seen = images_of(count, size=8).double().requires_grad_(count == 40), list[Tensor](gate.parameters())
+    if images.requires_grad:
+        seen.append(images)
     planes = images.flatten(2)
     expected = F.silu(gate.importance(gate.attention(planes, planes, planes)[0].flatten(1)))
     importance = gate(images.contiguous(memory_format=torch.channels_last)).importance
@@ -337,20 +339,20 @@ def test_importance_and_gradients_are_those_of_the_modules_in_either_order(count
 
 
 def test_many_images_cost_fewer_operations_than_the_modules() -> None:
-    gate, planes = SelfAttentionGate(64, 128), torch.rand(256, 3, 64, 64, device="meta")
-    gate = gate.to("meta")
+    with FakeTensorMode():
+        gate, planes = SelfAttentionGate(64, 128), torch.rand(256, 3, 64, 64)
 
-    def training_gflop(importance: Callable[[Tensor], Tensor]) -> float:
-        with FlopCounterMode(display=False) as counter:
-            importance(planes).sum().backward()
-        return counter.get_total_flops() / 1e9
+        def training_gflop(importance: Callable[[Tensor], Tensor]) -> float:
+            with FlopCounterMode(display=False) as counter:
+                importance(planes).sum().backward()
+            return counter.get_total_flops() / 1e9
 
-    modules = training_gflop(lambda images: gate.importance(gate.attend(images).flatten(1)))
-    ours = training_gflop(lambda images: gate(images).scale)
+        modules = training_gflop(lambda images: gate.importance(gate.attend(images).flatten(1)))
+        ours = training_gflop(lambda images: gate(images).scale)
     # Products of a row of 4,096 numbers with a 4,096 x 4,096 matrix, per image: 12 forward and 15 backward (images need no
-    # gradient); 5 and 5 besides 2 x 384 and 4 x 384 once a batch. The rest is below 2%.
+    # gradient); 5 and 4 besides 2 x 384 and 4 x 384 once a batch. The rest is below 2%.
     assert modules == pytest.approx(27 * 256 * 2 * 4096**2 / 1e9, rel=0.02)
-    assert ours == pytest.approx((10 * 256 + 6 * 384) * 2 * 4096**2 / 1e9, rel=0.02)
+    assert ours == pytest.approx((9 * 256 + 6 * 384) * 2 * 4096**2 / 1e9, rel=0.02)
 
 
 def test_an_exported_gate_takes_any_number_of_images() -> None:
