@@ -84,7 +84,10 @@ def _picture(path: Path) -> np.ndarray | None:
 
 
 def _curves(benchmark: Benchmark, results: list[Result], titles: dict[str, str], path: Path) -> None:
-    """Each curve of the benchmark file against epochs and against seconds of training."""
+    """Each curve of the benchmark file against epochs and against seconds of training.
+
+    Every epoch counts as the run's median one: a pause, or an hour beside other work, says nothing about a variant.
+    """
     trained = [r for r in results if len(r.curves.get("epoch", [])) > 0]
     specs = [spec for spec in benchmark.curves if any(spec["key"] in r.curves for r in trained)]
     if not specs:
@@ -93,13 +96,14 @@ def _curves(benchmark: Benchmark, results: list[Result], titles: dict[str, str],
     colours = {name: f"C{place}" for place, name in enumerate(benchmark.variants)}
     for row, spec in zip(figure.subplots(len(specs), 2, squeeze=False), specs, strict=True):
         scale = float(spec.get("scale", 1))
-        for axes, against, unit in zip(row, ("epoch", "seconds"), ("epoch", "seconds of training"), strict=True):
+        for axes, against, unit in zip(row, ("epoch", "seconds"), ("epoch", "seconds (epochs x median)"), strict=True):
             labelled: set[str] = set()
             for r in trained:
+                step = 1 if against == "epoch" else r.efficiency.get("seconds_per_epoch")
                 pairs = [
-                    (x, y * scale)
-                    for x, y in zip(r.curves.get(against, []), r.curves.get(spec["key"], []), strict=False)
-                    if x is not None and y is not None
+                    (x * step, y * scale)
+                    for x, y in zip(r.curves["epoch"], r.curves.get(spec["key"], []), strict=False)
+                    if x is not None and y is not None and step
                 ]
                 if pairs:
                     label = titles.get(r.variant, r.variant) if r.variant not in labelled else None

@@ -110,8 +110,13 @@ class AttnaeCLI(LightningCLI):
 
     def instantiate_classes(self) -> None:
         """Builds task, data and trainer, and loads the weights to start from or to evaluate."""
-        super().instantiate_classes()
         config = self.config[self.subcommand]
+        try:
+            super().instantiate_classes()
+        except TypeError as error:
+            if "`devices`" not in str(error):
+                raise
+            raise UserError(f"trainer.devices is {config.trainer.devices!r}: {error}") from error
         if self.subcommand == "fit":
             self._share_batch(self.trainer.num_devices * self.trainer.num_nodes)
         self.model.with_perceptual = config.perceptual

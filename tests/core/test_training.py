@@ -374,6 +374,7 @@ def test_broken_numbers_stop_the_training(tmp_path: Path) -> None:
         (["--model.init_args.nope=1"], ["nope"]),
         (["--nope=1"], ["nope"]),
         (["--trainer.max_epochs=many"], ["max_epochs", "many"]),
+        (["--trainer.devices=-1"], ["trainer.devices", "-1"]),
         (["--model.init_args.lr=-1"], ["lr must be positive"]),
         (["--model.class_path=attnae.papers.saaae.Nope"], ["Nope"]),
         (["--model.init_args.net.init_args.image_size=15"], ["image_size", "15"]),
