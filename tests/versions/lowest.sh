@@ -11,5 +11,4 @@ home=${ATTNAE_LOWEST:-$(mktemp -d /tmp/attnae-lowest.XXXXXX)}
 [[ -x $home/env/bin/python ]] || "$home/uv/bin/uv" venv -q --python python3 "$home/env"
 VIRTUAL_ENV=$home/env "$home/uv/bin/uv" pip install -q --resolution lowest-direct -e ".[dev]"
 VIRTUAL_ENV=$home/env "$home/uv/bin/uv" pip list 2> /dev/null | grep -E "^(torch|torchvision|lightning|torchmetrics|jsonargparse|numpy|wandb) "
-# How fast a command answers is a matter of the latest versions.
-"$home/env/bin/python" -m pytest --deselect tests/bench/test_imports.py::test_runner_answers_at_once -n 2 --dist loadfile -q --disable-warnings "${@:--m not slow}"
+"$home/env/bin/python" -m pytest -n 2 --dist loadfile -q --disable-warnings "${@:--m not slow}"
