@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,7 +14,7 @@ from attnae.bench.evidence import Report
 from attnae.bench.figures import save
 from attnae.bench.page import kind_of
 from attnae.bench.statistics import Difference
-from attnae.metrics.columns import column
+from attnae.metrics.columns import Column, column
 
 NAME = "effects.png"
 
@@ -28,8 +29,7 @@ class Effect(NamedTuple):
     condition: str
     published: float
     ours: Difference
-    unit: str
-    digits: int
+    metric: Column
 
 
 def effects(benchmarks: list[Benchmark], reports: list[Report]) -> dict[str, list[Effect]]:
@@ -40,10 +40,10 @@ def effects(benchmarks: list[Benchmark], reports: list[Report]) -> dict[str, lis
         for claim in benchmark.claims:
             best = evidence.best(claim, ranked)
             if claim.effect and claim.margin == 0 and best and best.verdict.difference:
-                key = column(claim.keys[0])
-                unit = "" if key.unit == "-" else f" {key.unit}"
                 found.setdefault(benchmark.title, []).append(
-                    Effect(claim.claim, kind_of(best.runs), claim.effect, best.verdict.difference, unit, key.digits)
+                    Effect(
+                        claim.claim, kind_of(best.runs), claim.effect, best.verdict.difference, column(claim.keys[0])
+                    )
                 )
     return found
 
@@ -57,7 +57,7 @@ def draw(benchmarks: list[Benchmark], reports: list[Report], path: Path) -> None
     if not rows:
         return
     figure = Figure(figsize=(11, 0.46 * len(rows) + 1))
-    axes = figure.add_axes((0.47, 0.08, 0.33, 0.9))
+    axes = figure.add_axes((0.49, 0.09, 0.3, 0.89))
     low, high = SHOWN
     axes.axvspan(0.5, high, color="tab:green", alpha=0.07, linewidth=0)
     for place, text in ((0, "no effect"), (1, "as published")):
@@ -73,17 +73,25 @@ def draw(benchmarks: list[Benchmark], reports: list[Report], path: Path) -> None
         if low_end is not None and high_end is not None:
             span = sorted(min(max(end / row.published, low), high) for end in (low_end, high_end))
             axes.plot(span, [y, y], "-", color=colour, linewidth=2)
-        note = f"{row.ours.mean:+,.{row.digits}f} of {row.published:+,.{row.digits}f}{row.unit}, n = {row.ours.n}"
-        axes.text(high + 0.04, y, note, fontsize=8.5, va="center")
-    labels = [row if isinstance(row, str) else f"{_cut(row.text)}\n{_cut(row.condition)}" for row in rows]
+        if inside != mean:
+            axes.text(inside + (0.06 if mean < low else -0.06), y, f"{mean:.1f}", fontsize=8, va="center",
+                      ha="left" if mean < low else "right")  # fmt: skip
+        ours, published = (f"{value:+,.{row.metric.digits}f}" for value in (row.ours.mean, row.published))
+        unit = "" if row.metric.unit == "-" else f" [{row.metric.unit}]"
+        note = f"{row.metric.title}{unit}\n{ours}, published {published}, n = {row.ours.n}"
+        axes.text(high + 0.04, y, note, fontsize=8, va="center")
+    labels = [row if isinstance(row, str) else f"{_plain(row.text)}\n{row.condition}" for row in rows]
     axes.set_yticks(range(len(rows)), labels, fontsize=8)
     for label, row in zip(axes.get_yticklabels(), rows, strict=True):
         label.set_fontweight("bold" if isinstance(row, str) else "normal")
     axes.set(xlim=SHOWN, ylim=(len(rows) - 0.4, -0.8), xlabel="measured effect / published effect")
+    legend = "blue: mean and 95% interval over seeds; grey: one seed, no error bar; green: more than half of what is published"
+    figure.text(0.5, 0.005, legend, ha="center", fontsize=8)
     axes.tick_params(axis="y", length=0)
     axes.spines[["top", "right", "left"]].set_visible(False)
     save(figure, path)
 
 
-def _cut(text: str, length: int = 80) -> str:
-    return text if len(text) <= length else text[: length - 3].rstrip() + "..."
+def _plain(claim: str) -> str:
+    """Without what is in brackets: sizes stand beside the row."""
+    return re.sub(r" \(.*?\)", "", claim)
