@@ -101,11 +101,12 @@ def _curves(benchmark: Benchmark, results: list[Result], titles: dict[str, str],
             for r in trained:
                 step = 1 if against == "epoch" else r.efficiency.get("seconds_per_epoch")
                 pairs = [
-                    (x * step, y * scale)
+                    (x, y * scale)
                     for x, y in zip(r.curves["epoch"], r.curves.get(spec["key"], []), strict=False)
-                    if x is not None and y is not None and step
+                    if x is not None and y is not None
                 ]
-                if pairs:
+                if pairs and step:
+                    pairs = [(x * step, y) for x, y in pairs]
                     label = titles.get(r.variant, r.variant) if r.variant not in labelled else None
                     labelled.add(r.variant)
                     axes.plot(

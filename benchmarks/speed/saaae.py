@@ -128,9 +128,9 @@ class Turns(Callback):
 
 def epochs(net: type[VAE], root: Path, paths: list[Path], count: int) -> tuple[list[float], list[float]]:
     """Seconds of each epoch but the first, of the reference and of ours."""
-    here, there = get_context("spawn").Pipe()
-    arguments = (there, net, paths, torch.get_num_threads())
-    get_context("spawn").Process(target=serve_reference, args=arguments, daemon=True).start()
+    spawn = get_context("spawn")
+    here, there = spawn.Pipe()
+    spawn.Process(target=serve_reference, args=(there, net, paths, torch.get_num_threads()), daemon=True).start()
     turns = Turns(here)
     trainer = L.Trainer(
         accelerator="cpu", devices=1, max_epochs=count + 1, logger=False, callbacks=[turns], enable_checkpointing=False,

@@ -5,7 +5,8 @@
 #   tests/versions/lowest.sh tests/metrics -k ssim
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-home=${ATTNAE_LOWEST:-$(mktemp -d /tmp/attnae-lowest.XXXXXX)}
+home=${ATTNAE_LOWEST:-}  # a folder that keeps the environment for the next time
+[[ $home ]] || { home=$(mktemp -d /tmp/attnae-lowest.XXXXXX); trap 'rm -rf "$home"' EXIT; }
 
 [[ -x $home/uv/bin/uv ]] || { python3 -m venv "$home/uv" && "$home/uv/bin/pip" install -q uv; }
 [[ -x $home/env/bin/python ]] || "$home/uv/bin/uv" venv -q --python python3 "$home/env"

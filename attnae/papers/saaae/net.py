@@ -211,19 +211,16 @@ class SelfAttentionGate(nn.Module):
 
     def forward(self, images: Tensor) -> Gate:
         """Gate (B, latent_dim) for masked images (B, 3, S, S); wide open where the importance is constant."""
-        importance = self.activation(self._folded(images) if self._folds(images) else self._by_modules(images))
+        if self._folds(images):
+            linear = folded_importance(images.flatten(2).contiguous(), self.attention, self.importance)
+        else:
+            linear = self.importance(self.attend(images).flatten(1))
+        importance = self.activation(linear)
         over = (0, 1) if self.normalize == "batch" else (1,)
         low, high = importance.amin(over, keepdim=True), importance.amax(over, keepdim=True)
         # A constant map has no range: importance 0, that is a plain VAE, instead of 0 / 0.
         normalized = (importance - low) / torch.where(high > low, high - low, 1)
         return Gate(1 - normalized, importance)
-
-    def _by_modules(self, images: Tensor) -> Tensor:
-        importance: Tensor = self.importance(self.attend(images).flatten(1))
-        return importance
-
-    def _folded(self, images: Tensor) -> Tensor:
-        return folded_importance(images.flatten(2).contiguous(), self.attention, self.importance)
 
     def _folds(self, images: Tensor) -> bool:
         """Whether fewer operations are to be had, see :func:`folded_importance`."""
