@@ -1,1 +1,1 @@
-"""The benchmark runner: catalog -> plan -> launch -> store -> report. Imports neither torch nor lightning."""
+"""The benchmark runner: catalog -> plan -> running -> store -> reporting. Imports neither torch nor lightning."""

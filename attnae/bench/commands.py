@@ -62,9 +62,11 @@ def run(options: argparse.Namespace) -> int:
             print(f"# {one.name}: {one.epochs} epochs, {one.folder}", *one.commands, sep="\n")
         return 0
 
-    from attnae.bench import cluster, jobs, report, resources
-    from attnae.bench.execution import DONE, Execution
-    from attnae.bench.launch import Launcher, Stopped
+    from attnae.bench import jobs
+    from attnae.bench.reporting import report
+    from attnae.bench.running import cluster, resources
+    from attnae.bench.running.execution import DONE, Execution
+    from attnae.bench.running.launch import Launcher, Stopped
 
     report.prepare(options.reports)
 
@@ -158,7 +160,7 @@ def status(options: argparse.Namespace) -> int:
 
 def report(options: argparse.Namespace) -> int:
     """``attnae-bench report``."""
-    from attnae.bench import report as pages
+    from attnae.bench.reporting import report as pages
 
     if options.check:
         folder = options.folder or options.reports
@@ -183,7 +185,7 @@ def _console() -> Console:
 
 def _summary(console: Console, benchmark: catalog.Benchmark, results: list[Result]) -> None:
     """The comparison at the end of a run: the leading columns of every table, and the cost."""
-    from attnae.bench import statistics
+    from attnae.bench.reporting import statistics
     from attnae.metrics.columns import column
 
     keys = [

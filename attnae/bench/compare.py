@@ -13,8 +13,8 @@ from rich.markup import escape
 from attnae.bench import catalog, store
 from attnae.bench.catalog import Benchmark
 from attnae.bench.markdown import number
-from attnae.bench.page import heading, interval, title_of
-from attnae.bench.statistics import Difference, by_seed, difference, tolerance
+from attnae.bench.reporting.cells import heading, interval, title_of
+from attnae.bench.reporting.statistics import Difference, by_seed, difference, tolerance
 from attnae.bench.terminal import console, grid
 from attnae.errors import UserError
 from attnae.metrics.columns import column
@@ -93,7 +93,7 @@ def _show(benchmark: Benchmark, title: str, before: Runs, after: Runs, share: fl
                     old, new = (fmean(side[seed] for seed in seeds) for side in (one, other))
                     mark = verdict(key, found, old, share, same_machine)
                     marks += mark == REGRESSION
-                    change, ends = interval(found, column(key).digits).partition(" ")[::2]
+                    change, ends = interval(found, key).partition(" ")[::2]
                     numbers = [number(value, column(key).digits) for value in (old, new)]
                     cells = [title_of(benchmark, variant), heading(key), *numbers, change, ends, str(found.n)]
                     table.add_row(*map(escape, cells), f"[{'red' if mark == REGRESSION else 'green'}]{mark}[/]")

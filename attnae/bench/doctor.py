@@ -17,7 +17,7 @@ from rich.markup import escape
 
 from attnae import __version__
 from attnae.bench import catalog, tracking
-from attnae.bench.resources import cores
+from attnae.bench.running.resources import cores
 from attnae.bench.terminal import console, grid, size
 from attnae.data.location import HINTS, OFFICIAL, Location, locate
 from attnae.errors import UserError

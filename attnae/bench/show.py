@@ -10,9 +10,9 @@ from rich.markup import escape
 
 from attnae.bench import catalog, plan, store
 from attnae.bench.catalog import Benchmark
-from attnae.bench.launch import duration
 from attnae.bench.markdown import number
-from attnae.bench.page import RELATIONS, named, title_of
+from attnae.bench.reporting.cells import RELATIONS, named, title_of
+from attnae.bench.running.launch import duration
 from attnae.bench.terminal import console, grid, size
 from attnae.files import read_yaml, shipped
 from attnae.metrics.columns import column

@@ -9,9 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from attnae.bench import catalog, page
-from attnae.bench.claims import Claim, judge
-from attnae.bench.statistics import difference
+from attnae.bench import catalog
+from attnae.bench.catalog import Claim
+from attnae.bench.reporting import page
+from attnae.bench.reporting.statistics import difference
+from attnae.bench.reporting.verdicts import judge
 from attnae.errors import UserError
 from attnae.result import Result
 

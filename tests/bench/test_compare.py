@@ -11,7 +11,7 @@ import pytest
 from attnae import result
 from attnae.bench.app import main
 from attnae.bench.compare import BETTER, REGRESSION, verdict
-from attnae.bench.statistics import Difference
+from attnae.bench.reporting.statistics import Difference
 from attnae.result import Result
 
 MACHINE = {"device": "CPU", "processor": "one", "threads": 2}

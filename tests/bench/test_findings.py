@@ -6,8 +6,8 @@ import pytest
 from PIL import Image
 from test_golden import BENCHMARK, REPORTS, run
 
-from attnae.bench import effects, findings, report
 from attnae.bench.catalog import load
+from attnae.bench.reporting import effects, findings, report
 from attnae.result import write
 
 PLACE = "example/paper/README.md"

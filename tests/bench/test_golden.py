@@ -9,9 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from attnae.bench import overview, page, report
-from attnae.bench.catalog import Benchmark, Variant
-from attnae.bench.claims import Claim
+from attnae.bench.catalog import Benchmark, Claim, Variant
+from attnae.bench.reporting import overview, page, report
 from attnae.files import write_text
 from attnae.result import Result
 

@@ -139,6 +139,11 @@ def test_networks_are_plain_torch(net: str) -> None:
 BELOW = {
     "attnae.bench": ("attnae.bench", "attnae.result", "attnae.errors", "attnae.files", "attnae.data.location",
                      "attnae.metrics.columns"),
+    "attnae.bench.running": ("attnae.bench.running", "attnae.bench.plan", "attnae.bench.store", "attnae.bench.jobs",
+                             "attnae.bench.markdown", "attnae.result", "attnae.errors", "attnae.files"),
+    "attnae.bench.reporting": ("attnae.bench.reporting", "attnae.bench.catalog", "attnae.bench.markdown",
+                               "attnae.result", "attnae.errors", "attnae.files", "attnae.metrics.columns"),
+    "attnae.bench.catalog": ("attnae.errors", "attnae.files"),
     "attnae.use": ("attnae.use", "attnae.core", "attnae.data", "attnae.metrics", "attnae.result", "attnae.errors",
                    "attnae.files", "attnae.bench.catalog"),
     "attnae.core": ("attnae.core", "attnae.data", "attnae.metrics", "attnae.result", "attnae.errors", "attnae.files"),

@@ -16,7 +16,7 @@ import yaml
 from attnae import result
 from attnae.bench import jobs, plan
 from attnae.bench.catalog import load
-from attnae.bench.execution import DONE, Execution
+from attnae.bench.running.execution import DONE, Execution
 
 PROGRAM = [sys.executable, "-m", "attnae.bench.app"]
 SMALL = ("trainer.accelerator=cpu", "data.init_args.train_images=32", "data.init_args.test_images=8",

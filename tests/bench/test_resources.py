@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from attnae.bench import resources
+from attnae.bench.running import resources
 from attnae.errors import UserError
 
 GPUS = ["0", "1", "2", "3"]

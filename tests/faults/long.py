@@ -23,8 +23,8 @@ from typing import Any
 import catalogue
 from harness import Fault, Impossible, Tally
 
-from attnae.bench.execution import git_state
 from attnae.bench.markdown import escape
+from attnae.bench.running.execution import git_state
 from attnae.files import write_text
 
 PACKAGES = ("attnae", "torch", "lightning", "jsonargparse", "safetensors", "filelock", "pillow", "numpy")

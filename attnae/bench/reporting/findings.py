@@ -13,10 +13,10 @@ from __future__ import annotations
 
 import re
 
-from attnae.bench import statistics
-from attnae.bench.evidence import Report
 from attnae.bench.markdown import number
-from attnae.bench.page import cell
+from attnae.bench.reporting import statistics
+from attnae.bench.reporting.cells import cell
+from attnae.bench.reporting.evidence import Report
 from attnae.metrics.columns import column
 
 NAME = "FINDINGS.md"

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from attnae.bench.catalog import Benchmark
-from attnae.bench.claims import NOT_REPRODUCED, NOT_RUN, REPRODUCED, Claim, Verdict, judge
+from attnae.bench.catalog import Benchmark, Claim
 from attnae.bench.markdown import escape, table
-from attnae.bench.page import figures_of, kind_of, named, title_of
-from attnae.bench.statistics import tolerance
+from attnae.bench.reporting.cells import figures_of, kind_of, named, title_of
+from attnae.bench.reporting.statistics import tolerance
+from attnae.bench.reporting.verdicts import NOT_REPRODUCED, NOT_RUN, REPRODUCED, Verdict, judge
 from attnae.result import Result
 
 SHARE = 0.05

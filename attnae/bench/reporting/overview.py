@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from attnae.bench import evidence, statistics
 from attnae.bench.catalog import Benchmark
 from attnae.bench.markdown import escape, table
-from attnae.bench.page import cell, heading, kind_of, title_of
-from attnae.bench.statistics import tolerance
+from attnae.bench.reporting import evidence, statistics
+from attnae.bench.reporting.cells import cell, heading, kind_of, title_of
+from attnae.bench.reporting.statistics import tolerance
 from attnae.result import Result
 
 BEGIN, END = "<!-- results -->", "<!-- /results -->"

@@ -15,8 +15,8 @@ from rich.markup import escape
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
-from attnae.bench.execution import DONE, FAILED, FIT, HELD, Execution
 from attnae.bench.markdown import one_line
+from attnae.bench.running.execution import DONE, FAILED, FIT, HELD, Execution
 
 TAIL = 5
 """Lines of the log that are shown of a failed run."""
@@ -34,7 +34,7 @@ class Launcher:
     Args:
         executions: What to execute.
         console: Where to show it; lines instead of a live table when it is not a terminal.
-        slots: Environment variables of each of the executions at once, see :mod:`attnae.bench.resources`.
+        slots: Environment variables of each of the executions at once, see :mod:`attnae.bench.running.resources`.
     """
 
     def __init__(self, executions: list[Execution], console: Console, slots: list[dict[str, str]]):

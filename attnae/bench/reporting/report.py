@@ -9,8 +9,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from attnae import result
-from attnae.bench import catalog, findings, overview, page
+from attnae.bench import catalog
 from attnae.bench.catalog import Benchmark
+from attnae.bench.reporting import findings, overview, page
 from attnae.errors import UserError
 from attnae.files import write_text
 from attnae.result import Result
@@ -37,7 +38,7 @@ def build(found: list[tuple[Path, Result]], reports: Path) -> list[Path]:
         _write(catalog.load(name), label, list(runs.values()), reports)
         for (name, label), runs in sorted(groups.items())
     ]
-    from attnae.bench import effects  # matplotlib is slow to import
+    from attnae.bench.reporting import effects  # matplotlib is slow to import
 
     stored, benchmarks = _stored(reports), _benchmarks()
     effects.draw(benchmarks, stored, reports / effects.NAME)
@@ -68,7 +69,7 @@ def prepare(reports: Path) -> None:
 
 
 def _write(benchmark: Benchmark, label: str, runs: list[tuple[Path, Result]], reports: Path) -> Path:
-    from attnae.bench import figures  # matplotlib is slow to import
+    from attnae.bench.reporting import figures  # matplotlib is slow to import
 
     folder = reports / benchmark.name / label
     results = _ordered(benchmark, [one for _, one in runs])

@@ -8,12 +8,12 @@ from typing import NamedTuple
 
 from matplotlib.figure import Figure
 
-from attnae.bench import evidence
 from attnae.bench.catalog import Benchmark
-from attnae.bench.evidence import Report
-from attnae.bench.figures import save
-from attnae.bench.page import kind_of
-from attnae.bench.statistics import Difference
+from attnae.bench.reporting import evidence
+from attnae.bench.reporting.cells import kind_of
+from attnae.bench.reporting.evidence import Report
+from attnae.bench.reporting.figures import save
+from attnae.bench.reporting.statistics import Difference
 from attnae.metrics.columns import Column, column
 
 NAME = "effects.png"

@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
 from attnae.bench.catalog import Benchmark
-from attnae.bench.statistics import summary
+from attnae.bench.reporting.statistics import summary
 from attnae.files import atomic
 from attnae.metrics.columns import column
 from attnae.result import Result

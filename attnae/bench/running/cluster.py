@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from attnae.bench import jobs, resources
-from attnae.bench.execution import FAILED, GRACE, TEST, Execution
-from attnae.bench.launch import Launcher, Stopped
+from attnae.bench import jobs
 from attnae.bench.plan import Plan, Run
+from attnae.bench.running import resources
+from attnae.bench.running.execution import FAILED, GRACE, TEST, Execution
+from attnae.bench.running.launch import Launcher, Stopped
 from attnae.errors import UserError
 
 if TYPE_CHECKING:

@@ -6,17 +6,17 @@ import json
 import re
 from typing import Any
 
-from attnae.bench import statistics
 from attnae.bench.catalog import Benchmark
-from attnae.bench.claims import Claim, Verdict, judge
 from attnae.bench.markdown import escape, number, one_line, table
-from attnae.bench.statistics import Difference, Summary
+from attnae.bench.reporting import statistics
+from attnae.bench.reporting.cells import RELATIONS, cell, figures_of, heading, interval, kind_of, title_of
+from attnae.bench.reporting.statistics import Summary
+from attnae.bench.reporting.verdicts import judge
 from attnae.metrics.columns import PROTOCOLS, column
 from attnae.result import Result
 
 COST = ("params_trainable", "gflops_forward", "seconds_per_epoch", "images_per_second", "peak_memory_mb")
 PERCEPTUAL = ("lpips", "rfid")
-RELATIONS = {"higher": "higher than", "lower": "lower than", "equal": "equal to"}
 FIGURES = {
     "grid.png": "The same {data} images for all variants: input, what each variant makes of it, truth.",
     "sweep.png": "The sweep above; published points dashed.",
@@ -48,20 +48,6 @@ def text(benchmark: Benchmark, results: list[Result], drawn: list[str]) -> str:
         _legend(benchmark),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
-
-
-def kind_of(done: list[Result]) -> str:
-    """What the numbers are, for the first line of a report."""
-    if not done:
-        return "no finished run"
-    data = done[0].data
-    epochs = max((int(r.curves["epoch"][-1] or 0) for r in done if r.curves.get("epoch")), default=0)
-    schedule = f", {epochs} epoch{'s' * (epochs > 1)}" if epochs else ""
-    if data.get("kind") == "embedded":
-        return f"demonstration on {data.get('title')}{schedule}"
-    if data.get("kind") == "official":
-        return f"official data, {done[0].label}{schedule}"  # the label tells what differs from the profile
-    return f"{data.get('title')}, profile {done[0].profile}{schedule}"
 
 
 def _head(benchmark: Benchmark, results: list[Result], done: list[Result]) -> str:
@@ -99,7 +85,11 @@ def _claims(benchmark: Benchmark, rows: dict[str, list[Result]], done: list[Resu
     body = []
     for claim in benchmark.claims:
         verdict, key = judge(claim, rows), claim.keys[0]
-        right = title_of(benchmark, claim.right) if isinstance(claim.right, str) else number(claim.right, _digits(key))
+        right = (
+            title_of(benchmark, claim.right)
+            if isinstance(claim.right, str)
+            else number(claim.right, column(key).digits)
+        )
         body.append(
             [
                 f"{escape(claim.claim)} ({escape(claim.where)})",
@@ -113,18 +103,6 @@ def _claims(benchmark: Benchmark, rows: dict[str, list[Result]], done: list[Resu
         f"A verdict is about these data and this schedule: {escape(kind_of(done))}."
     )
     return f"## The paper's claims\n\n{note}\n\n" + table(["claim", "says", "published", "ours", "verdict"], body)
-
-
-def figures_of(claim: Claim, verdict: Verdict) -> tuple[str, str]:
-    """The paper's figures for a claim, and ours."""
-    key = claim.keys[0]
-    published = claim.published if isinstance(claim.published, list) else [claim.published]
-    ours = "-"
-    if verdict.difference is not None:
-        unit = "" if column(key).unit == "-" else f" {column(key).unit}"
-        pair = [number(value, _digits(key)) for value in (verdict.left, verdict.right)]
-        ours = f"{' - '.join(pair)} = {interval(verdict.difference, _digits(key))}{unit}"
-    return " - ".join(number(value, _digits(key)) for value in published), ours
 
 
 def _perceptual(benchmark: Benchmark, rows: dict[str, list[Result]], done: list[Result]) -> list[str]:
@@ -147,7 +125,7 @@ def _differences(benchmark: Benchmark, rows: dict[str, list[Result]]) -> str:
             continue
         found = [statistics.difference(statistics.by_seed(runs, key), statistics.by_seed(base, key)) for key in keys]
         if any(one is not None and one.low is not None for one in found):
-            cells = ["-" if d is None else interval(d, _digits(k)) for d, k in zip(found, keys, strict=True)]
+            cells = ["-" if d is None else interval(d, k) for d, k in zip(found, keys, strict=True)]
             body.append([title_of(benchmark, name), *cells, str(max(d.n for d in found if d))])
     if not body:
         return ""
@@ -155,10 +133,6 @@ def _differences(benchmark: Benchmark, rows: dict[str, list[Result]]) -> str:
     title = escape(title_of(benchmark, benchmark.baseline))
     note = "Mean difference over the seeds that both have, with its 95% interval (Student's t)."
     return f"## Differences from {title}\n\n{note}\n\n" + table(header, body)
-
-
-def _digits(key: str) -> int:
-    return column(key).digits
 
 
 def _protocol(benchmark: Benchmark, rows: dict[str, list[Result]], spec: dict[str, Any]) -> str:
@@ -343,38 +317,3 @@ def _legend(benchmark: Benchmark) -> str:
         for c in reversed(defined.values())
     ]
     return "## What the columns mean\n\n" + "\n".join(lines)
-
-
-def title_of(benchmark: Benchmark, name: str) -> str:
-    """Heading of a variant, its bare name if the benchmark file does not know it."""
-    return benchmark.variants[name].title if name in benchmark.variants else name
-
-
-def heading(key: str) -> str:
-    """Title of a metric with an arrow in the better direction, and its protocol in brackets."""
-    return _with_protocol(column(key).heading, key)
-
-
-def named(key: str) -> str:
-    """Title of a metric, and its protocol in brackets."""
-    return _with_protocol(column(key).title, key)
-
-
-def _with_protocol(text: str, key: str) -> str:
-    return f"{text} ({key.split('/')[0]})" if "/" in key else text
-
-
-def cell(value: Summary | None, key: str, digits: int | None = None) -> str:
-    """Mean, and ± sample standard deviation over several seeds, in the digits of the column."""
-    if value is None:
-        return "-"
-    places = column(key).digits if digits is None else digits
-    if value.std is None or key.startswith(("params_", "gflops_")):  # no seed changes what is counted
-        return number(value.mean, places)
-    return f"{number(value.mean, places)} ± {number(value.std, places)}"
-
-
-def interval(value: Difference, digits: int) -> str:
-    """A signed difference, and its 95% interval over several seeds."""
-    ends = "" if value.low is None or value.high is None else f" [{value.low:+,.{digits}f}, {value.high:+,.{digits}f}]"
-    return f"{value.mean:+,.{digits}f}{ends}"

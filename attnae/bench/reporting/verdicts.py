@@ -1,70 +1,16 @@
-"""What a paper claims, and what our runs say about it."""
+"""What our runs say about a paper's claims."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from statistics import fmean
-from typing import Any, Literal
 
-from attnae.bench.statistics import Difference, difference, value_of
-from attnae.errors import UserError
+from attnae.bench.catalog import Claim
+from attnae.bench.reporting.statistics import Difference, difference, value_of
 from attnae.result import Result
 
 REPRODUCED, NOT_REPRODUCED = "reproduced", "not reproduced"
 NOT_RUN = "not run"
-
-
-@dataclass(frozen=True)
-class Claim:
-    """One sentence of a paper that numbers can support or refute.
-
-    Attributes:
-        claim: The sentence, in our words.
-        where: Where the paper says so.
-        left: Variant that it is about.
-        metric: ``"<protocol>/<name>"``, a bare name for a cost, or a list whose mean counts.
-        relation: ``higher`` or ``lower`` than the right side by more than ``margin``, or ``equal`` to within ``margin``.
-        right: Variant that it is compared with, or a number.
-        margin: In units of the metric.
-        published: The paper's figures, ``[left, right]``, or one number; ``None`` where it has none.
-        claimed: The difference that the paper reports, for a claim about the same under other conditions.
-    """
-
-    claim: str
-    where: str
-    left: str
-    metric: str | list[str]
-    relation: Literal["higher", "lower", "equal"]
-    right: str | float
-    margin: float = 0.0
-    published: float | list[float] | None = None
-    claimed: float | None = None
-
-    @property
-    def effect(self) -> float | None:
-        """Size of the claimed difference between two variants; ``None`` where the paper gives none."""
-        if isinstance(self.published, list) and self.relation != "equal":
-            return self.published[0] - self.published[1]
-        return self.claimed
-
-    @property
-    def keys(self) -> list[str]:
-        """The metric's keys."""
-        return [self.metric] if isinstance(self.metric, str) else self.metric
-
-    def fits(self, variants: dict[str, Any]) -> None:
-        """Checks the benchmark file.
-
-        Raises:
-            UserError: A variant is unknown, a relation is none, or an equality has no margin.
-        """
-        for side in (self.left, self.right):
-            if isinstance(side, str) and side not in variants:
-                raise UserError(f"claim {self.claim!r}: there is no variant {side!r}")
-        if self.relation not in ("higher", "lower", "equal"):
-            raise UserError(f"claim {self.claim!r}: relation must be higher, lower or equal, got {self.relation!r}")
-        if self.relation == "equal" and self.margin <= 0:
-            raise UserError(f"claim {self.claim!r}: equality needs a margin")
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,75 @@
+"""How what is compared is named and written: variants, metrics, means, differences, claims."""
+
+from __future__ import annotations
+
+from attnae.bench.catalog import Benchmark, Claim
+from attnae.bench.markdown import number
+from attnae.bench.reporting.statistics import Difference, Summary
+from attnae.bench.reporting.verdicts import Verdict
+from attnae.metrics.columns import column
+from attnae.result import Result
+
+RELATIONS = {"higher": "higher than", "lower": "lower than", "equal": "equal to"}
+
+
+def kind_of(done: list[Result]) -> str:
+    """What the numbers are, for the first line of a report."""
+    if not done:
+        return "no finished run"
+    data = done[0].data
+    epochs = max((int(r.curves["epoch"][-1] or 0) for r in done if r.curves.get("epoch")), default=0)
+    schedule = f", {epochs} epoch{'s' * (epochs > 1)}" if epochs else ""
+    if data.get("kind") == "embedded":
+        return f"demonstration on {data.get('title')}{schedule}"
+    if data.get("kind") == "official":
+        return f"official data, {done[0].label}{schedule}"  # the label tells what differs from the profile
+    return f"{data.get('title')}, profile {done[0].profile}{schedule}"
+
+
+def figures_of(claim: Claim, verdict: Verdict) -> tuple[str, str]:
+    """The paper's figures for a claim, and ours."""
+    key = claim.keys[0]
+    digits = column(key).digits
+    published = claim.published if isinstance(claim.published, list) else [claim.published]
+    ours = "-"
+    if verdict.difference is not None:
+        unit = "" if column(key).unit == "-" else f" {column(key).unit}"
+        pair = [number(value, digits) for value in (verdict.left, verdict.right)]
+        ours = f"{' - '.join(pair)} = {interval(verdict.difference, key)}{unit}"
+    return " - ".join(number(value, digits) for value in published), ours
+
+
+def title_of(benchmark: Benchmark, name: str) -> str:
+    """Heading of a variant, its bare name if the benchmark file does not know it."""
+    return benchmark.variants[name].title if name in benchmark.variants else name
+
+
+def heading(key: str) -> str:
+    """Title of a metric with an arrow in the better direction, and its protocol in brackets."""
+    return _with_protocol(column(key).heading, key)
+
+
+def named(key: str) -> str:
+    """Title of a metric, and its protocol in brackets."""
+    return _with_protocol(column(key).title, key)
+
+
+def _with_protocol(text: str, key: str) -> str:
+    return f"{text} ({key.split('/')[0]})" if "/" in key else text
+
+
+def cell(value: Summary | None, key: str, digits: int | None = None) -> str:
+    """Mean, and ± sample standard deviation over several seeds, in the digits of the column."""
+    if value is None:
+        return "-"
+    places = column(key).digits if digits is None else digits
+    if value.std is None or key.startswith(("params_", "gflops_")):  # no seed changes what is counted
+        return number(value.mean, places)
+    return f"{number(value.mean, places)} ± {number(value.std, places)}"
+
+
+def interval(value: Difference, key: str) -> str:
+    """A signed difference, and its 95% interval over several seeds, in the digits of the column."""
+    digits = column(key).digits
+    ends = "" if value.low is None or value.high is None else f" [{value.low:+,.{digits}f}, {value.high:+,.{digits}f}]"
+    return f"{value.mean:+,.{digits}f}{ends}"
