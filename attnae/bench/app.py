@@ -167,6 +167,11 @@ def parser() -> argparse.ArgumentParser:
         help="also log to Weights & Biases, by default to the project attnae; needs a login or WANDB_MODE=offline",
     )
     run.add_argument("--retry-failed", action="store_true", help="repeat runs that failed")
+    run.add_argument(
+        "--retest",
+        action="store_true",
+        help="also test complete runs again, for what is measured since then; nothing is trained again",
+    )
     run.add_argument("--dry-run", action="store_true", help="only show the commands")
 
     status = commands.add_parser("status", help="where the runs below a folder stand")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
@@ -73,12 +74,16 @@ def run(options: argparse.Namespace) -> int:
     known = {one.name: last.status if (last := store.read(one)) else "" for one in made.runs}
     again = ("", "failed") if options.retry_failed else ("",)
     waiting = [one for one in made.runs if known[one.name] in again]
+    if options.retest:
+        waiting += [replace(one, again=True) for one in made.runs if known[one.name] == "complete"]
     before, total = sum(status == "complete" for status in known.values()), len(made.runs)
     where = f" on {escape(made.location.title)}" if made.location else ""
     console.print(
         f"[bold]{benchmark.title}[/], profile {made.profile}{where}: {total} runs, {before} already complete",
         soft_wrap=True,
     )
+    if before and not options.retest and any(text.partition("=")[0] in plan.MEASURES for text in options.overrides):
+        console.print("Complete runs are not tested again, unless with --retest.")
     home = options.out / benchmark.name / made.label
     if options.launcher == "slurm" and waiting:
         busy = jobs.alive(one.folder for one in waiting)

@@ -13,7 +13,7 @@ from rich.markup import escape
 from attnae.bench import catalog, store
 from attnae.bench.catalog import Benchmark
 from attnae.bench.markdown import number
-from attnae.bench.reporting.cells import heading, interval, title_of
+from attnae.bench.reporting.cells import commit_of, heading, interval, title_of
 from attnae.bench.reporting.statistics import Difference, by_seed, difference, tolerance
 from attnae.bench.terminal import console, grid
 from attnae.errors import UserError
@@ -149,7 +149,7 @@ def _facts(runs: list[Result]) -> dict[str, set[str]]:
         facts: dict[str, Any] = {
             f"configuration of {run.variant}": run.config_hash,
             "data": f"{run.data.get('title')} {run.data.get('digest')}",
-            "commit": str(run.git.get("commit", "-"))[:12] + ("+changes" if run.git.get("dirty") else ""),
+            "commit": commit_of(run.git) or "-",
             **{f"version of {name}": value for name, value in run.versions.items()},
             **{f"hardware, {name}": value for name, value in run.hardware.items()},
         }

@@ -31,6 +31,9 @@ RESERVED = {
     "trainer.num_nodes": "use --nodes.",
 }
 
+MEASURES = ("perceptual",)
+"""Keys that change what a test measures and nothing of the training: no part of a run's hash."""
+
 
 @dataclass(frozen=True)
 class Run:
@@ -48,6 +51,7 @@ class Run:
         epochs: Planned epochs.
         config_hash: Identifies configuration, data and package version.
         logger: Further arguments of both commands that say where else their numbers are shown; not printed.
+        again: Whether to test it once more although it is complete.
     """
 
     benchmark: str
@@ -61,6 +65,7 @@ class Run:
     epochs: int
     config_hash: str
     logger: tuple[str, ...] = ()
+    again: bool = False
 
     @property
     def name(self) -> str:
@@ -130,6 +135,7 @@ def make(
     choose("profile", profile, benchmark.profiles)
     settings = dict(_setting(text) for text in overrides or [])
     logger = {key: settings.pop(key) for key in list(settings) if f"{key}.".startswith(f"{tracking.LOGGER}.")}
+    tested = {key: settings.pop(key) for key in MEASURES if key in settings}
     if data_root is not None:
         download = _value("data.init_args.download", settings.get("data.init_args.download", "false"))
         settings.setdefault("data.init_args.source", "official" if download else "auto")
@@ -155,7 +161,7 @@ def make(
         raise UserError(f"The label {label!r} cannot name a folder: use letters, digits, '-', '_', '.', '=' and '+'.")
     hashes = {variant: _hash(merged[variant], settings, location) for variant in benchmark.variants}
     runs = [
-        _run(benchmark, label, profile, variant, seed, merged[variant], settings, hashes[variant], out)
+        _run(benchmark, label, profile, variant, seed, merged[variant], settings, tested, hashes[variant], out)
         for seed in numbers
         for variant in chosen
         if benchmark.variants[variant].trains or seed == numbers[0]  # nothing in them depends on the seed
@@ -178,6 +184,7 @@ def _run(
     seed: int,
     merged: dict[str, Any],
     settings: dict[str, str],
+    tested: dict[str, str],
     digest: str,
     out: Path,
 ) -> Run:
@@ -187,6 +194,7 @@ def _run(
     alone = ["--trainer.devices", "1"]  # every image is evaluated once
     if {"trainer.devices", "trainer.num_nodes"} & settings.keys():
         alone += ["--trainer.num_nodes", "1", "--trainer.strategy", "auto"]
+    alone += [f"--{key}={value}" for key, value in tested.items()]
     common = ["--seed_everything", str(seed), "--trainer.default_root_dir", folder.as_posix(), *keys]
     if benchmark.variants[variant].trains:
         fit = ["fit", *files, *common]

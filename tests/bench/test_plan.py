@@ -308,6 +308,15 @@ def test_the_label_does_not_change_the_hash(benchmark: Benchmark) -> None:
     assert hashes(plan.make(benchmark)) == hashes(plan.make(benchmark, label="mine"))
 
 
+def test_what_a_test_measures_does_not_change_the_hash(benchmark: Benchmark) -> None:
+    """Measured later, it costs no training."""
+    usual, more = plan.make(benchmark), plan.make(benchmark, overrides=["perceptual=true"])
+    assert hashes(usual) == hashes(more)
+    assert [run.folder for run in usual.runs] == [run.folder for run in more.runs]
+    assert [run.fit for run in usual.runs] == [run.fit for run in more.runs]
+    assert all("--perceptual=true" in run.test for run in more.runs)
+
+
 # -- commands ---------------------------------------------------------------------------------------------------
 
 

@@ -2,149 +2,46 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import json
 import os
 import re
 import shutil
-import signal
 import statistics
-import subprocess
-import sys
-import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from filelock import FileLock
 from PIL import Image
+from tiny_benchmark import (
+    RUN,
+    TINY,
+    Done,
+    bench,
+    folder,
+    folders,
+    images,
+    log,
+    options,
+    readme,
+    refused,
+    start,
+    table,
+    wait_for,
+)
 
 from attnae import result
 from attnae.bench import catalog
 from attnae.metrics.columns import column
 
-PROGRAM = [sys.executable, "-m", "attnae.bench.app"]
-IMAGES = ("image_size=16", "train_images=32", "test_images=16", "batch_size=16")
-NET = ("image_size=16", "channels=[4,4,4,4]", "latent_dim=8")
-TINY = [
-    *(word for setting in IMAGES for word in ("--set", f"data.init_args.{setting}")),
-    *(word for setting in NET for word in ("--set", f"model.init_args.net.init_args.{setting}")),
-    *("--set", "trainer.accelerator=cpu"),
-    *("--jobs", "2"),
-]
-"""Overrides that make a run take less than starting it. Two jobs leave one thread each; results depend on threads."""
-
-RUN = ["run", "saaae_vs_vae", *TINY, "--label", "tiny"]
-LONG = [*RUN, "--set", "trainer.max_epochs=60"]
-"""Long enough to be interrupted: some seconds."""
-
 FEW = 4
-"""Epochs of runs that are not interrupted."""
 
+"""Epochs of a run."""
 
-@dataclass
-class Done:
-    """A command that has ended."""
+COMPARE = [*RUN, "--jobs", "2", "--variants", "vae,saaae", "--seeds", "2", "--set", f"trainer.max_epochs={FEW}"]
 
-    code: int
-    out: str
-    err: str
-    seconds: float
-
-    @property
-    def text(self) -> str:
-        return self.out + self.err
-
-
-def bench(*arguments: str | Path, cwd: Path) -> Done:
-    """``attnae-bench`` with its output into pipes."""
-    began = time.monotonic()
-    process = subprocess.run(
-        [*PROGRAM, *map(str, arguments)], cwd=cwd, capture_output=True, text=True, timeout=180, check=False
-    )
-    done = Done(process.returncode, process.stdout, process.stderr, time.monotonic() - began)
-    assert "Traceback" not in done.text, done.text
-    assert "\x1b" not in done.text, "control codes in a pipe"
-    return done
-
-
-def background(*arguments: str | Path, cwd: Path) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [*PROGRAM, *map(str, arguments)], cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-
-
-def ended(process: subprocess.Popen[str]) -> Done:
-    began = time.monotonic()
-    out, err = process.communicate(timeout=120)
-    assert "Traceback" not in out + err, out + err
-    return Done(process.returncode, out, err, time.monotonic() - began)
-
-
-def wait_for(what: Callable[[], Any], process: subprocess.Popen[str]) -> Any:
-    """Polls until ``what`` gives something while the process runs."""
-    patience = time.monotonic() + 90
-    while not (found := what()):
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < patience
-        time.sleep(0.02)
-    return found
-
-
-def child(process: subprocess.Popen[str], word: bytes) -> int:
-    """The process that the runner has started with this word among its arguments."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):  # it has ended
-            if f"PPid:\t{process.pid}\n" in (path / "status").read_text() and word in (path / "cmdline").read_bytes():
-                found.append(int(path.name))
-    assert len(found) == 1
-    return found[0]
-
-
-def folders(cwd: Path, variant: str = "*") -> list[Path]:
-    return sorted(cwd.glob(f"runs/saaae_vs_vae/tiny/{variant}/seed*"))
-
-
-def folder(cwd: Path, variant: str) -> Path:
-    (found,) = folders(cwd, variant)
-    return found
-
-
-def readme(cwd: Path, label: str = "tiny") -> str:
-    return (cwd / "reports/saaae_vs_vae" / label / "README.md").read_text(encoding="utf-8")
-
-
-def first_row(run: Path) -> bool:
-    """Whether an epoch is over and its checkpoint, which is written next, is there."""
-    return (run / "metrics.csv").exists() and (run / "checkpoints/last.ckpt").exists()
-
-
-def curves(run: Path) -> dict[str, list[float]]:
-    """Curves of a complete run without what depends on the clock."""
-    return {k: v for k, v in result.read_result(run / "result.json").curves.items() if "seconds" not in k}
-
-
-def equal(one: Path, other: Path) -> None:
-    """Two complete runs have the same weights, metrics and curves, bit by bit."""
-    assert result.read_result(one / "result.json").metrics == result.read_result(other / "result.json").metrics
-    assert curves(one) == curves(other)
-    assert (one / "weights.safetensors").read_bytes() == (other / "weights.safetensors").read_bytes()
-
-
-def images(root: Path, train: int, test: int, size: int = 16, nested: bool = False) -> Path:
-    """A folder of random PNGs."""
-    generator = np.random.default_rng(0)
-    for split, count in (("train", train), ("test", test)):
-        for index in range(count):
-            path = root / split / (("cats", "dogs")[index % 2] if nested else ".") / f"{index}.png"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(generator.integers(0, 256, (size, size, 3), dtype=np.uint8)).save(path)
-    return root
+"""Two jobs leave one thread each."""
 
 
 # -- a whole comparison --------------------------------------------------------------------------------------------
@@ -164,9 +61,6 @@ class Comparison:
     @property
     def results(self) -> list[result.Result]:
         return [result.read_result(run / "result.json") for run in folders(self.cwd)]
-
-
-COMPARE = [*RUN, "--variants", "vae,saaae", "--seeds", "2", "--set", f"trainer.max_epochs={FEW}"]
 
 
 @pytest.fixture(scope="module")
@@ -220,13 +114,6 @@ def test_report_files(compared: Comparison) -> None:
 def test_report_says_first_that_it_is_a_demonstration(compared: Comparison) -> None:
     first = readme(compared.cwd).splitlines()[0]
     assert first == f"# VAE vs SAAAE: demonstration on embedded photos, {FEW} epochs"
-
-
-def table(text: str, heading: str) -> list[list[str]]:
-    """Cells of the first table below a heading."""
-    below = text.split(f"\n## {heading}\n", 1)[1].split("\n## ")[0]
-    lines = [line for line in below.splitlines() if line.startswith("|")]
-    return [[cell.strip() for cell in line.strip("|").split("|")] for line in (lines[0], *lines[2:])]
 
 
 def test_report_gives_mean_and_deviation_over_seeds(compared: Comparison) -> None:
@@ -314,6 +201,56 @@ def test_second_run_executes_nothing(compared: Comparison) -> None:
     assert {path: path.stat().st_mtime_ns for path in (compared.cwd / "runs").rglob("*") if path.is_file()} == before
 
 
+ONE = [*RUN, "--jobs", "2", "--variants", "vae", "--seeds", "1,", "--set", f"trainer.max_epochs={FEW}"]
+
+
+def test_a_further_test_measures_again_and_trains_nothing(compared: Comparison, tmp_path: Path) -> None:
+    shutil.copytree(compared.cwd / "runs", tmp_path / "runs")
+    run = next(run for run in folders(tmp_path, "vae") if run.name.startswith("seed1-"))
+    before = result.read_result(run / "result.json")
+    old = {key: value for key, value in before.metrics.items() if not key.endswith("/ssim")}  # as of a time without it
+    result.write(replace(before, metrics={**old, "heldout/mse": 0.5}), run / "result.json")
+    weights = (run / "weights.safetensors").stat().st_mtime_ns
+    done = bench(*ONE, "--retest", cwd=tmp_path)
+    assert done.code == 0, done.text
+    after = result.read_result(run / "result.json")
+    assert after.git.pop("tested", None) == before.git or not before.git
+    assert replace(after, hardware={}, versions={}) == replace(before, hardware={}, versions={})
+    assert (run / "weights.safetensors").stat().st_mtime_ns == weights
+    assert [line.split()[2] for line in log(run).splitlines() if line.startswith("$ attnae")] == ["fit", "test", "test"]
+    assert "tested again with" in readme(tmp_path) or not before.git
+
+
+@pytest.mark.parametrize("keep", [0, 1000], ids=["gone", "cut short"])
+def test_a_further_test_that_fails_takes_nothing_away(keep: int, compared: Comparison, tmp_path: Path) -> None:
+    shutil.copytree(compared.cwd / "runs", tmp_path / "runs")
+    run = next(run for run in folders(tmp_path, "vae") if run.name.startswith("seed1-"))
+    before = (run / "result.json").read_bytes()
+    weights = (run / "weights.safetensors").read_bytes()
+    (run / "weights.safetensors").unlink()
+    if keep:
+        (run / "weights.safetensors").write_bytes(weights[:keep])
+    done = bench(*ONE, "--retest", cwd=tmp_path)
+    assert done.code == 1
+    assert "weights" in done.out
+    assert "what it measured before stands" in done.out
+    assert (run / "result.json").read_bytes() == before
+    assert bench(*ONE, cwd=tmp_path).code == 0
+    assert (run / "result.json").read_bytes() == before
+
+
+def test_a_further_test_that_is_killed_takes_nothing_away(compared: Comparison, tmp_path: Path) -> None:
+    shutil.copytree(compared.cwd / "runs", tmp_path / "runs")
+    run = next(run for run in folders(tmp_path, "vae") if run.name.startswith("seed1-"))
+    before = (run / "result.json").read_bytes()
+    process = start(*ONE, "--retest", cwd=tmp_path)
+    wait_for(lambda: log(run).count("$ attnae test") == 2, process)
+    process.kill()
+    process.communicate()
+    assert (run / "result.json").read_bytes() == before
+    assert "1 runs, 1 already complete" in bench(*ONE, cwd=tmp_path).out
+
+
 def test_status(compared: Comparison, tmp_path: Path) -> None:
     done = bench("status", cwd=compared.cwd)
     assert done.code == 0
@@ -321,81 +258,6 @@ def test_status(compared: Comparison, tmp_path: Path) -> None:
     assert len(lines) == 4
     assert all("complete" in line for line in lines)
     refused(bench("status", cwd=tmp_path), "No runs below runs")
-
-
-# -- interruptions -------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder of the run that interrupted ones must equal."""
-    cwd = tmp_path_factory.mktemp("uninterrupted")
-    done = bench(*LONG, "--variants", "vae", cwd=cwd)
-    assert done.code == 0, done.text
-    return folder(cwd, "vae")
-
-
-@pytest.mark.slow
-def test_interrupted_run_goes_on(uninterrupted: Path, tmp_path: Path) -> None:
-    process = background(*LONG, "--variants", "vae", cwd=tmp_path)
-    wait_for(lambda: any(map(first_row, folders(tmp_path))), process)
-    process.send_signal(signal.SIGINT)
-    done = ended(process)
-    assert done.code == 130, done.text
-    assert done.err == ""
-    (line,) = [line for line in done.out.splitlines() if line.startswith("Stopped.")]
-    assert "0 of 1 runs are complete" in line
-    run = folder(tmp_path, "vae")
-    assert not (run / "result.json").exists()
-    status = bench("status", cwd=tmp_path)
-    assert "interrupted" in status.out
-
-    again = bench(*LONG, "--variants", "vae", cwd=tmp_path)
-    assert again.code == 0, again.text
-    log = (run / "log.txt").read_text(encoding="utf-8")
-    assert "--ckpt_path" in log
-    assert "epoch 1/60 " in log.split("--ckpt_path")[0]
-    assert "epoch 1/60 " not in log.split("--ckpt_path")[1]
-    equal(run, uninterrupted)
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="finds the child in /proc")
-def test_killed_training_is_a_failed_row_and_can_be_repeated(uninterrupted: Path, tmp_path: Path) -> None:
-    process = background(*LONG, "--variants", "vae,saaae", cwd=tmp_path)
-    wait_for(lambda: any(map(first_row, folders(tmp_path, "vae"))), process)
-    os.kill(child(process, b"/tiny/vae/"), signal.SIGKILL)
-    done = ended(process)
-    assert done.code == 1, done.text
-    assert "SIGKILL" in done.out
-    assert "--retry-failed" in done.out
-    killed, other = (result.read_result(folder(tmp_path, name) / "result.json") for name in ("vae", "saaae"))
-    assert (killed.status, other.status) == ("failed", "complete")
-    assert "SIGKILL" in killed.reason
-    assert "1 of 2 runs complete" in readme(tmp_path)
-    assert table(readme(tmp_path), "Failed runs")[1][:2] == ["vae", "1"]
-
-    still = bench(*LONG, "--variants", "vae,saaae", cwd=tmp_path)
-    assert still.code == 1  # a failed run is not repeated unasked
-    before = (folder(tmp_path, "saaae") / "result.json").stat().st_mtime_ns
-    repaired = bench(*LONG, "--variants", "vae,saaae", "--retry-failed", cwd=tmp_path)
-    assert repaired.code == 0, repaired.text
-    assert "--ckpt_path" in (folder(tmp_path, "vae") / "log.txt").read_text(encoding="utf-8")
-    assert "Failed runs" not in readme(tmp_path)
-    assert (folder(tmp_path, "saaae") / "result.json").stat().st_mtime_ns == before
-    equal(folder(tmp_path, "vae"), uninterrupted)
-
-
-def test_run_of_another_runner_is_left_alone(tmp_path: Path) -> None:
-    arguments = [*LONG, "--variants", "vae"]
-    planned = bench(*arguments, "--dry-run", cwd=tmp_path).out.splitlines()[0]
-    run = tmp_path / planned.rsplit(" ", 1)[1]
-    run.mkdir(parents=True)
-    with FileLock(run / ".lock"):
-        done = bench(*arguments, cwd=tmp_path)
-    assert done.code == 1
-    assert "another runner works on it" in done.text
-    assert not (run / "log.txt").exists()
 
 
 # -- failures that become rows -------------------------------------------------------------------------------------
@@ -435,6 +297,17 @@ def test_too_few_images_are_a_row(tmp_path: Path) -> None:
     done = bench(*RUN, "--data-root", images(tmp_path / "photos", 5, 2), "--variants", "vae", cwd=tmp_path)
     assert done.code == 1, done.text
     failed(tmp_path, "vae", "photos", "5 training images", "16")
+
+
+def test_a_failure_shows_the_end_of_its_log(tmp_path: Path) -> None:
+    done = bench(*RUN, "--variants", "vae", *options("model.init_args.lr=-1"), cwd=tmp_path)
+    assert done.code == 1
+    lines = done.out.splitlines()
+    place = next(n for n, line in enumerate(lines) if line.startswith("  log: runs/"))
+    assert lines[place - 1].startswith("vae/seed1 failed: ")
+    tail = [line for line in lines[place + 1 :] if line.startswith("  | ")]
+    assert 1 <= len(tail) <= 5
+    assert "lr" in tail[-1]
 
 
 # -- other data ----------------------------------------------------------------------------------------------------
@@ -479,15 +352,6 @@ def test_changed_data_is_another_run(tmp_path: Path) -> None:
 
 
 # -- wrong usage ---------------------------------------------------------------------------------------------------
-
-
-def refused(done: Done, *culprits: str) -> None:
-    assert done.code == 2, done.text
-    assert done.out == ""
-    (line,) = done.err.splitlines()
-    assert line.startswith("attnae-bench: error: ")
-    for culprit in culprits:
-        assert culprit in line
 
 
 @pytest.mark.parametrize(

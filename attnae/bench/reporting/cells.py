@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from attnae.bench.catalog import Benchmark, Claim
 from attnae.bench.markdown import number
 from attnae.bench.reporting.statistics import Difference, Summary
@@ -37,6 +39,13 @@ def figures_of(claim: Claim, verdict: Verdict) -> tuple[str, str]:
         pair = [number(value, digits) for value in (verdict.left, verdict.right)]
         ours = f"{' - '.join(pair)} = {interval(verdict.difference, key)}{unit}"
     return " - ".join(number(value, digits) for value in published), ours
+
+
+def commit_of(git: Any) -> str:
+    """The commit that a result tells, with a mark if there were changes; empty where it tells none."""
+    if not isinstance(git, dict) or not git.get("commit"):
+        return ""
+    return str(git["commit"])[:12] + ("+changes" if git.get("dirty") else "")
 
 
 def title_of(benchmark: Benchmark, name: str) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 from attnae.bench.catalog import Benchmark
 from attnae.bench.markdown import escape, number, one_line, table
 from attnae.bench.reporting import statistics
-from attnae.bench.reporting.cells import RELATIONS, cell, figures_of, heading, interval, kind_of, title_of
+from attnae.bench.reporting.cells import RELATIONS, cell, commit_of, figures_of, heading, interval, kind_of, title_of
 from attnae.bench.reporting.statistics import Summary
 from attnae.bench.reporting.verdicts import judge
 from attnae.metrics.columns import PROTOCOLS, column
@@ -297,8 +297,9 @@ def _provenance(results: list[Result]) -> str:
     ]
     made = []
     for r in results:
-        commit = str(r.git.get("commit", ""))[:12] + ("+changes" if r.git.get("dirty") else "")
-        told = [f"config {r.config_hash}", commit and f"commit {commit}", r.selection, f"{r.wall_seconds:.0f} s in all"]
+        commit, again = commit_of(r.git), commit_of(r.git.get("tested"))
+        told = [f"config {r.config_hash}", commit and f"commit {commit}", again and f"tested again with {again}",
+                r.selection, f"{r.wall_seconds:.0f} s in all"]  # fmt: skip
         made.append(f"# {r.variant} seed {r.seed}: {', '.join(text for text in told if text)}")
         made += r.commands
     made = [one_line(line) for line in made]

@@ -67,6 +67,7 @@ class Execution:
         self.run, self.stage, self.reason = run, FIT, ""
         self.timeout, self.launch = timeout, launch
         self.environment: dict[str, str] = {}
+        self.before: result.Result | None = None  # what stands until a further test is through: see `Run.again`
         self.process: subprocess.Popen[bytes] | None = None
         self.lifeline: int | None = None  # the end of a pipe that tells the running command that this process lives
         self.lock = FileLock(run.folder / ".lock")
@@ -105,21 +106,29 @@ class Execution:
             self.stage, self.reason = FAILED, f"cannot write to the run's folder: {error.strerror}"
             self.finished = time.time()
             return
-        if (last := store.read(self.run)) and last.status == "complete":  # by another runner, since this one has looked
+        last = store.read(self.run)
+        self.before = last if last and last.status == "complete" else None
+        if self.before and not self.run.again:  # by another runner, since this one has looked
             self.stage, self.began, self.finished = DONE, time.time(), time.time()
             self._release()
             return
         try:
             (self.run.folder / HOLDER).write_text(f"process {os.getpid()} on {platform.node()}", encoding="utf-8")
-            for name in ("result.json", "progress.json"):  # of a failed or interrupted attempt
-                (self.run.folder / name).unlink(missing_ok=True)
+            (self.run.folder / "progress.json").unlink(missing_ok=True)  # of a failed or interrupted attempt
+            if self.before is None:
+                (self.run.folder / "result.json").unlink(missing_ok=True)
+            elif self.run.fit:
+                result.write(_training(self.before), self.run.folder / "fit.json")
             for part in self._parts():
                 part.unlink(missing_ok=True)
             self.log = (self.run.folder / "log.txt").open("ab")
-        except OSError as error:
-            self._finish(FAILED, f"cannot write to the run's folder: {error.strerror}")
+        except (OSError, UserError) as error:
+            why = error.strerror if isinstance(error, OSError) else error
+            self._finish(FAILED, f"cannot write to the run's folder: {why}")
             return
-        if self.run.fit and not self._trained():
+        if self.before and self.run.fit and not self._trained():
+            self._finish(FAILED, "its weights are gone, it cannot be tested again")
+        elif self.run.fit and not self._trained():
             self._spawn(FIT, self._resumed(self.run.fit))
         else:
             self._spawn(TEST, self.run.test)
@@ -252,7 +261,11 @@ class Execution:
         return f"{self.stage} ended with code {code}: {lines[-1] if lines else 'no output'}"
 
     def _finish(self, stage: str, reason: str = "") -> None:
-        folder, run = self.run.folder, self.run
+        folder, run, before = self.run.folder, self.run, self.before
+        if stage == FAILED and before:  # a further test that fails takes nothing away
+            self.stage, self.reason, self.finished = stage, f"{reason}; what it measured before stands", time.time()
+            self._release()
+            return
         values: dict[str, Any] = {}
         try:
             if stage == DONE:
@@ -278,9 +291,9 @@ class Execution:
             status="complete" if stage == DONE else "failed",
             reason=reason,
             commands=run.commands,
-            git=git_state(),
+            git={**before.git, "tested": git_state()} if before else git_state(),
             config_hash=run.config_hash,
-            wall_seconds=round(time.time() - self.began, 1),
+            wall_seconds=before.wall_seconds if before else round(time.time() - self.began, 1),
         )
         try:
             result.write(record, folder / "result.json")
@@ -312,6 +325,14 @@ class Execution:
         with contextlib.suppress(OSError):
             (self.run.folder / HOLDER).unlink(missing_ok=True)
         self.lock.release()
+
+
+def _training(whole: result.Result) -> result.Part:
+    """What training had left of a complete result; what a test measures is to be measured again."""
+    kept = {part.name: getattr(whole, part.name) for part in fields(result.Part)}
+    kept["metrics"] = {key: value for key, value in whole.metrics.items() if key in whole.curves}
+    kept["efficiency"] = {k: v for k, v in whole.efficiency.items() if not k.startswith(("params_", "gflops_"))}
+    return result.Part(**{**kept, "images": []})
 
 
 def _resolved(argument: str) -> str:

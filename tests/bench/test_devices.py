@@ -1,0 +1,81 @@
+"""Several devices for one run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+from tiny_benchmark import (
+    RUN,
+    SMALL,
+    TINY,
+    bench,
+    folder,
+    log,
+    options,
+)
+
+from attnae import result
+from attnae.bench import plan
+from attnae.bench.catalog import load
+
+SHORT = [*RUN, "--variants", "vae", *options("trainer.max_epochs=2")]
+
+NARROW = (*SMALL, "data.init_args.image_size=32", "model.init_args.discriminator.init_args.width=4",
+          *(f"model.init_args.net.init_args.{name}" for name in ("width=4", "latent=4", "codes=8")))  # fmt: skip
+
+
+def test_devices_are_in_the_label_and_the_hash() -> None:
+    benchmark = load("moe_denoising")
+    one, two = plan.make(benchmark), plan.make(benchmark, devices=2)
+    assert (one.label, two.label) == ("quick", "quick-devices=2")
+    assert not {run.config_hash for run in one.runs} & {run.config_hash for run in two.runs}
+    assert one.hashes == plan.make(benchmark, devices=1, nodes=1).hashes
+
+
+def test_too_few_gpus_are_refused_before_anything_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2")
+    arguments = [word for word in SHORT if word != "trainer.accelerator=cpu"]
+    arguments.remove("--set")
+    done = bench(*arguments, "--jobs", "2", "--devices", "2", cwd=tmp_path)
+    assert done.code == 2
+    assert "needs 4 GPUs, but 3 can be seen" in done.err
+    assert not list(tmp_path.rglob("log.txt"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("benchmark", "variant", "settings"),
+    [
+        ("moe_denoising", "moe", SMALL),
+        ("saaae_vs_vae", "saaae", TINY),
+        ("attentive_vqvae", "ah", NARROW),
+    ],
+)
+def test_two_processes_train_one_run_and_one_tests_it(
+    benchmark: str, variant: str, settings: tuple[str, ...], tmp_path: Path
+) -> None:
+    """The batch stays what it was: each process takes half of it."""
+    shrunk = options(*settings, "trainer.max_epochs=2")
+    done = bench("run", benchmark, *shrunk, "--variants", variant, "--devices", "2", cwd=tmp_path)
+    assert done.code == 0, done.text
+    run = folder(tmp_path, variant)
+    fit, test = log(run).split("$ attnae test")
+    assert "MEMBER: 2/2" in fit
+    assert "MEMBER" not in test
+    found = result.read_result(run / "result.json")
+    assert found.hardware["devices"] == 2
+    assert found.metrics["heldout/images"] == 16
+    assert "--trainer.devices=2" in found.commands[0]
+    assert "--trainer.devices 1" in found.commands[1]
+    config = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
+    assert config["data"]["init_args"]["batch_size"] == 16  # as stated: a repetition divides it once more
+    assert config["trainer"]["strategy"] == "ddp_find_unused_parameters_true"
+
+
+@pytest.mark.slow
+def test_a_batch_that_cannot_be_shared_is_refused(tmp_path: Path) -> None:
+    done = bench(*SHORT, *options("data.init_args.batch_size=15"), "--devices", "2", cwd=tmp_path)
+    assert done.code == 1
+    assert "A batch of 15 images cannot be shared by 2 devices" in done.out

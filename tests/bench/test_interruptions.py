@@ -1,0 +1,145 @@
+"""What is left of a run that is interrupted, killed, late or somebody else's, and how it goes on."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+from tiny_benchmark import (
+    ENDLESS,
+    RUN,
+    bench,
+    child,
+    ended,
+    equal,
+    folder,
+    log,
+    options,
+    readme,
+    start,
+    table,
+    wait_for_an_epoch,
+)
+
+from attnae import result
+from attnae.bench import plan
+from attnae.bench.catalog import load
+from attnae.bench.running.execution import DONE, Execution
+
+LONG = [*RUN, "--jobs", "2", *options("trainer.max_epochs=60")]
+"""Long enough to be interrupted: some seconds."""
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of the run that interrupted ones must equal."""
+    cwd = tmp_path_factory.mktemp("uninterrupted")
+    done = bench(*LONG, "--variants", "vae", cwd=cwd)
+    assert done.code == 0, done.text
+    return folder(cwd, "vae")
+
+
+@pytest.mark.slow
+def test_interrupted_run_goes_on(uninterrupted: Path, tmp_path: Path) -> None:
+    process = start(*LONG, "--variants", "vae", cwd=tmp_path)
+    wait_for_an_epoch(process, tmp_path)
+    process.send_signal(signal.SIGINT)
+    done = ended(process)
+    assert done.code == 130, done.text
+    assert done.err == ""
+    (line,) = [line for line in done.out.splitlines() if line.startswith("Stopped.")]
+    assert "0 of 1 runs are complete" in line
+    run = folder(tmp_path, "vae")
+    assert not (run / "result.json").exists()
+    status = bench("status", cwd=tmp_path)
+    assert "interrupted" in status.out
+
+    again = bench(*LONG, "--variants", "vae", cwd=tmp_path)
+    assert again.code == 0, again.text
+    before, after = log(run).split("--ckpt_path", 1)
+    assert "epoch 1/60 " in before
+    assert "epoch 1/60 " not in after
+    equal(run, uninterrupted)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="finds the child in /proc")
+def test_killed_training_is_a_failed_row_and_can_be_repeated(uninterrupted: Path, tmp_path: Path) -> None:
+    process = start(*LONG, "--variants", "vae,saaae", cwd=tmp_path)
+    wait_for_an_epoch(process, tmp_path)
+    os.kill(child(process, b"/tiny/vae/"), signal.SIGKILL)
+    done = ended(process)
+    assert done.code == 1, done.text
+    assert "SIGKILL" in done.out
+    assert "--retry-failed" in done.out
+    killed, other = (result.read_result(folder(tmp_path, name) / "result.json") for name in ("vae", "saaae"))
+    assert (killed.status, other.status) == ("failed", "complete")
+    assert "SIGKILL" in killed.reason
+    assert "1 of 2 runs complete" in readme(tmp_path)
+    assert table(readme(tmp_path), "Failed runs")[1][:2] == ["vae", "1"]
+
+    still = bench(*LONG, "--variants", "vae,saaae", cwd=tmp_path)
+    assert still.code == 1  # a failed run is not repeated unasked
+    before = (folder(tmp_path, "saaae") / "result.json").stat().st_mtime_ns
+    repaired = bench(*LONG, "--variants", "vae,saaae", "--retry-failed", cwd=tmp_path)
+    assert repaired.code == 0, repaired.text
+    assert "--ckpt_path" in log(folder(tmp_path, "vae"))
+    assert "Failed runs" not in readme(tmp_path)
+    assert (folder(tmp_path, "saaae") / "result.json").stat().st_mtime_ns == before
+    equal(folder(tmp_path, "vae"), uninterrupted)
+
+
+def test_run_of_another_runner_is_left_alone(tmp_path: Path) -> None:
+    arguments = [*LONG, "--variants", "vae"]
+    planned = bench(*arguments, "--dry-run", cwd=tmp_path).out.splitlines()[0]
+    run = tmp_path / planned.rsplit(" ", 1)[1]
+    run.mkdir(parents=True)
+    with FileLock(run / ".lock"):
+        done = bench(*arguments, cwd=tmp_path)
+    assert done.code == 1
+    assert "another runner works on it" in done.text
+    assert not (run / "log.txt").exists()
+
+
+def test_a_run_that_another_runner_has_completed_is_left_alone(tmp_path: Path) -> None:
+    """A plan may be minutes old when its last run's turn comes."""
+    (run,) = plan.make(load("saaae_vs_vae"), variants="vae", out=tmp_path).runs
+    done = Execution(run)
+    complete = result.Result(variant="vae", seed=1, config_hash=run.config_hash)
+    run.folder.mkdir(parents=True)
+    result.write(complete, run.folder / "result.json")
+    before = (run.folder / "result.json").read_bytes()
+    done.start({})
+    assert done.poll()
+    assert done.stage == DONE
+    assert (run.folder / "result.json").read_bytes() == before
+
+
+@pytest.mark.slow
+def test_a_run_that_takes_too_long_has_failed_and_can_go_on(tmp_path: Path) -> None:
+    done = bench(*ENDLESS, "--timeout", "0.5", cwd=tmp_path)
+    assert done.code == 1
+    run = folder(tmp_path, "vae")
+    assert result.read_result(run / "result.json").reason == "timed out after 0.5 minutes"
+    assert "timed out after 0.5 minutes" in done.out
+    assert (run / "checkpoints/last.ckpt").exists()
+    tail = [line for line in done.out.splitlines() if line.startswith("  | ")]
+    assert 1 <= len(tail) <= 5
+    assert bench(*ENDLESS, "--timeout", "0.3", "--retry-failed", cwd=tmp_path).code == 1
+    assert "--ckpt_path" in log(run)
+
+
+def test_a_heartbeat_tells_speed(tmp_path: Path) -> None:
+    process = start(*ENDLESS, cwd=tmp_path)
+    try:
+        wait_for_an_epoch(process, tmp_path)
+        beat = json.loads((folder(tmp_path, "vae") / "progress.json").read_text())
+        assert beat["images_per_second"] > 0
+        assert beat["seconds"] > 0
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)

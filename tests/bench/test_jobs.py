@@ -1,0 +1,205 @@
+"""Runs as jobs: of submitit on this machine, and of SLURM as far as it goes without one (see tests/cluster for one)."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from tiny_benchmark import ENDLESS, RUN, bench, ended, folder, log, options, start, wait_for_an_epoch
+
+from attnae import result
+from attnae.bench import jobs
+
+SHORT = [*RUN, "--variants", "vae", *options("trainer.max_epochs=2")]
+
+
+# -- jobs of submitit's local executor -----------------------------------------------------------------------------
+
+
+def test_a_job_gives_the_numbers_of_a_local_run(tmp_path: Path) -> None:
+    pytest.importorskip("submitit")
+    job = bench(*SHORT, "--launcher", "submitit-local", cwd=tmp_path)
+    assert job.code == 0, job.text
+    assert "vae/seed1 complete" in job.out
+    assert "Report: reports/saaae_vs_vae/tiny/README.md" in job.out
+    local = bench(*SHORT, "--out", "local/runs", cwd=tmp_path)
+    assert local.code == 0, local.text
+    ours, other = (folder(place, "vae") for place in (tmp_path, tmp_path / "local"))
+    assert (ours / "weights.safetensors").read_bytes() == (other / "weights.safetensors").read_bytes()
+    first, second = (result.read_result(run / "result.json") for run in (ours, other))
+    assert first.metrics == second.metrics
+    assert first.hardware == second.hardware
+    assert first.config_hash == second.config_hash
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="finds the job's process in /proc")
+def test_a_preempted_job_stops_and_goes_on_by_itself(tmp_path: Path) -> None:
+    pytest.importorskip("submitit")
+    arguments = [*RUN, "--variants", "vae", *options("trainer.max_epochs=150"), "--launcher", "submitit-local"]
+    process = start(*arguments, cwd=tmp_path)
+    wait_for_an_epoch(process, tmp_path)
+    os.kill(submission(tmp_path), signal.SIGUSR2)  # as SLURM does before it takes a machine away
+    done = ended(process)
+    assert done.code == 0, done.text
+    run = folder(tmp_path, "vae")
+    before, after = log(run).split("--ckpt_path", 1)
+    assert "epoch 1/150 " in before
+    assert "epoch 1/150 " not in after
+    assert len(result.read_result(run / "result.json").curves["epoch"]) > 10
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_jobs_in_order(tmp_path: Path) -> None:
+    pytest.importorskip("submitit")
+    process = start(*ENDLESS, "--launcher", "submitit-local", cwd=tmp_path)
+    wait_for_an_epoch(process, tmp_path)
+    process.send_signal(signal.SIGINT)
+    done = ended(process, patience=60)
+    assert done.code == 130
+    assert "0 of 1 runs are complete" in done.out
+    run = folder(tmp_path, "vae")
+    assert not (run / "result.json").exists()
+    before = log(run)
+    time.sleep(1)
+    assert log(run) == before  # nobody trains any more
+
+
+def submission(cwd: Path) -> int:
+    """Process of the job, which executes the run."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            words = path.read_bytes().split(b"\0")
+        except OSError:  # it has ended
+            continue
+        if b"submitit.core._submit" in words and str(cwd).encode() in b" ".join(words):
+            found.append(int(path.parent.name))
+    assert len(found) == 1
+    return found[0]
+
+
+# -- SLURM, as far as it goes without one --------------------------------------------------------------------------
+
+
+def test_dry_run_needs_no_slurm(tmp_path: Path) -> None:
+    arguments = [
+        "--launcher",
+        "slurm",
+        "--devices",
+        "2",
+        "--nodes",
+        "3",
+        "--slurm-option",
+        "partition=gpu",
+        "--dry-run",
+    ]
+    done = bench("run", "saaae_vs_vae", "--profile", "paper", *arguments, cwd=tmp_path)
+    assert done.code == 0, done.err
+    assert list(tmp_path.iterdir()) == []
+    fit, test = [line for line in done.out.splitlines() if not line.startswith("#")][:2]
+    assert "--trainer.devices=2 --trainer.num_nodes=3" in fit
+    assert test.endswith("--trainer.devices 1 --trainer.num_nodes 1 --trainer.strategy auto")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "culprits"),
+    [
+        (["--nodes", "2"], ["--nodes", "--launcher slurm"]),
+        (["--slurm-option", "partition=gpu"], ["--slurm-option", "--launcher slurm"]),
+        (["--launcher", "slurm", "--slurm-option", "partition"], ["'partition'", "key=value"]),
+        (["--launcher", "slurm", "--slurm-option", "time=1:00:00"], ["'time=1:00:00'", "minutes"]),
+        (["--launcher", "torque"], ["torque", "slurm"]),
+        (["--timeout", "0"], ["'0'"]),
+        (["--timeout", "soon"], ["'soon'"]),
+        (["--devices", "0"], ["'0'"]),
+        (["--set", "trainer.devices=2"], ["--devices"]),
+        (["--set", "trainer.num_nodes=2"], ["--nodes"]),
+    ],
+    ids=lambda value: " ".join(value[-2:]) if isinstance(value, list) else None,
+)
+def test_wrong_usage_is_one_line(arguments: list[str], culprits: list[str], tmp_path: Path) -> None:
+    pytest.importorskip("submitit")
+    done = bench(*SHORT, *arguments, cwd=tmp_path)
+    assert done.code == 2
+    (line,) = done.err.splitlines()
+    for culprit in culprits:
+        assert culprit in line
+    assert not list(tmp_path.rglob("log.txt"))
+
+
+SBATCH = """#!/bin/sh
+cp "$1" {here}/script
+echo "Submitted batch job 12"
+"""
+
+SQUEUE = """#!/bin/sh
+cat {here}/queue
+"""
+
+
+@pytest.fixture
+def slurm(tmp_path: Path) -> Path:
+    """Folder of programs that are called like SLURM's: sbatch keeps the script, squeue tells what ``queue`` holds."""
+    here = tmp_path / "bin"
+    here.mkdir()
+    for name, text in (("sbatch", SBATCH), ("squeue", SQUEUE), ("srun", SQUEUE)):
+        (here / name).write_text(text.format(here=here))
+        (here / name).chmod(0o755)
+    (here / "queue").write_text("")
+    return here
+
+
+def test_what_is_queued_or_running_is_not_submitted_again(slurm: Path, tmp_path: Path) -> None:
+    pytest.importorskip("submitit")
+    arguments = [*SHORT, "--seeds", "2", "--launcher", "slurm", "--jobs", "1", "--slurm-option", "partition=gpu"]
+    arguments += ["--slurm-option", "reservation=lab"]
+    done = bench(*arguments, cwd=tmp_path, path=slurm)
+    assert done.code == 0, done.err
+    assert "Submitted 2 runs as 12_0, 12_1" in done.out
+    assert "attnae-bench status runs/saaae_vs_vae/tiny" in done.out
+    script = (slurm / "script").read_text()
+    for line in ("--partition=gpu", "--reservation=lab", "--requeue", "--time=240", "--array=0-1%1"):
+        assert f"#SBATCH {line}\n" in script
+
+    (slurm / "queue").write_text("12_0 RUNNING\n12_1 PENDING\n")
+    said = bench("status", cwd=tmp_path, path=slurm).out
+    assert [line.split()[1:4] for line in said.splitlines()[1:]] == [
+        ["running", "job", "12_0,"],
+        ["queued", "job", "12_1,"],
+    ]
+    again = bench(*arguments, cwd=tmp_path, path=slurm)
+    assert "2 runs are queued or running already" in again.out
+    assert "Submitted" not in again.out
+
+    (slurm / "queue").write_text("12_0 RUNNING\n12_1 COMPLETING\n")
+    assert "its job 12_1 is over" in bench("status", cwd=tmp_path, path=slurm).out
+    assert "Submitted 1 run" in bench(*arguments, cwd=tmp_path, path=slurm).out
+
+
+def test_a_slurm_that_does_not_answer_gets_no_second_job(slurm: Path, tmp_path: Path) -> None:
+    pytest.importorskip("submitit")
+    arguments = [*SHORT, "--launcher", "slurm"]
+    assert bench(*arguments, cwd=tmp_path, path=slurm).code == 0
+    (slurm / "squeue").write_text("#!/bin/sh\necho 'Unable to contact slurm controller' >&2\nexit 1\n")
+    again = bench(*arguments, cwd=tmp_path, path=slurm)
+    assert again.code == 2
+    assert "Unable to contact slurm controller" in again.err
+
+
+def test_what_sbatch_refuses_is_said(slurm: Path, tmp_path: Path) -> None:
+    pytest.importorskip("submitit")
+    (slurm / "sbatch").write_text("#!/bin/sh\necho 'sbatch: error: invalid partition specified: gpu' >&2\nexit 1\n")
+    done = bench(*SHORT, "--launcher", "slurm", "--slurm-option", "partition=gpu", cwd=tmp_path, path=slurm)
+    assert done.code == 2
+    last = done.err.splitlines()[-1]  # sbatch's own words come first
+    assert last == "attnae-bench: error: SLURM did not take the jobs: sbatch: error: invalid partition specified: gpu"
+
+
+def test_another_machine_sees_that_a_run_was_submitted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    jobs.note(tmp_path, "7_1")
+    monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
+    assert jobs.alive([tmp_path, tmp_path / "other"]) == {tmp_path: jobs.Job("7_1", "submitted")}

@@ -1,0 +1,158 @@
+"""``attnae-bench`` as a person runs it, on comparisons that take less than starting them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from attnae import result
+
+PROGRAM = [sys.executable, "-m", "attnae.bench.app"]
+SMALL = ("trainer.accelerator=cpu", "data.init_args.train_images=32", "data.init_args.test_images=16",
+         "data.init_args.val_images=8", "data.init_args.batch_size=16")  # fmt: skip
+TINY = (*SMALL, "data.init_args.image_size=16", "model.init_args.net.init_args.image_size=16",
+        "model.init_args.net.init_args.channels=[4,4,4,4]", "model.init_args.net.init_args.latent_dim=8")  # fmt: skip
+
+
+def options(*settings: str) -> list[str]:
+    """Overrides as they are typed."""
+    return [word for setting in settings for word in ("--set", setting)]
+
+
+RUN = ["run", "saaae_vs_vae", *options(*TINY), "--label", "tiny"]
+ENDLESS = [*RUN, "--variants", "vae", *options("trainer.max_epochs=100000")]
+
+
+@dataclass
+class Done:
+    """A command that has ended."""
+
+    code: int
+    out: str
+    err: str
+    seconds: float
+
+    @property
+    def text(self) -> str:
+        return self.out + self.err
+
+
+def start(*arguments: str | Path, cwd: Path, path: Path | None = None) -> subprocess.Popen[str]:
+    """The command in the background; ``path`` is a folder of programs that come before the system's."""
+    environment = {**os.environ, "PATH": f"{path}:{os.environ['PATH']}"} if path else None
+    pipe = subprocess.PIPE
+    return subprocess.Popen(
+        [*PROGRAM, *map(str, arguments)], cwd=cwd, stdout=pipe, stderr=pipe, text=True, env=environment
+    )
+
+
+def ended(process: subprocess.Popen[str], patience: float = 240) -> Done:
+    """What it has said when it is over: never a traceback, and no control codes in a pipe."""
+    began = time.monotonic()
+    out, err = process.communicate(timeout=patience)
+    done = Done(process.returncode, out, err, time.monotonic() - began)
+    assert "Traceback" not in done.text, done.text
+    assert "\x1b" not in done.text, "control codes in a pipe"
+    return done
+
+
+def bench(*arguments: str | Path, cwd: Path, path: Path | None = None) -> Done:
+    """``attnae-bench`` from start to end."""
+    return ended(start(*arguments, cwd=cwd, path=path))
+
+
+def wait_for(what: Callable[[], Any], process: subprocess.Popen[str]) -> Any:
+    """Polls until ``what`` gives something while the process runs."""
+    patience = time.monotonic() + 120
+    while not (found := what()):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < patience
+        time.sleep(0.02)
+    return found
+
+
+def child(process: subprocess.Popen[str], word: bytes) -> int:
+    """The process that the runner has started with this word among its arguments."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it has ended
+            if f"PPid:\t{process.pid}\n" in (path / "status").read_text() and word in (path / "cmdline").read_bytes():
+                found.append(int(path.name))
+    assert len(found) == 1
+    return found[0]
+
+
+def folders(cwd: Path, variant: str = "*") -> list[Path]:
+    """Folders of a variant's runs."""
+    return sorted(cwd.glob(f"runs/*/*/{variant}/seed*"))
+
+
+def folder(cwd: Path, variant: str) -> Path:
+    """Folder of a variant's only run."""
+    (found,) = folders(cwd, variant)
+    return found
+
+
+def readme(cwd: Path, label: str = "tiny") -> str:
+    """The report."""
+    return (cwd / "reports/saaae_vs_vae" / label / "README.md").read_text(encoding="utf-8")
+
+
+def wait_for_an_epoch(process: subprocess.Popen[str], cwd: Path, variant: str = "vae") -> None:
+    """Until one is over and its checkpoint, which is written next, is there."""
+    wait_for(lambda: any((run / "checkpoints/last.ckpt").exists() for run in folders(cwd, variant)), process)
+
+
+def log(run: Path) -> str:
+    """What the commands of a run have written."""
+    return (run / "log.txt").read_text(encoding="utf-8")
+
+
+def curves(run: Path) -> dict[str, list[float]]:
+    """Curves of a complete run without what depends on the clock."""
+    return {k: v for k, v in result.read_result(run / "result.json").curves.items() if "seconds" not in k}
+
+
+def equal(one: Path, other: Path) -> None:
+    """Two complete runs have the same weights, metrics and curves, bit by bit."""
+    assert result.read_result(one / "result.json").metrics == result.read_result(other / "result.json").metrics
+    assert curves(one) == curves(other)
+    assert (one / "weights.safetensors").read_bytes() == (other / "weights.safetensors").read_bytes()
+
+
+def images(root: Path, train: int, test: int, size: int = 16, nested: bool = False) -> Path:
+    """A folder of random PNGs."""
+    generator = np.random.default_rng(0)
+    for split, count in (("train", train), ("test", test)):
+        for index in range(count):
+            path = root / split / (("cats", "dogs")[index % 2] if nested else ".") / f"{index}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(generator.integers(0, 256, (size, size, 3), dtype=np.uint8)).save(path)
+    return root
+
+
+def table(text: str, heading: str) -> list[list[str]]:
+    """Cells of the first table below a heading."""
+    below = text.split(f"\n## {heading}\n", 1)[1].split("\n## ")[0]
+    lines = [line for line in below.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in (lines[0], *lines[2:])]
+
+
+def refused(done: Done, *culprits: str) -> None:
+    """A wrong command: one line that names the culprits, and nothing else."""
+    assert done.code == 2, done.text
+    assert done.out == ""
+    (line,) = done.err.splitlines()
+    assert line.startswith("attnae-bench: error: ")
+    for culprit in culprits:
+        assert culprit in line
