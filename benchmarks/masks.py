@@ -4,7 +4,8 @@ Paper: VAE vs SAAAE trains and tests under one mask, 16 patches of 8x8. Here fin
 folder, meet masks that they were not trained on: more and fewer patches, smaller and larger ones of the same area, a block in
 the middle, single pixels, and filtered noise. All decode the posterior's mean of the same held-out images under the same masks.
 
-``--out`` writes what it prints as a report, with two figures; the first run is what the others are compared with.
+Runs of one variant count as its seeds. ``--out`` writes what it prints as a report, with two figures; the first run's variant is
+what the others are compared with.
 """
 
 from __future__ import annotations
@@ -12,13 +13,15 @@ from __future__ import annotations
 import argparse
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 import attnae
+from attnae.bench.reporting.cells import cell, interval
+from attnae.bench.reporting.statistics import Summary, difference
 from attnae.core.pictures import save_rows
 from attnae.data import CenterMask, ColorNoiseMask, PatchMask, PixelMask, STL10DataModule
 from attnae.data.masks import Mask
@@ -42,7 +45,8 @@ MASKS: dict[str, dict[str, Mask]] = {
 COLORS = ("black", "tab:gray", "tab:brown", "tab:orange", *(f"tab:{color}" for color in ColorNoiseMask.colors))
 """Of the families' lines, in their order."""
 
-Values = NDArray[np.float64]
+Variants = dict[str, dict[int, Model]]
+"""Title of a variant to its models by seed."""
 
 
 @dataclass(frozen=True)
@@ -51,62 +55,60 @@ class Measured:
 
     Attributes:
         hidden: Mean share of hidden pixels.
-        errors: Squared error of each image, of the model's reconstruction, by title of the model.
+        errors: Squared error of a variant's reconstructions, mean over images, by title and seed.
     """
 
     hidden: float
-    errors: dict[str, Values]
+    errors: dict[str, dict[int, float]]
+
+    def mean(self, title: str) -> float:
+        """A variant's error, mean over its seeds."""
+        return fmean(self.errors[title].values())
 
 
-def measure(models: dict[str, Model], images: Tensor, mask: Mask, batch: int = 256) -> Measured:
+def measure(variants: Variants, images: Tensor, mask: Mask, batch: int = 256) -> Measured:
     """Reconstructs images (N, 3, 64, 64) in [0, 1] under a mask."""
     hidden: list[Tensor] = []
-    errors: dict[str, list[Tensor]] = {title: [] for title in models}
+    total = {title: dict.fromkeys(models, 0.0) for title, models in variants.items()}
     for index in torch.arange(len(images)).split(batch):
         made = mask(images[index], index, training=False)
         assert made.mask is not None
         hidden.append(made.mask.flatten(1).float().mean(1))
-        for title, model in models.items():
-            errors[title].append((model.restore(made.input) - made.target).square().flatten(1).sum(1))
-    return Measured(
-        float(torch.cat(hidden).mean()),
-        {title: torch.cat(parts).double().numpy() for title, parts in errors.items()},
-    )
+        for title, models in variants.items():
+            for seed, model in models.items():
+                total[title][seed] += float((model.restore(made.input) - made.target).double().square().sum())
+    errors = {title: {seed: sum_ / len(images) for seed, sum_ in sums.items()} for title, sums in total.items()}
+    return Measured(float(torch.cat(hidden).mean()), errors)
 
 
-def interval(difference: Values) -> tuple[float, float]:
-    """Mean of differences of images, and half of its 95% interval by the normal law: there are hundreds of images."""
-    if len(difference) < 2:
-        return float(difference.mean()), float("nan")
-    return float(difference.mean()), float(1.96 * difference.std(ddof=1) / len(difference) ** 0.5)
-
-
-def page(measured: dict[str, dict[str, Measured]], models: dict[str, Model], data: str, count: int) -> str:
+def page(measured: dict[str, dict[str, Measured]], variants: Variants, data: str, count: int) -> str:
     """What was measured, as Markdown."""
-    base, *others = models
+    base, *others = variants
     header = ["mask", "", "hidden", base, *(cell for title in others for cell in (title, f"{title} - {base}"))]
     lines = [
         "# VAE vs SAAAE: masks beyond the paper",
         "",
         f"Made by `python benchmarks/masks.py`: squared error per image, {COLUMNS['sse'].unit}, lower is better, over",
         f"{count:,} held-out images of {data}, each with its own fixed mask. The posterior's mean is decoded;",
-        "visible pixels count as well. In brackets the error relative to that under the training's mask, 16 patches of 8x8.",
-        "Differences are paired over images, with their 95% interval; they are about these weights, not about other trainings.",
+        "visible pixels count as well. Mean over seeds ± standard deviation; in brackets the mean relative to that under the",
+        "training's mask, 16 patches of 8x8. Differences are over seeds that both have, with 95% intervals (Student's t).",
+        "One seed has none: what it shows may be its weights' rather than its variant's.",
         "",
-        *(f"- {title}: {describe(model)}" for title, model in models.items()),
+        *(f"- {title}: {describe(list(models.values()))}" for title, models in variants.items()),
         "",
         f"| {' | '.join(header)} |",
         f"|---|---|{'---:|' * (len(header) - 2)}",
     ]
-    usual = measured["patches of 8x8"]["16"].errors
+    usual = measured["patches of 8x8"]["16"]
     for family, sizes in measured.items():
         for place, (size, one) in enumerate(sizes.items()):
             cells = [f"{one.hidden:.1%}"]
             for title, errors in one.errors.items():
-                cells.append(f"{errors.mean():.1f} ({errors.mean() / usual[title].mean():.2f}x)")
+                shown = cell(Summary.of(list(errors.values())), "sse")
+                cells.append(f"{shown} ({one.mean(title) / usual.mean(title):.2f}x)")
                 if title != base:
-                    mean, half = interval(errors - one.errors[base])
-                    cells.append(f"{mean:+.2f} ± {half:.2f}")
+                    found = difference(errors, one.errors[base])
+                    cells.append(interval(found, "sse") if found else "-")
             lines.append(f"| {family if place == 0 else ''} | {size} | {' | '.join(cells)} |")
     lines += [
         "",
@@ -118,7 +120,7 @@ def page(measured: dict[str, dict[str, Measured]], models: dict[str, Model], dat
         "",
         "![One image under each mask, and what each model makes of it](examples.png)",
         "",
-        f"Rows of the picture: input, {', '.join(models)}. Columns: {columns()}.",
+        f"Rows of the picture: input, {', '.join(variants)}; each variant's first seed. Columns: {columns()}.",
         "",
     ]
     return "\n".join(lines)
@@ -129,16 +131,15 @@ def columns() -> str:
     return "; ".join(f"{family} ({', '.join(sizes)})" for family, sizes in MASKS.items())
 
 
-def describe(model: Model) -> str:
-    """Where a model comes from."""
-    origin = model.origin
-    if not isinstance(origin, Result):
-        return type(model.task.net).__name__
-    epochs = int(origin.curves["epoch"][-1] or 0) if origin.curves.get("epoch") else 0
-    return (
-        f"variant `{origin.variant}`, seed {origin.seed}, {epochs} epochs on {origin.data.get('title')}, "
-        f"config {origin.config_hash}"
-    )
+def describe(models: list[Model]) -> str:
+    """Where a variant's models come from."""
+    told = []
+    for origin in (model.origin for model in models):
+        if not isinstance(origin, Result):
+            return type(models[0].task.net).__name__
+        epochs = int(origin.curves["epoch"][-1] or 0) if origin.curves.get("epoch") else 0
+        told.append(f"{epochs} epochs on {origin.data.get('title')}, config {origin.config_hash}, seed {origin.seed}")
+    return "; ".join(told)
 
 
 def draw_errors(measured: dict[str, dict[str, Measured]], titles: list[str], path: Path) -> None:
@@ -150,7 +151,7 @@ def draw_errors(measured: dict[str, dict[str, Measured]], titles: list[str], pat
     for panel, title in zip(panels, titles, strict=True):
         for (family, sizes), color in zip(measured.items(), COLORS, strict=True):
             shares = [100 * one.hidden for one in sizes.values()]
-            errors = [one.errors[title].mean() for one in sizes.values()]
+            errors = [one.mean(title) for one in sizes.values()]
             panel.plot(shares, errors, marker="o", markersize=4, label=family, color=color)
         panel.set(title=title, xlabel="hidden pixels [%]")
         panel.grid(alpha=0.3)
@@ -160,31 +161,30 @@ def draw_errors(measured: dict[str, dict[str, Measured]], titles: list[str], pat
     figure.savefig(path, dpi=110)
 
 
-def draw_examples(models: dict[str, Model], image: Tensor, path: Path) -> None:
+def draw_examples(variants: Variants, image: Tensor, path: Path) -> None:
     """An image (1, 3, 64, 64) under each mask, and what each model makes of it."""
     every = [mask for sizes in MASKS.values() for mask in sizes.values()]
     inputs = torch.cat([mask(image, torch.zeros(1, dtype=torch.int64), training=False).input for mask in every])
-    save_rows([inputs, *(model.restore(inputs) for model in models.values())], path)
+    save_rows([inputs, *(next(iter(models.values())).restore(inputs) for models in variants.values())], path)
 
 
-def titled(runs: list[Path]) -> dict[str, Model]:
-    """Opened runs by a name for the table: the variant, and the seed where a variant occurs twice.
+def opened(runs: list[Path]) -> Variants:
+    """Runs as models, in the order in which their variants are named first.
 
     Raises:
-        UserError: A folder is not a finished run that fills images of 64x64 in.
+        UserError: A folder is not a finished run that fills images of 64x64 in, or a seed occurs twice.
     """
-    opened = [attnae.load(run) for run in runs]
-    models: dict[str, Model] = {}
-    for run, model in zip(runs, opened, strict=True):
+    variants: Variants = {}
+    for run in runs:
+        model = attnae.load(run)
         if model.task.undoes != "mask" or model.size != 64:
             raise UserError(f"{run} does not fill images of 64x64 in. Name runs of saaae_vs_vae.")
         origin = model.origin
-        title = origin.variant if isinstance(origin, Result) else run.name
-        title = f"{title} {origin.seed}" if title in models and isinstance(origin, Result) else title
-        if title in models:
-            raise UserError(f"{run} is named twice.")
-        models[title] = model
-    return models
+        title, seed = (origin.variant, origin.seed) if isinstance(origin, Result) else (run.name, 0)
+        if seed in variants.setdefault(title, {}):
+            raise UserError(f"{run}: {title} with seed {seed} is named twice.")
+        variants[title][seed] = model
+    return variants
 
 
 def main() -> None:
@@ -200,7 +200,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     try:
-        models = titled(arguments.runs)
+        variants = opened(arguments.runs)
         data = STL10DataModule(PatchMask(), arguments.data_root, test_images=arguments.images)
         data.prepare_data()
         data.setup("test")
@@ -208,15 +208,16 @@ def main() -> None:
         parser.error(str(error))
     images = torch.from_numpy(np.array(data.pixels("test"))).permute(0, 3, 1, 2).float() / 255
     measured = {
-        family: {size: measure(models, images, mask) for size, mask in sizes.items()} for family, sizes in MASKS.items()
+        family: {size: measure(variants, images, mask) for size, mask in sizes.items()}
+        for family, sizes in MASKS.items()
     }
-    text = page(measured, models, data.location.title, len(images))
+    text = page(measured, variants, data.location.title, len(images))
     print(text)
     if arguments.out:
         arguments.out.mkdir(parents=True, exist_ok=True)
         write_text(arguments.out / "README.md", text)
-        draw_errors(measured, list(models), arguments.out / "degradation.png")
-        draw_examples(models, images[:1], arguments.out / "examples.png")
+        draw_errors(measured, list(variants), arguments.out / "degradation.png")
+        draw_examples(variants, images[:1], arguments.out / "examples.png")
 
 
 if __name__ == "__main__":
