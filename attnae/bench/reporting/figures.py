@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
@@ -94,46 +96,41 @@ def _curves(benchmark: Benchmark, results: list[Result], titles: dict[str, str],
         return
     figure = Figure(figsize=(10, 3.4 * len(specs)), layout="constrained")
     colours = {name: f"C{place}" for place, name in enumerate(benchmark.variants)}
-    for row, spec in zip(figure.subplots(len(specs), 2, squeeze=False), specs, strict=True):
-        scale = float(spec.get("scale", 1))
-        for axes, against, unit in zip(row, ("epoch", "seconds"), ("epoch", "seconds (epochs x median)"), strict=True):
-            labelled: set[str] = set()
-            for r in trained:
-                step = 1 if against == "epoch" else r.efficiency.get("seconds_per_epoch")
-                pairs = [
-                    (x, y * scale)
-                    for x, y in zip(r.curves["epoch"], r.curves.get(spec["key"], []), strict=False)
-                    if x is not None and y is not None
-                ]
-                if pairs and step:
-                    pairs = [(x * step, y) for x, y in pairs]
-                    label = titles.get(r.variant, r.variant) if r.variant not in labelled else None
-                    labelled.add(r.variant)
-                    axes.plot(
-                        *zip(*pairs, strict=True),
-                        "o-",
-                        markersize=2.5,
-                        linewidth=1.2,
-                        color=colours.get(r.variant),
-                        label=label,
-                    )
-            last = max((r.curves["epoch"][-1] or 0) for r in trained)
-            for name, published in (spec.get("published", {}) if against == "epoch" else {}).items():
-                points = [(int(x), y) for x, y in published.items() if int(x) <= last]
-                if points and name in labelled:
-                    axes.plot(
-                        *zip(*points, strict=True),
-                        "x--",
-                        color=colours.get(name),
-                        alpha=0.6,
-                        label=f"{titles.get(name, name)}, published",
-                    )
-            axes.set(xlabel=unit, ylabel=spec["title"], yscale="log")
+    last = max((r.curves["epoch"][-1] or 0) for r in trained)
+    for (over_epochs, over_seconds), spec in zip(figure.subplots(len(specs), 2, squeeze=False), specs, strict=True):
+        shown = set[str]()
+        for r in trained:
+            points = _points(r, spec)
+            style = {"color": colours.get(r.variant), "markersize": 2.5, "linewidth": 1.2}
+            if points:
+                label = None if r.variant in shown else titles.get(r.variant, r.variant)
+                over_epochs.plot(*zip(*points, strict=True), "o-", label=label, **style)
+                shown.add(r.variant)
+            if points and (step := r.efficiency.get("seconds_per_epoch")):
+                over_seconds.plot(*zip(*((x * step, y) for x, y in points), strict=True), "o-", **style)
+        for name, published in spec.get("published", {}).items():
+            if name in shown:
+                points = [(float(x), y) for x, y in published.items() if int(x) <= last]
+                _published(over_epochs, points, colours.get(name), titles.get(name, name))
+        over_epochs.set(xlabel="epoch", ylabel=spec["title"], yscale="log")
+        over_seconds.set(xlabel="seconds (epochs x median)", ylabel=spec["title"], yscale="log")
+        over_epochs.xaxis.set_major_locator(MaxNLocator(integer=True))
+        over_epochs.legend(fontsize=8)
+        for axes in (over_epochs, over_seconds):
             axes.grid(alpha=0.25, which="both")
-            if against == "epoch":
-                axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-                axes.legend(fontsize=8)
     save(figure, path)
+
+
+def _points(r: Result, spec: dict[str, Any]) -> list[tuple[float, float]]:
+    """A run's curve: epochs and values."""
+    scale = float(spec.get("scale", 1))
+    pairs = zip(r.curves["epoch"], r.curves.get(spec["key"], []), strict=False)
+    return [(x, y * scale) for x, y in pairs if x is not None and y is not None]
+
+
+def _published(axes: Axes, points: list[tuple[float, float]], colour: str | None, title: str) -> None:
+    if points:
+        axes.plot(*zip(*points, strict=True), "x--", color=colour, alpha=0.6, label=f"{title}, published")
 
 
 def _sweeps(benchmark: Benchmark, results: list[Result], titles: dict[str, str], path: Path) -> None:
@@ -151,14 +148,7 @@ def _sweeps(benchmark: Benchmark, results: list[Result], titles: dict[str, str],
             if points:
                 axes.plot(*zip(*points, strict=True), "o-", color=f"C{place}", label=titles.get(name, name))
             if points and (published := spec.get("published", {}).get(name)):
-                dots = [(float(x), y) for x, y in published.items()]
-                axes.plot(
-                    *zip(*dots, strict=True),
-                    "x--",
-                    color=f"C{place}",
-                    alpha=0.6,
-                    label=f"{titles.get(name, name)}, published",
-                )
+                _published(axes, [(float(x), y) for x, y in published.items()], f"C{place}", titles.get(name, name))
         axes.set(xlabel=spec["x"], ylabel=f"{column(spec['name']).title} [{column(spec['name']).unit}]")
         axes.grid(alpha=0.25)
         axes.legend(fontsize=8)
