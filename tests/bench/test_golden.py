@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -130,6 +131,21 @@ def test_a_demonstration_is_no_evidence() -> None:
     text = overview.page(REPORTS[1:], [BENCHMARK])
     assert "50.00" not in text
     assert text.count("not run |") == len(BENCHMARK.claims) + 2  # and the published numbers that no claim repeats
+
+
+def test_a_benchmarks_best_evidence_comes_first() -> None:
+    """The same schedule with a setting of our own, although it has more seeds; then a shorter one; further ones as links."""
+    setting = [replace(r, label="paper-clamp=eval") for r in RESULTS]
+    short = [replace(r, label="short", profile="short", curves={}) for r in RESULTS[:3]]
+    plain = [r for r in RESULTS if r.seed == 1]
+    given = [(BENCHMARK, "paper-clamp=eval", setting), (BENCHMARK, "short", short), (BENCHMARK, "paper", plain)]
+    links = ["(r/example/paper/README.md)", "(r/example/paper-clamp=eval/README.md)", "(r/example/short/README.md)"]
+    whole, brief = overview.text(given, "r/"), overview.text(given, "r/", brief=True)
+    for text in (whole, brief):
+        assert [text.count(link) for link in links] == [1, 1, 1]
+        assert sorted(links, key=text.index) == links
+    assert (whole.count("| variant"), brief.count("| variant")) == (3, 1)
+    assert brief.index("Further: ") < brief.index(links[1])
 
 
 if __name__ == "__main__":

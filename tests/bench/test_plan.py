@@ -13,8 +13,10 @@ from PIL import Image
 from attnae.bench import catalog, plan
 from attnae.bench.catalog import Benchmark
 from attnae.bench.plan import Plan
+from attnae.bench.reporting.cells import settings_of
 from attnae.errors import UserError
 from attnae.files import shipped
+from attnae.result import Result
 
 ALL_PLANS = [
     (name, profile, variant)
@@ -220,21 +222,37 @@ def test_what_needs_no_training_is_only_tested(benchmark: Benchmark) -> None:
 
 
 @pytest.mark.parametrize(
-    ("profile", "overrides", "label"),
+    ("profile", "overrides", "label", "settings"),
     [
-        ("short", ["trainer.max_epochs=3"], "short-natural64-3ep"),
-        ("short", [], "short-natural64"),
-        ("quick", [], "quick-natural64"),
-        ("paper", ["model.init_args.lr=1e-4"], "paper-natural64-lr=1e-4"),
-        ("short", ["trainer.max_epochs=3", "data.init_args.batch_size=64"], "short-natural64-batch_size=64-3ep"),
-        ("short", ["data.init_args.download=false"], "short-natural64"),
-        ("short", ["model.init_args.channels=[1, 2/3]"], "short-natural64-channels=_1_2_3_"),
+        ("short", ["trainer.max_epochs=3"], "short-natural64-3ep", []),
+        ("short", [], "short-natural64", []),
+        ("quick", [], "quick-natural64", []),
+        ("paper", ["model.init_args.lr=1e-4"], "paper-natural64-lr=1e-4", ["lr=1e-4"]),
+        (
+            "short",
+            ["trainer.precision=bf16-mixed", "data.init_args.batch_size=64", "trainer.max_epochs=3"],
+            "short-natural64-batch_size=64-3ep-precision=bf16-mixed",
+            ["batch_size=64", "precision=bf16-mixed"],
+        ),
+        ("short", ["data.init_args.download=false"], "short-natural64", []),
+        (
+            "short",
+            ["model.init_args.channels=[1, 2/3]"],
+            "short-natural64-channels=_1_2_3_",
+            ["channels=_1_2_3_"],
+        ),
     ],
 )
 def test_the_label_tells_profile_data_and_schedule(
-    benchmark: Benchmark, images: Path, profile: str, overrides: list[str], label: str
+    benchmark: Benchmark, images: Path, profile: str, overrides: list[str], label: str, settings: list[str]
 ) -> None:
     assert plan.make(benchmark, profile, data_root=images, overrides=overrides).label == label
+    assert settings_of(Result(label=label, profile=profile, data={"name": "natural64"})) == settings
+
+
+@pytest.mark.parametrize("name", ["a=b", "x=y-z", "run-3ep", "p-q=1"])
+def test_a_folders_name_is_no_setting(name: str) -> None:
+    assert settings_of(Result(label=f"short-{name}-lr=0.1", profile="short", data={"name": name})) == ["lr=0.1"]
 
 
 def test_the_label_of_a_profiles_own_data_is_its_name(benchmark: Benchmark, images: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from attnae.bench.catalog import Benchmark, Claim
@@ -21,11 +22,18 @@ def kind_of(done: list[Result]) -> str:
     data = done[0].data
     epochs = max((int(r.curves["epoch"][-1] or 0) for r in done if r.curves.get("epoch")), default=0)
     schedule = f", {epochs} epoch{'s' * (epochs > 1)}" if epochs else ""
+    differs = "".join(f", {setting}" for setting in settings_of(done[0]))
     if data.get("kind") == "embedded":
-        return f"demonstration on {data.get('title')}{schedule}"
+        return f"demonstration on {data.get('title')}{schedule}{differs}"
     if data.get("kind") == "official":
         return f"official data, {done[0].label}{schedule}"  # the label tells what differs from the profile
-    return f"{data.get('title')}, profile {done[0].profile}{schedule}"
+    return f"{data.get('title')}, profile {done[0].profile}{schedule}{differs}"
+
+
+def settings_of(one: Result) -> list[str]:
+    """What differs from the profile, as a label tells it that nobody has chosen: ``["noise=frozen"]``."""
+    rest = f"-{one.label}-".removeprefix(f"-{one.profile}-").removeprefix(f"{one.data.get('name')}-")
+    return re.findall(r"[A-Za-z_]\w*=.+?(?=-\d+ep-|-[A-Za-z_]\w*=|-$)", rest)
 
 
 def figures_of(claim: Claim, verdict: Verdict) -> tuple[str, str]:

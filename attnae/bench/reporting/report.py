@@ -46,7 +46,7 @@ def build(found: list[tuple[Path, Result]], reports: Path) -> list[Path]:
     if (text := reports / findings.NAME).is_file():
         write_text(text, findings.refresh(text.read_text(encoding="utf-8"), stored))
     readme = reports.parent / "README.md"  # of the project, where it shows the overview between markers
-    wanted = overview.insert(readme, overview.text(stored, f"{reports.name}/"))
+    wanted = overview.insert(readme, overview.text(stored, f"{reports.name}/", brief=True))
     if wanted is not None and wanted != readme.read_text(encoding="utf-8"):
         write_text(readme, wanted)
     return pages
@@ -111,7 +111,7 @@ def check(reports: Path) -> list[str]:
     if (text := reports / findings.NAME).is_file():
         expected[text] = findings.refresh(text.read_text(encoding="utf-8"), stored)
     readme = reports.parent / "README.md"
-    if (wanted := overview.insert(readme, overview.text(stored, f"{reports.name}/"))) is not None:
+    if (wanted := overview.insert(readme, overview.text(stored, f"{reports.name}/", brief=True))) is not None:
         expected[readme] = wanted
     return [
         f"{path} differs from what the result files give. Write it again with `attnae-bench report`."
