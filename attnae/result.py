@@ -59,7 +59,8 @@ class Result(Part):
         status: ``"complete"`` or ``"failed"``.
         reason: One line that says why the run failed; empty otherwise.
         commands: The commands that repeat the run, paths relative to the working folder.
-        git: Commit and dirty flag of the checkout, empty when installed from a wheel.
+        git: Commit and dirty flag of the checkout, empty when installed from a wheel. ``tested``, after a further test:
+            commit, dirty flag and versions of that; all else is of the training.
         config_hash: Hash of merged configuration, overrides, data fingerprint and package version.
         wall_seconds: Time from the start of the first command to the end of the last, of the attempt that finished the run.
         version: Format of this file.
@@ -79,8 +80,14 @@ class Result(Part):
     version: int = VERSION
 
 
-NAME = re.compile(r"[A-Za-z0-9][\w.=+-]*")
+NAME = re.compile(r"[A-Za-z0-9][\w.=+-]{0,199}")
 """What can name a folder on its way to a report: no separators, nothing that Markdown or HTML would read."""
+
+
+def label_part(text: str) -> str:
+    """What of a text can stand in a label."""
+    return re.sub(r"[^\w.=+-]+", "_", text)
+
 
 NAMES = {"benchmark", "label", "profile", "variant"}
 
@@ -127,7 +134,8 @@ def _read(path: Path, kind: type[Any]) -> Any:
             if not isinstance(value, (int, float) if expected is float else expected) or isinstance(value, bool):
                 raise ValueError(f"{name} is not a {expected.__name__}")
         for name in ("metrics", "efficiency"):  # null means "not a finite number": a missing value, shown as "-"
-            raw[name] = {key: float(number) for key, number in raw.get(name, {}).items() if number is not None}
+            numbers = {key: float(number) for key, number in raw.get(name, {}).items() if number is not None}
+            raw[name] = {key: number for key, number in numbers.items() if math.isfinite(number)}
         for curve in raw.get("curves", {}).values():
             if not isinstance(curve, list) or not all(value is None or _is_number(value) for value in curve):
                 raise ValueError("a curve is not a list of numbers")
@@ -144,7 +152,7 @@ def _read(path: Path, kind: type[Any]) -> Any:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _finite(value: Any) -> Any:

@@ -181,6 +181,11 @@ def opened(runs: list[Path]) -> Variants:
             raise UserError(f"{run} does not fill images of 64x64 in. Name runs of saaae_vs_vae.")
         origin = model.origin
         title, seed = (origin.variant, origin.seed) if isinstance(origin, Result) else (run.name, 0)
+        known = [
+            other.origin.config_hash for other in variants.get(title, {}).values() if isinstance(other.origin, Result)
+        ]
+        if isinstance(origin, Result) and known and known[0] != origin.config_hash:
+            raise UserError(f"{run}: {title} was trained otherwise than the one before, these are not its seeds.")
         if seed in variants.setdefault(title, {}):
             raise UserError(f"{run}: {title} with seed {seed} is named twice.")
         variants[title][seed] = model

@@ -106,6 +106,12 @@ def test_what_is_not_finite_is_missing(tmp_path: Path, value: float) -> None:
     assert back.data == {"e": [None]}
 
 
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_what_others_write_that_is_not_finite(tmp_path: Path, value: float) -> None:
+    assert read_result(changed(tmp_path / "a.json", metrics={"a/b": value, "a/c": 1.0})).metrics == {"a/c": 1.0}
+    assert "curve" in refused(changed(tmp_path / "b.json", curves={"epoch": [1, value]}))
+
+
 def test_whole_numbers_become_floats(tmp_path: Path) -> None:
     back = read_result(changed(tmp_path / "result.json", metrics={"a/b": 3}))
     assert isinstance(back.metrics["a/b"], float)

@@ -170,7 +170,7 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument(
         "--retest",
         action="store_true",
-        help="also test complete runs again, for what is measured since then; nothing is trained again",
+        help="test complete runs again, for what is measured since then; trains nothing",
     )
     run.add_argument("--dry-run", action="store_true", help="only show the commands")
 

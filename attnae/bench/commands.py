@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
@@ -75,7 +74,11 @@ def run(options: argparse.Namespace) -> int:
     again = ("", "failed") if options.retry_failed else ("",)
     waiting = [one for one in made.runs if known[one.name] in again]
     if options.retest:
-        waiting += [replace(one, again=True) for one in made.runs if known[one.name] == "complete"]
+        waiting = [plan.again(one) for one in made.runs if known[one.name] == "complete"]
+        if not waiting:
+            raise UserError(
+                f"No run to test again: none of these {len(made.runs)} is complete. Leave --retest out to train."
+            )
     before, total = sum(status == "complete" for status in known.values()), len(made.runs)
     where = f" on {escape(made.location.title)}" if made.location else ""
     console.print(
@@ -102,8 +105,8 @@ def run(options: argparse.Namespace) -> int:
                 options.timeout,
             )
             console.print(f"Submitted {len(names)} runs as {', '.join(names)}", soft_wrap=True, highlight=False)
-        console.print(f"Next: attnae-bench status {escape(plan.relative(home))}; when they are over, the same command again "
-                      "writes the report", soft_wrap=True)  # fmt: skip
+        console.print(f"Next: attnae-bench status {escape(plan.relative(home))}; when they are over, the same command "
+                      f"{'without --retest' if options.retest else 'again'} writes the report", soft_wrap=True)  # fmt: skip
         return 0
     slots = resources.slots(options.jobs or 1, options.devices, made.accelerator)
     if options.launcher == "submitit-local":
@@ -116,7 +119,12 @@ def run(options: argparse.Namespace) -> int:
         launcher.execute()
     except Stopped:
         done = sum(e.stage == DONE for e in launcher.over)
-        console.print(f"Stopped. {before + done} of {total} runs are complete; the same command goes on from here.")
+        if options.retest:
+            console.print(
+                f"Stopped. {done} of {len(waiting)} runs were tested again; the others keep what was measured."
+            )
+        else:
+            console.print(f"Stopped. {before + done} of {total} runs are complete; the same command goes on from here.")
         return 130
     if not any(store.read(one) for one in made.runs):
         return 1

@@ -150,6 +150,7 @@ def _facts(runs: list[Result]) -> dict[str, set[str]]:
             f"configuration of {run.variant}": run.config_hash,
             "data": f"{run.data.get('title')} {run.data.get('digest')}",
             "commit": commit_of(run.git) or "-",
+            "commit of a further test": commit_of(run.git.get("tested")) or "-",
             **{f"version of {name}": value for name, value in run.versions.items()},
             **{f"hardware, {name}": value for name, value in run.hardware.items()},
         }

@@ -19,7 +19,7 @@ from attnae.bench.catalog import Benchmark, choose
 from attnae.data.location import Location, Source, locate
 from attnae.errors import UserError
 from attnae.files import read_yaml, shipped
-from attnae.result import NAME
+from attnae.result import NAME, label_part
 
 MOST_SEEDS = 1000
 RESERVED = {
@@ -136,6 +136,9 @@ def make(
     settings = dict(_setting(text) for text in overrides or [])
     logger = {key: settings.pop(key) for key in list(settings) if f"{key}.".startswith(f"{tracking.LOGGER}.")}
     tested = {key: settings.pop(key) for key in MEASURES if key in settings}
+    for key, value in tested.items():  # a training that does not get it cannot refuse it, either
+        if not isinstance(_value(key, value), bool):
+            raise UserError(f"--set {key}={value}: neither true nor false.")
     if data_root is not None:
         download = _value("data.init_args.download", settings.get("data.init_args.download", "false"))
         settings.setdefault("data.init_args.source", "official" if download else "auto")
@@ -169,6 +172,12 @@ def make(
     runs = [replace(run, logger=tracking.arguments(logger, run)) for run in runs]
     accelerator = str(_section(merged[chosen[0]], "trainer").get("accelerator", "auto"))
     return Plan(benchmark, profile, label, runs, location, accelerator, hashes)
+
+
+def again(run: Run) -> Run:
+    """A complete run, to be tested once more: on the data of this request, wherever that was when it was trained."""
+    place = tuple(word for word in run.fit if re.match(r"--data\.init_args\.(root|source|download)=", word))
+    return replace(run, test=(*run.test, *place), again=True)
 
 
 def relative(path: Path) -> str:
@@ -325,4 +334,4 @@ def _label(profile: str, benchmark: Benchmark, location: Location | None, settin
             parts.append(f"{value}ep")
         elif key not in ("data.init_args.root", "data.init_args.source", "data.init_args.download"):
             parts.append(f"{key.rsplit('.', 1)[-1]}={value}")
-    return "-".join(re.sub(r"[^\w.=+-]+", "_", part) for part in parts)
+    return "-".join(map(label_part, parts))

@@ -250,9 +250,11 @@ def test_the_label_tells_profile_data_and_schedule(
     assert settings_of(Result(label=label, profile=profile, data={"name": "natural64"})) == settings
 
 
-@pytest.mark.parametrize("name", ["a=b", "x=y-z", "run-3ep", "p-q=1"])
-def test_a_folders_name_is_no_setting(name: str) -> None:
-    assert settings_of(Result(label=f"short-{name}-lr=0.1", profile="short", data={"name": name})) == ["lr=0.1"]
+@pytest.mark.parametrize("name", ["a=b", "x=y-z", "run-3ep", "p-q=1", "my pets=1"])
+def test_a_folders_name_is_no_setting(benchmark: Benchmark, images: Path, name: str) -> None:
+    folder = images.rename(images.with_name(name))
+    label = plan.make(benchmark, "short", data_root=folder, overrides=["model.init_args.lr=0.1"]).label
+    assert settings_of(Result(label=label, profile="short", data={"name": name})) == ["lr=0.1"]
 
 
 def test_the_label_of_a_profiles_own_data_is_its_name(benchmark: Benchmark, images: Path) -> None:
@@ -333,6 +335,13 @@ def test_what_a_test_measures_does_not_change_the_hash(benchmark: Benchmark) -> 
     assert [run.folder for run in usual.runs] == [run.folder for run in more.runs]
     assert [run.fit for run in usual.runs] == [run.fit for run in more.runs]
     assert all("--perceptual=true" in run.test for run in more.runs)
+
+
+def test_a_further_test_reads_the_data_where_they_are_now(benchmark: Benchmark, images: Path) -> None:
+    (run,) = plan.make(benchmark, variants="vae", data_root=images).runs
+    again = plan.again(run)
+    assert f"--data.init_args.root={plan.relative(images)}" in again.test
+    assert (again.fit, again.folder, again.config_hash) == (run.fit, run.folder, run.config_hash)
 
 
 # -- commands ---------------------------------------------------------------------------------------------------

@@ -204,51 +204,66 @@ def test_second_run_executes_nothing(compared: Comparison) -> None:
 ONE = [*RUN, "--jobs", "2", "--variants", "vae", "--seeds", "1,", "--set", f"trainer.max_epochs={FEW}"]
 
 
-def test_a_further_test_measures_again_and_trains_nothing(compared: Comparison, tmp_path: Path) -> None:
+@pytest.fixture
+def complete(compared: Comparison, tmp_path: Path) -> Path:
+    """Folder of a complete run below the working folder, which may be changed."""
     shutil.copytree(compared.cwd / "runs", tmp_path / "runs")
-    run = next(run for run in folders(tmp_path, "vae") if run.name.startswith("seed1-"))
-    before = result.read_result(run / "result.json")
-    old = {key: value for key, value in before.metrics.items() if not key.endswith("/ssim")}  # as of a time without it
-    result.write(replace(before, metrics={**old, "heldout/mse": 0.5}), run / "result.json")
-    weights = (run / "weights.safetensors").stat().st_mtime_ns
+    return next(run for run in folders(tmp_path, "vae") if run.name.startswith("seed1-"))
+
+
+def test_a_further_test_measures_again_and_trains_nothing(complete: Path, tmp_path: Path) -> None:
+    """What is new is there, what was wrong is right, and what is not measured any more stays."""
+    before = result.read_result(complete / "result.json")
+    old = {key: value for key, value in before.metrics.items() if not key.endswith("/ssim_mean")}
+    record = replace(before, metrics={**old, "heldout/mse": 0.5, "heldout/lpips": 0.25})
+    result.write(record, complete / "result.json")
+    weights = (complete / "weights.safetensors").stat().st_mtime_ns
     done = bench(*ONE, "--retest", cwd=tmp_path)
     assert done.code == 0, done.text
-    after = result.read_result(run / "result.json")
-    assert after.git.pop("tested", None) == before.git or not before.git
-    assert replace(after, hardware={}, versions={}) == replace(before, hardware={}, versions={})
-    assert (run / "weights.safetensors").stat().st_mtime_ns == weights
-    assert [line.split()[2] for line in log(run).splitlines() if line.startswith("$ attnae")] == ["fit", "test", "test"]
+    after = result.read_result(complete / "result.json")
+    tested = after.git.pop("tested")
+    assert tested.pop("versions") == before.versions
+    assert (after.git, tested) == (before.git, before.git)
+    assert after == replace(before, metrics={**before.metrics, "heldout/lpips": 0.25})
+    assert (complete / "weights.safetensors").stat().st_mtime_ns == weights
+    said = [line.split()[2] for line in log(complete).splitlines() if line.startswith("$ attnae")]
+    assert said == ["fit", "test", "test"]
     assert "tested again with" in readme(tmp_path) or not before.git
 
 
-@pytest.mark.parametrize("keep", [0, 1000], ids=["gone", "cut short"])
-def test_a_further_test_that_fails_takes_nothing_away(keep: int, compared: Comparison, tmp_path: Path) -> None:
-    shutil.copytree(compared.cwd / "runs", tmp_path / "runs")
-    run = next(run for run in folders(tmp_path, "vae") if run.name.startswith("seed1-"))
-    before = (run / "result.json").read_bytes()
-    weights = (run / "weights.safetensors").read_bytes()
-    (run / "weights.safetensors").unlink()
-    if keep:
-        (run / "weights.safetensors").write_bytes(weights[:keep])
+@pytest.mark.parametrize("damage", ["weights are gone", "weights are cut short", "images have changed"])
+def test_a_further_test_that_fails_takes_nothing_away(damage: str, complete: Path, tmp_path: Path) -> None:
+    weights = complete / "weights.safetensors"
+    if damage == "weights are gone":
+        weights.unlink()
+    elif damage == "weights are cut short":
+        weights.write_bytes(weights.read_bytes()[:1000])
+    else:
+        old = result.read_result(complete / "result.json")
+        result.write(replace(old, data={**old.data, "digest": "of others"}), complete / "result.json")
+    before = (complete / "result.json").read_bytes()
     done = bench(*ONE, "--retest", cwd=tmp_path)
     assert done.code == 1
-    assert "weights" in done.out
+    assert damage.split()[0] in done.out
     assert "what it measured before stands" in done.out
-    assert (run / "result.json").read_bytes() == before
+    assert (complete / "result.json").read_bytes() == before
     assert bench(*ONE, cwd=tmp_path).code == 0
-    assert (run / "result.json").read_bytes() == before
+    assert (complete / "result.json").read_bytes() == before
 
 
-def test_a_further_test_that_is_killed_takes_nothing_away(compared: Comparison, tmp_path: Path) -> None:
-    shutil.copytree(compared.cwd / "runs", tmp_path / "runs")
-    run = next(run for run in folders(tmp_path, "vae") if run.name.startswith("seed1-"))
-    before = (run / "result.json").read_bytes()
+def test_a_further_test_that_is_killed_takes_nothing_away(complete: Path, tmp_path: Path) -> None:
+    before = (complete / "result.json").read_bytes()
     process = start(*ONE, "--retest", cwd=tmp_path)
-    wait_for(lambda: log(run).count("$ attnae test") == 2, process)
+    wait_for(lambda: (complete / "test.json").exists(), process)  # the test is over, its result not yet written
     process.kill()
     process.communicate()
-    assert (run / "result.json").read_bytes() == before
+    assert (complete / "result.json").read_bytes() == before
     assert "1 runs, 1 already complete" in bench(*ONE, cwd=tmp_path).out
+
+
+def test_what_is_not_complete_cannot_be_tested_again(tmp_path: Path) -> None:
+    refused(bench(*ONE, "--retest", cwd=tmp_path), "--retest", "none of these 1 is complete")
+    assert not list(tmp_path.rglob("log.txt"))
 
 
 def test_status(compared: Comparison, tmp_path: Path) -> None:
@@ -321,13 +336,16 @@ def test_folder_of_images(tmp_path: Path) -> None:
     Image.fromarray(grey).save(tmp_path / "pets/train/cats/grey.png")
     Image.fromarray(transparent).save(tmp_path / "pets/test/dogs/transparent.png")
     arguments = ["--variants", "vae", "--data-root", "pets", "--set", "trainer.max_epochs=2"]
-    done = bench("run", "saaae_vs_vae", *TINY, *arguments, "--profile", "short", cwd=tmp_path)
+    done = bench("run", "saaae_vs_vae", *options(*TINY), *arguments, "--profile", "short", cwd=tmp_path)
     assert done.code == 0, done.text
     (page,) = (tmp_path / "reports/saaae_vs_vae").glob("*/README.md")
     assert page.parent.name.startswith("short-pets-")
     assert "2ep" in page.parent.name
     text = page.read_text(encoding="utf-8")
-    assert text.splitlines()[0] == "# VAE vs SAAAE: pets (folder; stands in for STL-10), profile short, 2 epochs"
+    said, *settings = text.splitlines()[0].split(", batch_size=16")
+    assert said == "# VAE vs SAAAE: pets (folder; stands in for STL-10), profile short, 2 epochs"
+    assert settings == [", image_size=16, test_images=16, train_images=32, val_images=8, channels=_4_4_4_4_, image_size=16, "
+                        "latent_dim=8, accelerator=cpu"]  # fmt: skip
     assert "Trained on 21 and tested on 7 images" in text
     assert "Converted images: 1 grayscale, 1 transparent (on white)." in text
     assert f"(saaae_vs_vae/{page.parent.name}/README.md)" in (tmp_path / "reports/README.md").read_text(
@@ -369,6 +387,7 @@ def test_changed_data_is_another_run(tmp_path: Path) -> None:
         (["run", "saaae_vs_vae", "--set", "=3"], ["'=3'"]),
         (["run", "saaae_vs_vae", "--set", "trainer.max_epochs=[1"], ["trainer.max_epochs=[1"]),
         (["run", "saaae_vs_vae", "--set", "trainer.max_epochs=many"], ["max_epochs", "many"]),
+        (["run", "saaae_vs_vae", "--set", "perceptual=maybe"], ["perceptual=maybe"]),
         (["run", "saaae_vs_vae", "--seeds", "abc"], ["'abc'"]),
         (["run", "saaae_vs_vae", "--seeds", "0"], ["'0'"]),
         (["run", "saaae_vs_vae", "--seeds", "1,1"], ["'1,1'"]),

@@ -75,6 +75,17 @@ def test_seeds_of_a_variant_are_one_column(
     assert numbers == pytest.approx(expected, abs=0.2)
 
 
+def test_other_trainings_are_no_seeds(
+    runs: dict[tuple[str, int], Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record = result.read_result(runs["vae", 2] / "result.json")
+    result.write(replace(record, config_hash="other"), runs["vae", 2] / "result.json")
+    with pytest.raises(SystemExit) as ended:
+        masks(runs["vae", 1], runs["vae", 2], monkeypatch=monkeypatch, capsys=capsys)
+    assert ended.value.code == 2
+    assert "vae2: vae was trained otherwise" in capsys.readouterr().err
+
+
 def test_a_run_that_is_named_twice_is_refused(
     runs: dict[tuple[str, int], Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

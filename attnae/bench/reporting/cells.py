@@ -10,7 +10,7 @@ from attnae.bench.markdown import number
 from attnae.bench.reporting.statistics import Difference, Summary
 from attnae.bench.reporting.verdicts import Verdict
 from attnae.metrics.columns import column
-from attnae.result import Result
+from attnae.result import Result, label_part
 
 RELATIONS = {"higher": "higher than", "lower": "lower than", "equal": "equal to"}
 
@@ -32,7 +32,8 @@ def kind_of(done: list[Result]) -> str:
 
 def settings_of(one: Result) -> list[str]:
     """What differs from the profile, as a label tells it that nobody has chosen: ``["noise=frozen"]``."""
-    rest = f"-{one.label}-".removeprefix(f"-{one.profile}-").removeprefix(f"{one.data.get('name')}-")
+    name = label_part(str(one.data.get("name")))
+    rest = f"-{one.label}-".removeprefix(f"-{one.profile}-").removeprefix(f"{name}-")
     return re.findall(r"[A-Za-z_]\w*=.+?(?=-\d+ep-|-[A-Za-z_]\w*=|-$)", rest)
 
 

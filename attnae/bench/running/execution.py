@@ -114,21 +114,16 @@ class Execution:
             return
         try:
             (self.run.folder / HOLDER).write_text(f"process {os.getpid()} on {platform.node()}", encoding="utf-8")
-            (self.run.folder / "progress.json").unlink(missing_ok=True)  # of a failed or interrupted attempt
-            if self.before is None:
-                (self.run.folder / "result.json").unlink(missing_ok=True)
-            elif self.run.fit:
-                result.write(_training(self.before), self.run.folder / "fit.json")
+            stale = ("progress.json", "test.json") + (() if self.before else ("result.json",))
+            for name in stale:  # of a failed or interrupted attempt
+                (self.run.folder / name).unlink(missing_ok=True)
             for part in self._parts():
                 part.unlink(missing_ok=True)
             self.log = (self.run.folder / "log.txt").open("ab")
-        except (OSError, UserError) as error:
-            why = error.strerror if isinstance(error, OSError) else error
-            self._finish(FAILED, f"cannot write to the run's folder: {why}")
+        except OSError as error:
+            self._finish(FAILED, f"cannot write to the run's folder: {error.strerror}")
             return
-        if self.before and self.run.fit and not self._trained():
-            self._finish(FAILED, "its weights are gone, it cannot be tested again")
-        elif self.run.fit and not self._trained():
+        if self.run.fit and not self.before and not self._trained():
             self._spawn(FIT, self._resumed(self.run.fit))
         else:
             self._spawn(TEST, self.run.test)
@@ -257,30 +252,31 @@ class Execution:
         if marked:
             return marked[-1]
         if code < 0:
-            return f"{self.stage} was killed by {signal.Signals(-code).name}; with --retry-failed it goes on where it stopped"
+            return f"{self.stage} was killed by {signal.Signals(-code).name}; {self._way_on}"
         return f"{self.stage} ended with code {code}: {lines[-1] if lines else 'no output'}"
+
+    @property
+    def _way_on(self) -> str:
+        return "--retest tests it again" if self.before else "with --retry-failed it goes on where it stopped"
 
     def _finish(self, stage: str, reason: str = "") -> None:
         folder, run, before = self.run.folder, self.run, self.before
+        values: dict[str, Any] = {}
+        git = git_state()
+        try:
+            if stage == DONE:
+                test = result.read_part(folder / "test.json")
+                if before:
+                    git = {**before.git, "tested": {**git, "versions": test.versions}}
+                    values = _tested_again(before, test)
+                else:
+                    values = _joined([test, result.read_part(folder / "fit.json")] if run.fit else [test])
+        except UserError as error:
+            stage, reason = FAILED, str(error)
         if stage == FAILED and before:  # a further test that fails takes nothing away
             self.stage, self.reason, self.finished = stage, f"{reason}; what it measured before stands", time.time()
             self._release()
             return
-        values: dict[str, Any] = {}
-        try:
-            if stage == DONE:
-                # Of what both know, such as the hardware, the training's word counts.
-                parts = [
-                    result.read_part(folder / name) for name in ("test.json", "fit.json") if (folder / name).exists()
-                ]
-                for part in fields(result.Part):
-                    found = [value for p in parts if (value := getattr(p, part.name))]
-                    if found and isinstance(found[0], dict):
-                        values[part.name] = {key: value for each in found for key, value in each.items()}
-                    elif found:
-                        values[part.name] = found[-1]
-        except UserError as error:
-            stage, reason = FAILED, str(error)
         record = result.Result(
             **values,
             benchmark=run.benchmark,
@@ -291,7 +287,7 @@ class Execution:
             status="complete" if stage == DONE else "failed",
             reason=reason,
             commands=run.commands,
-            git={**before.git, "tested": git_state()} if before else git_state(),
+            git=git,
             config_hash=run.config_hash,
             wall_seconds=before.wall_seconds if before else round(time.time() - self.began, 1),
         )
@@ -327,12 +323,31 @@ class Execution:
         self.lock.release()
 
 
-def _training(whole: result.Result) -> result.Part:
-    """What training had left of a complete result; what a test measures is to be measured again."""
-    kept = {part.name: getattr(whole, part.name) for part in fields(result.Part)}
-    kept["metrics"] = {key: value for key, value in whole.metrics.items() if key in whole.curves}
-    kept["efficiency"] = {k: v for k, v in whole.efficiency.items() if not k.startswith(("params_", "gflops_"))}
-    return result.Part(**{**kept, "images": []})
+def _joined(parts: list[result.Part]) -> dict[str, Any]:
+    """A test and its training as one; of what both know, such as the hardware, the last one's word counts."""
+    values: dict[str, Any] = {}
+    for part in fields(result.Part):
+        found = [value for p in parts if (value := getattr(p, part.name))]
+        if found and isinstance(found[0], dict):
+            values[part.name] = {key: value for each in found for key, value in each.items()}
+        elif found:
+            values[part.name] = found[-1]
+    return values
+
+
+def _tested_again(before: result.Result, test: result.Part) -> dict[str, Any]:
+    """A complete result with what a further test has measured; what it has not, such as LPIPS, stays.
+
+    Raises:
+        UserError: It has seen other images.
+    """
+    if test.data.get("digest") != before.data.get("digest"):
+        raise UserError("the images have changed since it was trained")
+    values = {part.name: getattr(before, part.name) for part in fields(result.Part)}
+    training = {key: value for key, value in before.metrics.items() if key in before.curves}
+    values["metrics"] = {**before.metrics, **test.metrics, **training}
+    values["efficiency"] = {**before.efficiency, **test.efficiency}
+    return {**values, "images": test.images}
 
 
 def _resolved(argument: str) -> str:
