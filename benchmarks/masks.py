@@ -4,8 +4,8 @@ Paper: VAE vs SAAAE trains and tests under one mask, 16 patches of 8x8. Here fin
 folder, meet masks that they were not trained on: more and fewer patches, smaller and larger ones of the same area, a block in
 the middle, single pixels, and filtered noise. All decode the posterior's mean of the same held-out images under the same masks.
 
-Runs of one variant count as its seeds. ``--out`` writes what it prints as a report, with two figures; the first run's variant is
-what the others are compared with.
+Runs of one variant and label count as its seeds. ``--out`` writes what it prints as a report, with two figures; the first run's
+variant is what the others are compared with.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 import attnae
-from attnae.bench.reporting.cells import cell, interval
+from attnae.bench.reporting.cells import cell, interval, settings_of
 from attnae.bench.reporting.statistics import Summary, difference
 from attnae.core.pictures import save_rows
 from attnae.data import CenterMask, ColorNoiseMask, PatchMask, PixelMask, STL10DataModule
@@ -180,7 +180,9 @@ def opened(runs: list[Path]) -> Variants:
         if model.task.undoes != "mask" or model.size != 64:
             raise UserError(f"{run} does not fill images of 64x64 in. Name runs of saaae_vs_vae.")
         origin = model.origin
-        title, seed = (origin.variant, origin.seed) if isinstance(origin, Result) else (run.name, 0)
+        title, seed = run.name, 0
+        if isinstance(origin, Result):
+            title, seed = ", ".join([origin.variant, *settings_of(origin)]), origin.seed
         known = [
             other.origin.config_hash for other in variants.get(title, {}).values() if isinstance(other.origin, Result)
         ]
