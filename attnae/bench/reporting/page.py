@@ -70,7 +70,7 @@ def _head(benchmark: Benchmark, results: list[Result], done: list[Result]) -> st
             ]
     seeds = sorted({r.seed for r in done})
     shown = (
-        f"{len(seeds)} seeds ({', '.join(map(str, seeds))}): mean ± sample standard deviation."
+        f"{len(seeds)} seeds ({', '.join(map(str, seeds))}): mean ± sample standard deviation; percentages compare equal seeds."
         if len(seeds) > 1
         else "One seed: differences carry no error bar."
     )
@@ -138,9 +138,9 @@ def _differences(benchmark: Benchmark, rows: dict[str, list[Result]]) -> str:
 def _protocol(benchmark: Benchmark, rows: dict[str, list[Result]], spec: dict[str, Any]) -> str:
     protocol = spec["protocol"]
     keys = [f"{protocol}/{name}" for name in spec["columns"]]
-    lead, base = keys[0], statistics.summary(rows.get(benchmark.baseline, []), keys[0])
+    lead, base = keys[0], rows.get(benchmark.baseline, [])
     compared = column(lead).better == "lower"  # a ratio of decibels or of SSIM says nothing
-    counted = statistics.summary(rows.get(benchmark.baseline, []), f"{protocol}/images")
+    counted = statistics.summary(base, f"{protocol}/images")
     body = []
     for name, runs in rows.items():
         values = [statistics.summary(runs, key) for key in keys]
@@ -149,15 +149,21 @@ def _protocol(benchmark: Benchmark, rows: dict[str, list[Result]], spec: dict[st
         images = statistics.summary(runs, f"{protocol}/images")
         row = [title_of(benchmark, name), *(cell(v, k) for v, k in zip(values, keys, strict=True))]
         if compared:
-            same = (
-                images and counted and images.mean == counted.mean and name != benchmark.baseline
-            )  # other images are no comparison
-            row.insert(1, f"{100 * (values[0].mean / base.mean - 1):+.1f}%" if same and base and values[0] else "-")
+            other = images and counted and images.mean != counted.mean  # other images are no comparison
+            row.insert(1, "-" if other or name == benchmark.baseline else _ratio(runs, base, lead))
         body.append([*row, number(images.mean, 0) if images else "-"])
     header = ["variant", *(column(k).heading for k in keys), "images"]
     if compared:
         header.insert(1, f"{column(lead).title} against {escape(title_of(benchmark, benchmark.baseline))}")
     return f"## {spec['title']}\n\n{spec.get('note', PROTOCOLS.get(protocol, ''))}\n\n" + table(header, body)
+
+
+def _ratio(runs: list[Result], base: list[Result], key: str) -> str:
+    """A variant against the baseline over the seeds that both have: others would compare seeds rather than variants."""
+    left, right = statistics.by_seed(runs, key), statistics.by_seed(base, key)
+    seeds = left.keys() & right.keys()
+    whole = sum(right[seed] for seed in seeds)
+    return f"{100 * (sum(left[seed] for seed in seeds) / whole - 1):+.1f}%" if whole else "-"
 
 
 def _published(benchmark: Benchmark, rows: dict[str, list[Result]]) -> str:
