@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
 from attnae.bench.catalog import Benchmark
-from attnae.bench.reporting.statistics import summary
+from attnae.bench.reporting.statistics import by_seed, summary
 from attnae.files import atomic
 from attnae.metrics.columns import column
 from attnae.result import Result
@@ -88,7 +89,7 @@ def _picture(path: Path) -> np.ndarray | None:
 def _curves(benchmark: Benchmark, results: list[Result], titles: dict[str, str], path: Path) -> None:
     """Each curve of the benchmark file against epochs and against seconds of training.
 
-    Every epoch counts as the run's median one: a pause, or an hour beside other work, says nothing about a variant.
+    Every epoch counts as the variant's median one: a pause, or a seed beside other work, says nothing about a variant.
     """
     trained = [r for r in results if len(r.curves.get("epoch", [])) > 0]
     specs = [spec for spec in benchmark.curves if any(spec["key"] in r.curves for r in trained)]
@@ -96,6 +97,11 @@ def _curves(benchmark: Benchmark, results: list[Result], titles: dict[str, str],
         return
     figure = Figure(figsize=(10, 3.4 * len(specs)), layout="constrained")
     colours = {name: f"C{place}" for place, name in enumerate(benchmark.variants)}
+    seconds = {
+        name: median(steps)
+        for name in colours
+        if (steps := list(by_seed([r for r in trained if r.variant == name], "seconds_per_epoch").values()))
+    }
     last = max((r.curves["epoch"][-1] or 0) for r in trained)
     for (over_epochs, over_seconds), spec in zip(figure.subplots(len(specs), 2, squeeze=False), specs, strict=True):
         shown = set[str]()
@@ -106,7 +112,7 @@ def _curves(benchmark: Benchmark, results: list[Result], titles: dict[str, str],
                 label = None if r.variant in shown else titles.get(r.variant, r.variant)
                 over_epochs.plot(*zip(*points, strict=True), "o-", label=label, **style)
                 shown.add(r.variant)
-            if points and (step := r.efficiency.get("seconds_per_epoch")):
+            if points and (step := seconds.get(r.variant)):
                 over_seconds.plot(*zip(*((x * step, y) for x, y in points), strict=True), "o-", **style)
         for name, published in spec.get("published", {}).items():
             if name in shown:

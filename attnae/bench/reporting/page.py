@@ -20,7 +20,7 @@ PERCEPTUAL = ("lpips", "rfid")
 FIGURES = {
     "grid.png": "The same {data} images for all variants: input, what each variant makes of it, truth.",
     "sweep.png": "The sweep above; published points dashed.",
-    "curves.png": "Training over epochs, and over seconds at the median epoch's; published curves dashed where there are any.",
+    "curves.png": "Training over epochs, and over seconds at each variant's median epoch; published curves dashed.",
 }
 
 
