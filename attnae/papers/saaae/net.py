@@ -238,7 +238,7 @@ class SAAAE(VAE):
 
     Paper: VAE vs SAAAE. 77,364,995 parameters with the published gate, 8.9 times the VAE's.
 
-    The other gates are controls: they scale the noise as much, without looking at the image.
+    The other gates are controls: they scale the noise as well, without looking at the image.
 
     Args:
         image_size: Height and width in pixels, a multiple of 16.
