@@ -121,15 +121,15 @@ def test_a_run_that_another_runner_has_completed_is_left_alone(tmp_path: Path) -
 
 @pytest.mark.slow
 def test_a_run_that_takes_too_long_has_failed_and_can_go_on(tmp_path: Path) -> None:
-    done = bench(*ENDLESS, "--timeout", "0.5", cwd=tmp_path)
+    done = bench(*ENDLESS, "--timeout", "0.4", cwd=tmp_path)
     assert done.code == 1
     run = folder(tmp_path, "vae")
-    assert result.read_result(run / "result.json").reason == "timed out after 0.5 minutes"
-    assert "timed out after 0.5 minutes" in done.out
+    assert result.read_result(run / "result.json").reason == "timed out after 0.4 minutes"
+    assert "timed out after 0.4 minutes" in done.out
     assert (run / "checkpoints/last.ckpt").exists()
     tail = [line for line in done.out.splitlines() if line.startswith("  | ")]
     assert 1 <= len(tail) <= 5
-    assert bench(*ENDLESS, "--timeout", "0.3", "--retry-failed", cwd=tmp_path).code == 1
+    assert bench(*ENDLESS, "--timeout", "0.1", "--retry-failed", cwd=tmp_path).code == 1
     assert "--ckpt_path" in log(run)
 
 

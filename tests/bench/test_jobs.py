@@ -39,7 +39,7 @@ def test_a_job_gives_the_numbers_of_a_local_run(tmp_path: Path) -> None:
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="finds the job's process in /proc")
 def test_a_preempted_job_stops_and_goes_on_by_itself(tmp_path: Path) -> None:
     pytest.importorskip("submitit")
-    arguments = [*RUN, "--variants", "vae", *options("trainer.max_epochs=150"), "--launcher", "submitit-local"]
+    arguments = [*RUN, "--variants", "vae", *options("trainer.max_epochs=60"), "--launcher", "submitit-local"]
     process = start(*arguments, cwd=tmp_path)
     wait_for_an_epoch(process, tmp_path)
     os.kill(submission(tmp_path), signal.SIGUSR2)  # as SLURM does before it takes a machine away
@@ -47,8 +47,8 @@ def test_a_preempted_job_stops_and_goes_on_by_itself(tmp_path: Path) -> None:
     assert done.code == 0, done.text
     run = folder(tmp_path, "vae")
     before, after = log(run).split("--ckpt_path", 1)
-    assert "epoch 1/150 " in before
-    assert "epoch 1/150 " not in after
+    assert "epoch 1/60 " in before
+    assert "epoch 1/60 " not in after
     assert len(result.read_result(run / "result.json").curves["epoch"]) > 10
 
 
