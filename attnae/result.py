@@ -83,13 +83,12 @@ class Result(Part):
 NAME = re.compile(r"[A-Za-z0-9][\w.=+-]{0,199}")
 """What can name a folder on its way to a report: no separators, nothing that Markdown or HTML would read."""
 
+NAMES = {"benchmark", "label", "profile", "variant"}
+
 
 def label_part(text: str) -> str:
     """What of a text can stand in a label."""
     return re.sub(r"[^\w.=+-]+", "_", text)
-
-
-NAMES = {"benchmark", "label", "profile", "variant"}
 
 
 def write(part: Part, path: Path) -> None:

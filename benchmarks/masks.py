@@ -21,7 +21,7 @@ from torch import Tensor
 
 import attnae
 from attnae.bench.reporting.cells import cell, interval, settings_of
-from attnae.bench.reporting.statistics import Summary, difference
+from attnae.bench.reporting.statistics import Summary, difference, epochs_of
 from attnae.core.pictures import save_rows
 from attnae.data import CenterMask, ColorNoiseMask, PatchMask, PixelMask, STL10DataModule
 from attnae.data.masks import Mask
@@ -137,8 +137,9 @@ def describe(models: list[Model]) -> str:
     for origin in (model.origin for model in models):
         if not isinstance(origin, Result):
             return type(models[0].task.net).__name__
-        epochs = int(origin.curves["epoch"][-1] or 0) if origin.curves.get("epoch") else 0
-        told.append(f"{epochs} epochs on {origin.data.get('title')}, config {origin.config_hash}, seed {origin.seed}")
+        told.append(
+            f"{epochs_of([origin])} epochs on {origin.data.get('title')}, config {origin.config_hash}, seed {origin.seed}"
+        )
     return "; ".join(told)
 
 

@@ -71,14 +71,15 @@ def run(options: argparse.Namespace) -> int:
     report.prepare(options.reports)
 
     known = {one.name: last.status if (last := store.read(one)) else "" for one in made.runs}
-    again = ("", "failed") if options.retry_failed else ("",)
-    waiting = [one for one in made.runs if known[one.name] in again]
     if options.retest:
         waiting = [plan.again(one) for one in made.runs if known[one.name] == "complete"]
         if not waiting:
             raise UserError(
                 f"No run to test again: none of these {len(made.runs)} is complete. Leave --retest out to train."
             )
+    else:
+        again = ("", "failed") if options.retry_failed else ("",)
+        waiting = [one for one in made.runs if known[one.name] in again]
     before, total = sum(status == "complete" for status in known.values()), len(made.runs)
     where = f" on {escape(made.location.title)}" if made.location else ""
     console.print(

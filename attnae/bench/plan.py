@@ -164,12 +164,13 @@ def make(
         raise UserError(f"The label {label!r} cannot name a folder: use letters, digits, '-', '_', '.', '=' and '+'.")
     hashes = {variant: _hash(merged[variant], settings, location) for variant in benchmark.variants}
     runs = [
-        _run(benchmark, label, profile, variant, seed, merged[variant], settings, tested, hashes[variant], out)
+        _run(benchmark, label, profile, variant, seed, merged[variant], settings, hashes[variant], out)
         for seed in numbers
         for variant in chosen
         if benchmark.variants[variant].trains or seed == numbers[0]  # nothing in them depends on the seed
     ]
-    runs = [replace(run, logger=tracking.arguments(logger, run)) for run in runs]
+    measures = tuple(f"--{key}={value}" for key, value in tested.items())
+    runs = [replace(run, test=(*run.test, *measures), logger=tracking.arguments(logger, run)) for run in runs]
     accelerator = str(_section(merged[chosen[0]], "trainer").get("accelerator", "auto"))
     return Plan(benchmark, profile, label, runs, location, accelerator, hashes)
 
@@ -193,7 +194,6 @@ def _run(
     seed: int,
     merged: dict[str, Any],
     settings: dict[str, str],
-    tested: dict[str, str],
     digest: str,
     out: Path,
 ) -> Run:
@@ -203,7 +203,6 @@ def _run(
     alone = ["--trainer.devices", "1"]  # every image is evaluated once
     if {"trainer.devices", "trainer.num_nodes"} & settings.keys():
         alone += ["--trainer.num_nodes", "1", "--trainer.strategy", "auto"]
-    alone += [f"--{key}={value}" for key, value in tested.items()]
     common = ["--seed_everything", str(seed), "--trainer.default_root_dir", folder.as_posix(), *keys]
     if benchmark.variants[variant].trains:
         fit = ["fit", *files, *common]

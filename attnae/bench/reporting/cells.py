@@ -7,7 +7,7 @@ from typing import Any
 
 from attnae.bench.catalog import Benchmark, Claim
 from attnae.bench.markdown import number
-from attnae.bench.reporting.statistics import Difference, Summary
+from attnae.bench.reporting.statistics import Difference, Summary, epochs_of
 from attnae.bench.reporting.verdicts import Verdict
 from attnae.metrics.columns import column
 from attnae.result import Result, label_part
@@ -20,7 +20,7 @@ def kind_of(done: list[Result]) -> str:
     if not done:
         return "no finished run"
     data = done[0].data
-    epochs = max((int(r.curves["epoch"][-1] or 0) for r in done if r.curves.get("epoch")), default=0)
+    epochs = epochs_of(done)
     schedule = f", {epochs} epoch{'s' * (epochs > 1)}" if epochs else ""
     differs = "".join(f", {setting}" for setting in settings_of(done[0]))
     if data.get("kind") == "embedded":

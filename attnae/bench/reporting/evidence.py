@@ -7,7 +7,7 @@ from typing import NamedTuple
 from attnae.bench.catalog import Benchmark, Claim
 from attnae.bench.markdown import escape, table
 from attnae.bench.reporting.cells import figures_of, kind_of, named, settings_of, title_of
-from attnae.bench.reporting.statistics import tolerance
+from attnae.bench.reporting.statistics import epochs_of, tolerance
 from attnae.bench.reporting.verdicts import NOT_REPRODUCED, NOT_RUN, REPRODUCED, Verdict, judge
 from attnae.result import Result
 
@@ -58,12 +58,11 @@ def ranked(benchmark: Benchmark, reports: list[Report]) -> list[tuple[str, list[
     done = [(label, [r for r in results if r.status == "complete"]) for label, results in own]
     usable = [(label, runs) for label, runs in done if runs and runs[0].data.get("kind") != "embedded"]
 
-    def weight(report: tuple[str, list[Result]]) -> tuple[bool, float, int, int, int]:
+    def weight(report: tuple[str, list[Result]]) -> tuple[bool, int, int, int, int]:
         runs = report[1]
         schedule = {"paper": 2, "short": 1}.get(runs[0].profile, 0)
-        epochs = max((r.curves["epoch"][-1] or 0 for r in runs if r.curves.get("epoch")), default=0)
         official, seeds = runs[0].data.get("kind") == "official", len({r.seed for r in runs})
-        return official, epochs, schedule, -len(settings_of(runs[0])), seeds
+        return official, epochs_of(runs), schedule, -len(settings_of(runs[0])), seeds
 
     return sorted(usable, key=weight, reverse=True)
 

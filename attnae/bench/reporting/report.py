@@ -12,6 +12,7 @@ from attnae import result
 from attnae.bench import catalog
 from attnae.bench.catalog import Benchmark
 from attnae.bench.reporting import findings, overview, page
+from attnae.bench.reporting.evidence import Report
 from attnae.errors import UserError
 from attnae.files import write_text
 from attnae.result import Result
@@ -120,7 +121,7 @@ def check(reports: Path) -> list[str]:
     ]
 
 
-def _stored(reports: Path) -> list[tuple[Benchmark, str, list[Result]]]:
+def _stored(reports: Path) -> list[Report]:
     """Benchmark, label and results of every report below a folder."""
     folders = sorted({path.parent.parent for path in reports.glob("*/*/runs/*.json")})
     loaded = [(catalog.load(folder.parent.name), folder) for folder in folders if folder.parent.name in catalog.names()]

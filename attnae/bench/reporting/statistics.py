@@ -91,6 +91,11 @@ def tolerance(key: str, value: float, share: float) -> float:
     return 10 * math.log10(1 + share) if column(key).unit == "dB" else share * abs(value)
 
 
+def epochs_of(runs: list[Result]) -> int:
+    """Epochs of the longest training; 0 where nothing was trained."""
+    return max((int(r.curves["epoch"][-1] or 0) for r in runs if r.curves.get("epoch")), default=0)
+
+
 def at_epoch(run: Result, key: str, epoch: int) -> float | None:
     """A curve's value at an epoch."""
     values = dict(zip(run.curves.get("epoch", []), run.curves.get(key, []), strict=False))

@@ -252,12 +252,9 @@ class Execution:
         if marked:
             return marked[-1]
         if code < 0:
-            return f"{self.stage} was killed by {signal.Signals(-code).name}; {self._way_on}"
+            on = "--retest tests it again" if self.before else "with --retry-failed it goes on where it stopped"
+            return f"{self.stage} was killed by {signal.Signals(-code).name}; {on}"
         return f"{self.stage} ended with code {code}: {lines[-1] if lines else 'no output'}"
-
-    @property
-    def _way_on(self) -> str:
-        return "--retest tests it again" if self.before else "with --retry-failed it goes on where it stopped"
 
     def _finish(self, stage: str, reason: str = "") -> None:
         folder, run, before = self.run.folder, self.run, self.before
