@@ -8,16 +8,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from attnae.use.load import load as load
+from attnae._version import __version__
 
-__version__ = "0.1.0"
+if TYPE_CHECKING:
+    from attnae.inference.load import load as load
+
 __all__ = ["__version__", "load"]
 
 
 def __getattr__(name: str) -> Any:
     if name != "load":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from attnae.use.load import load
+    from attnae.inference.load import load
 
     return load

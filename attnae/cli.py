@@ -11,7 +11,7 @@ from typing import Any
 
 from attnae.errors import UserError
 from attnae.files import read_yaml, shipped
-from attnae.use import commands
+from attnae.inference import commands
 
 USAGE = """\
 usage: attnae {fit,validate,test,predict} -c CONFIG [-c CONFIG ...] [--KEY VALUE ...]
@@ -41,7 +41,7 @@ def main() -> int:
     """Runs ``sys.argv``; returns the exit code. Errors that a user can mend are one line without a traceback."""
     args = sys.argv[1:]
     if not args or args[0] in ("-h", "--help", "--version"):
-        from attnae import __version__
+        from attnae._version import __version__
 
         print(f"attnae {__version__}" if args == ["--version"] else USAGE, end="\n" if args == ["--version"] else "")
         return 0
@@ -53,7 +53,7 @@ def main() -> int:
         if args[0] in commands.NAMES:
             return commands.run(args)
         _check_configs(args)
-        from attnae.core.cli import run_cli  # Lightning takes seconds to import
+        from attnae.training.cli import run_cli  # Lightning takes seconds to import
 
         run_cli()
     except UserError as error:

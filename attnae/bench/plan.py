@@ -6,16 +6,16 @@ import hashlib
 import json
 import os
 import re
-import shlex
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from attnae import __version__
+from attnae._version import __version__
 from attnae.bench import tracking
 from attnae.bench.catalog import Benchmark, choose
+from attnae.bench.run import Run
 from attnae.data.location import Location, Source, locate
 from attnae.errors import UserError
 from attnae.files import read_yaml, shipped
@@ -33,49 +33,6 @@ RESERVED = {
 
 MEASURES = ("perceptual",)
 """Keys that change what a test measures and nothing of the training: no part of a run's hash."""
-
-
-@dataclass(frozen=True)
-class Run:
-    """One variant with one seed.
-
-    Attributes:
-        benchmark: Name of the benchmark.
-        label: Name of the report.
-        profile: Name of the profile.
-        variant: Name of the variant.
-        seed: Seed of everything random in training.
-        folder: Where the run's files are.
-        fit: Arguments of ``attnae`` that train; empty where there is nothing to train.
-        test: Arguments of ``attnae`` that evaluate.
-        epochs: Planned epochs.
-        config_hash: Identifies configuration, data and package version.
-        logger: Further arguments of both commands that say where else their numbers are shown; not printed.
-        again: Whether to test it once more although it is complete.
-    """
-
-    benchmark: str
-    label: str
-    profile: str
-    variant: str
-    seed: int
-    folder: Path
-    fit: tuple[str, ...]
-    test: tuple[str, ...]
-    epochs: int
-    config_hash: str
-    logger: tuple[str, ...] = ()
-    again: bool = False
-
-    @property
-    def name(self) -> str:
-        """Variant and seed."""
-        return f"{self.variant}/seed{self.seed}"
-
-    @property
-    def commands(self) -> list[str]:
-        """What a person would type."""
-        return [shlex.join(("attnae", *arguments)) for arguments in (self.fit, self.test) if arguments]
 
 
 @dataclass(frozen=True)

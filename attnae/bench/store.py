@@ -8,7 +8,7 @@ from pathlib import Path
 from attnae import result
 from attnae.bench import jobs
 from attnae.bench.markdown import one_line
-from attnae.bench.plan import Run
+from attnae.bench.run import Run
 from attnae.errors import UserError
 
 

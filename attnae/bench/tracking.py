@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
-    from attnae.bench.plan import Run
+    from attnae.bench.run import Run
 
 LOGGER = "trainer.logger"
 """Keys below it say where numbers are shown, not what they are: no part of a run's hash, label or printed commands."""
@@ -92,7 +92,7 @@ def publish(page: Path, project: str, folder: Path) -> str:
         folder: Where W&B keeps its own files.
     """
     benchmark, label = page.parent.parent.name, page.parent.name
-    script = "import sys; from attnae.core.tracking import publish; publish(*sys.argv[1:])"
+    script = "import sys; from attnae.training.tracking import publish; publish(*sys.argv[1:])"
     told = [str(page.parent), project, benchmark, label, identity(benchmark, label, "report"), str(folder)]
     done = subprocess.run(
         [sys.executable, "-c", script, *told],

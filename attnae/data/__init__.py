@@ -11,11 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from attnae.data.base import ImageDataModule as ImageDataModule
+    from attnae.data.batch import Batch as Batch
     from attnae.data.celeba_hq import CelebAHQDataModule as CelebAHQDataModule
     from attnae.data.cifar10 import CIFAR10DataModule as CIFAR10DataModule
-    from attnae.data.corruption import Batch as Batch
-    from attnae.data.corruption import GaussianNoise as GaussianNoise
-    from attnae.data.corruption import Uncorrupted as Uncorrupted
     from attnae.data.faces import Eyes as Eyes
     from attnae.data.faces import eyes as eyes
     from attnae.data.faces import portraits as portraits
@@ -23,6 +21,8 @@ if TYPE_CHECKING:
     from attnae.data.masks import ColorNoiseMask as ColorNoiseMask
     from attnae.data.masks import PatchMask as PatchMask
     from attnae.data.masks import PixelMask as PixelMask
+    from attnae.data.noise import GaussianNoise as GaussianNoise
+    from attnae.data.noise import Uncorrupted as Uncorrupted
     from attnae.data.stl10 import STL10DataModule as STL10DataModule
 
 _HOMES = {
@@ -31,13 +31,13 @@ _HOMES = {
     "CenterMask": "masks",
     "ColorNoiseMask": "masks",
     "Eyes": "faces",
-    "GaussianNoise": "corruption",
+    "GaussianNoise": "noise",
     "ImageDataModule": "base",
-    "Batch": "corruption",
+    "Batch": "batch",
     "PatchMask": "masks",
     "PixelMask": "masks",
     "STL10DataModule": "stl10",
-    "Uncorrupted": "corruption",
+    "Uncorrupted": "noise",
     "eyes": "faces",
     "portraits": "faces",
 }

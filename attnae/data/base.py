@@ -16,12 +16,12 @@ from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from attnae.data.batches import EpochBatches, IndexedImages, run_seed
+from attnae.data.batch import Batch, Corruption
 from attnae.data.cache import Images, cached
-from attnae.data.corruption import Batch, Corruption
 from attnae.data.decode import UInt8, read_image, resize_array
 from attnae.data.location import Location, Source, locate, split_files
 from attnae.data.photos import photo_crops
+from attnae.data.sampler import EpochBatches, IndexedImages, run_seed
 from attnae.errors import UserError
 
 

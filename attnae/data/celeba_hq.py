@@ -6,9 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 from attnae.data.base import ImageDataModule
-from attnae.data.corruption import Corruption, Uncorrupted
+from attnae.data.batch import Corruption
 from attnae.data.decode import UInt8
 from attnae.data.faces import portrait
+from attnae.data.noise import Uncorrupted
 
 
 class CelebAHQDataModule(ImageDataModule):

@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 
 from attnae.data.base import ImageDataModule
-from attnae.data.batches import IndexedImages
-from attnae.data.corruption import Corruption, GaussianNoise
+from attnae.data.batch import Corruption
 from attnae.data.decode import UInt8
 from attnae.data.location import Location
+from attnae.data.noise import GaussianNoise
+from attnae.data.sampler import IndexedImages
 from attnae.errors import UserError
 
 SPLIT_SEED = 42

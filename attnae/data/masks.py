@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from attnae.data.corruption import Batch
+from attnae.data.batch import Batch
 
 Per = Literal["batch", "image"]
 Color = Literal["red", "blue", "green", "purple"]

@@ -10,7 +10,7 @@ import pytest
 
 from attnae import result
 from attnae.bench.app import main
-from attnae.bench.compare import BETTER, REGRESSION, verdict
+from attnae.bench.commands.compare import BETTER, REGRESSION, verdict
 from attnae.bench.reporting.statistics import Difference
 from attnae.result import Result
 

@@ -14,8 +14,9 @@ import pytest
 from filelock import FileLock
 
 from attnae import cli, result
-from attnae.bench import catalog, doctor
+from attnae.bench import catalog
 from attnae.bench.app import main
+from attnae.bench.commands import doctor
 from attnae.data.cache import cache_folder
 from attnae.result import Result
 

@@ -1,22 +1,22 @@
 """All faults: importing a family adds it."""
 
-import killed
-import lied_to
-import long_and_large
-import numbers_that_are_none
+import interruption
+import non_finite
 import reproducible
-import starved
+import resource_exhaustion
+import scale
+import untrusted_input
 from harness import CATALOGUE
 
 __all__ = [
     "CATALOGUE",
     "LIMITS",
-    "killed",
-    "lied_to",
-    "long_and_large",
-    "numbers_that_are_none",
+    "interruption",
+    "non_finite",
     "reproducible",
-    "starved",
+    "resource_exhaustion",
+    "scale",
+    "untrusted_input",
 ]
 
 LIMITS = """

@@ -20,7 +20,7 @@ from filelock import FileLock, Timeout
 
 from attnae import result
 from attnae.bench import jobs, store
-from attnae.bench.plan import Run
+from attnae.bench.run import Run
 from attnae.errors import UserError
 from attnae.files import PACKAGE, shipped
 
@@ -178,7 +178,7 @@ class Execution:
 
     @property
     def progress(self) -> dict[str, Any]:
-        """The training's last heartbeat, see ``attnae.core.progress``; empty before the first."""
+        """The training's last heartbeat, see ``attnae.training.progress``; empty before the first."""
         try:
             beat: dict[str, Any] = json.loads((self.run.folder / "progress.json").read_text(encoding="utf-8"))
             return beat

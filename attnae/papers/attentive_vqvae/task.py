@@ -11,8 +11,7 @@ from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor, nn
 
-from attnae.core.task import ImageTask, Prediction
-from attnae.data.corruption import Batch
+from attnae.data.batch import Batch
 from attnae.data.faces import eyes
 from attnae.errors import UserError
 from attnae.metrics.codebook import CodebookUse
@@ -20,6 +19,7 @@ from attnae.metrics.faces import eye_colour_error, symmetry_error
 from attnae.papers.attentive_vqvae.discriminator import PatchDiscriminator
 from attnae.papers.attentive_vqvae.net import AttentiveVQVAE, parameter_counts
 from attnae.papers.attentive_vqvae.quantizer import Quantizer
+from attnae.training.task import ImageTask, Prediction
 
 
 class AttentiveVQVAETask(ImageTask):

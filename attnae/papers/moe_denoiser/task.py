@@ -8,11 +8,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from attnae.core.task import ImageTask, Prediction
-from attnae.data.corruption import Batch
+from attnae.data.batch import Batch
 from attnae.papers.moe_denoiser.baselines import ClassicalDenoiser, Method, choose_strength
 from attnae.papers.moe_denoiser.net import MoEDenoiser, load_balance_loss
 from attnae.papers.moe_denoiser.routing import RoutingStatistics
+from attnae.training.task import ImageTask, Prediction
 
 
 class MoEDenoiserTask(ImageTask):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from attnae.core.task import ImageTask, Prediction
-from attnae.data.corruption import Batch
+from attnae.data.batch import Batch
+from attnae.training.task import ImageTask, Prediction
 
 
 class Biharmonic(nn.Module):

@@ -8,9 +8,9 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from attnae.core.pictures import save_rows
 from attnae.files import atomic
 from attnae.papers.saaae.net import Posterior
+from attnae.training.pictures import save_rows
 
 
 def attention_figure(images: Tensor, attended: Tensor, path: Path) -> Path:

@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from attnae.core.task import ImageTask, Prediction
-from attnae.data.corruption import Batch
+from attnae.data.batch import Batch
 from attnae.metrics.latents import ActiveUnits
 from attnae.papers.saaae.net import SAAAE, VAE, Posterior
+from attnae.training.task import ImageTask, Prediction
 
 PAPER_DIVISOR = 256 * 20 * 20 / 5000
 """The paper's "KL+MSE" is the objective summed over 5,000 images / (256 * 20 * 20): the mean per image / 20.48."""

@@ -1,0 +1,1 @@
+"""The commands of ``attnae-bench``: one module each, its parser and its handler together."""

@@ -1,0 +1,44 @@
+"""Types and options that several commands share."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+Subparsers = argparse._SubParsersAction
+
+
+def add_out(command: argparse.ArgumentParser) -> None:
+    """Adds ``--out``."""
+    command.add_argument(
+        "--out", type=Path, default=Path("runs"), metavar="DIR", help="folder of the runs; default runs"
+    )
+
+
+def percent(text: str) -> float:
+    """A percentage."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 100:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a percentage")
+    return value
+
+
+def positive(text: str) -> int:
+    """A positive whole number."""
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive number")
+    return int(text)
+
+
+def minutes(text: str) -> float:
+    """A positive number of minutes."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive number of minutes")
+    return value

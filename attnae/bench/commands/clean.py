@@ -1,0 +1,138 @@
+"""``attnae-bench clean``: what unfinished and failed runs have left behind."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+from rich.markup import escape
+
+from attnae import result
+from attnae.bench import store
+from attnae.bench.commands.arguments import Subparsers
+from attnae.bench.terminal import console, grid, size
+from attnae.errors import UserError
+
+
+@dataclass(frozen=True)
+class Litter:
+    """Something that can go.
+
+    Attributes:
+        run: Folder of the run.
+        path: What would be removed: the run's folder, or its checkpoints if the run is complete.
+        why: What it is.
+        size: Bytes.
+    """
+
+    run: Path
+    path: Path
+    why: str
+    size: int
+
+
+def register(commands: Subparsers[Any]) -> None:
+    """Adds the command to the parser."""
+    parser = commands.add_parser("clean", help="list what unfinished and failed runs have left, and remove it")
+    parser.add_argument("folder", type=Path, nargs="?", default=Path("runs"), metavar="DIR", help="default runs")
+    parser.add_argument("--yes", action="store_true", help="remove it; complete and running runs are left alone")
+    parser.set_defaults(handler=clean)
+
+
+def clean(options: argparse.Namespace) -> int:
+    """Lists unfinished and failed runs and stale checkpoints; removes them with ``--yes``.
+
+    A complete run keeps everything but its checkpoints. A run that is being worked on or waits for a cluster keeps
+    everything, and so does one whose result cannot be read: it may be a newer attnae's.
+    """
+    if not options.folder.is_dir():
+        raise UserError(f"There is no folder {options.folder}.")
+    out, found = console(), list(litter(options.folder))
+    if not found:
+        out.print(f"Nothing to clean below {escape(str(options.folder))}.", soft_wrap=True)
+        return 0
+    table = grid("size", "what", "where")
+    for one in found:
+        table.add_row(size(one.size), escape(one.why), escape(str(one.path.relative_to(options.folder))))
+    out.print(table)
+    total = size(sum(one.size for one in found))
+    if not options.yes:
+        out.print(
+            f"{total}. Nothing is removed without --yes; the same `run` command would finish or repeat these runs."
+        )
+        return 0
+    removed = [one for one in found if _remove(one, options.folder)]
+    out.print(f"Removed {size(sum(one.size for one in removed))}.")
+    return 0 if len(removed) == len(found) else 1
+
+
+def litter(root: Path) -> Iterator[Litter]:
+    """What can go below a folder."""
+    for state in store.states(root):
+        folder = state.folder
+        with _held(folder) as free:
+            if not free:
+                continue
+            if state.status == "complete":
+                if (folder / "checkpoints").is_dir():
+                    yield Litter(
+                        folder, folder / "checkpoints", "checkpoints of a complete run", _size(folder / "checkpoints")
+                    )
+            elif state.status in ("failed", "interrupted", "running or interrupted") and _readable(folder):
+                yield Litter(
+                    folder,
+                    folder,
+                    "failed: " + state.detail if state.status == "failed" else "unfinished, " + state.detail,
+                    _size(folder),
+                )
+
+
+def _readable(folder: Path) -> bool:
+    """Whether the run's result, if there is one, is what this version of attnae writes."""
+    with contextlib.suppress(UserError):
+        if (folder / "result.json").exists():
+            result.read_result(folder / "result.json")
+        return True
+    return False
+
+
+def _remove(one: Litter, root: Path) -> bool:
+    """Removes it, unless somebody has begun to work on the run; empty folders above go, too."""
+    with _held(one.run) as free:
+        if not free:
+            return False
+        shutil.rmtree(one.path, ignore_errors=True)
+    for above in one.path.parents:
+        if above == root or one.path != one.run:
+            break
+        with contextlib.suppress(OSError):  # not empty
+            above.rmdir()
+    return not one.path.exists()
+
+
+@contextlib.contextmanager
+def _held(folder: Path) -> Iterator[bool]:
+    """Holds the run's lock; yields whether nobody else does. A run without a lock file is nobody's."""
+    if not (folder / ".lock").exists():
+        yield True
+        return
+    lock = FileLock(folder / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except (Timeout, OSError):
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        lock.release()
+
+
+def _size(folder: Path) -> int:
+    return sum(path.lstat().st_size for path in folder.rglob("*") if not path.is_dir())

@@ -1,0 +1,175 @@
+"""``attnae-bench compare A B``: two result sets side by side, for a person and for CI."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+
+from attnae.bench import catalog, store
+from attnae.bench.catalog import Benchmark
+from attnae.bench.commands.arguments import Subparsers, percent
+from attnae.bench.markdown import number
+from attnae.bench.reporting.cells import commit_of, heading, interval, title_of
+from attnae.bench.reporting.statistics import Difference, by_seed, difference, tolerance
+from attnae.bench.terminal import console, grid
+from attnae.errors import UserError
+from attnae.metrics.columns import column
+from attnae.result import Result
+
+MEASURED = ("seconds_per_epoch", "peak_memory_mb")
+"""Costs that depend on the machine and on what else it does: marked on equal hardware and over several seeds only."""
+
+REGRESSION, BETTER = "regression", "better"
+
+COST = ("params_trainable", "gflops_forward", *MEASURED)
+
+Runs = dict[tuple[str, int], Result]
+"""By variant and seed."""
+
+
+def register(commands: Subparsers[Any]) -> None:
+    """Adds the command to the parser."""
+    parser = commands.add_parser("compare", help="two result sets side by side; fails if the second is worse")
+    for side in ("a", "b"):
+        parser.add_argument(side, type=Path, metavar=side.upper(), help="folder of runs or of a report")
+    parser.add_argument(
+        "--tolerance",
+        type=percent,
+        default=5.0,
+        metavar="PERCENT",
+        help="how much worse a single seed may be; several seeds decide by their 95%% interval; default 5",
+    )
+    parser.set_defaults(handler=compare)
+
+
+def compare(options: argparse.Namespace) -> int:
+    """Shows B beside A over the variants and seeds that both have; 1 if something got worse beyond the noise.
+
+    Several seeds: worse is what has the whole 95% interval of B - A on the wrong side of 0. One seed: the noise is
+    unknown, and worse is what differs by more than ``--tolerance`` percent. A difference that the digits of its column
+    do not show is none. A run that A has complete and B has failed is a regression, too.
+    """
+    out, marks = console(), 0
+    for benchmark, title, before, after in _pairs(options.a, options.b):
+        marks += _show(benchmark, title, before, after, options.tolerance / 100, out)
+    out.print(f"Regressions beyond the noise: {marks}.")
+    return 1 if marks else 0
+
+
+def _pairs(a: Path, b: Path) -> list[tuple[Benchmark, str, Runs, Runs]]:
+    """What both sides have: a benchmark under whatever label, or its equal labels where a side has several."""
+    left, right = _read(a), _read(b)
+    found = []
+    for name in sorted(left.keys() & right.keys()):
+        labels = [(label, label) for label in left[name] if label in right[name]]
+        if len(left[name]) == len(right[name]) == 1:
+            labels = [(next(iter(left[name])), next(iter(right[name])))]
+        if not labels:
+            raise UserError(
+                f"{name}: {a} holds {', '.join(left[name])} and {b} holds {', '.join(right[name])}. "
+                "Name the folders of the two to compare."
+            )
+        for one, other in labels:
+            title = one if one == other else f"{one} -> {other}"
+            found.append((catalog.load(name), title, left[name][one], right[name][other]))
+    if not found:
+        raise UserError(f"{a} holds {', '.join(left)} and {b} holds {', '.join(right)}: nothing to compare.")
+    return found
+
+
+def _read(folder: Path) -> dict[str, dict[str, Runs]]:
+    """Runs by benchmark and label; of several with the same variant and seed the newest."""
+    runs: dict[str, dict[str, Runs]] = {}
+    for _, one in store.results(folder):
+        runs.setdefault(one.benchmark, {}).setdefault(one.label, {}).setdefault((one.variant, one.seed), one)
+    return runs
+
+
+def _show(benchmark: Benchmark, title: str, before: Runs, after: Runs, share: float, out: Console) -> int:
+    """Prints one comparison; returns the number of regressions."""
+    out.print(f"[bold]{escape(benchmark.title)}[/]  {escape(title)}", soft_wrap=True)
+    done_before, done_after = ({k for k, r in side.items() if r.status == "complete"} for side in (before, after))
+    both = sorted(done_before & done_after)
+    a, b = ([side[run] for run in both] for side in (before, after))
+    changed = _changed(a, b)
+    same_machine = not any(fact.startswith("hardware") for fact in changed)
+    marks = 0
+    if both:
+        table = grid("variant", "number", "A", "B", "B - A", "95% interval", "n", "", right=True)
+        for variant in benchmark.variants:
+            for key in [*benchmark.leading, *COST]:
+                one, other = (by_seed([r for r in side if r.variant == variant], key) for side in (a, b))
+                if found := difference(other, one):
+                    seeds = one.keys() & other.keys()
+                    old, new = (fmean(side[seed] for seed in seeds) for side in (one, other))
+                    mark = verdict(key, found, old, share, same_machine)
+                    marks += mark == REGRESSION
+                    change, ends = interval(found, key).partition(" ")[::2]
+                    numbers = [number(value, column(key).digits) for value in (old, new)]
+                    cells = [title_of(benchmark, variant), heading(key), *numbers, change, ends, str(found.n)]
+                    table.add_row(*map(escape, cells), f"[{'red' if mark == REGRESSION else 'green'}]{mark}[/]")
+        out.print(table)
+    for fact, (left, right) in changed.items():
+        out.print(f"  {fact}: {left} -> {right}", markup=False, highlight=False, soft_wrap=True)
+    for name, only in (("A", before.keys() - after.keys()), ("B", after.keys() - before.keys())):
+        if only:
+            told = ", ".join(f"{variant}/seed{seed}" for variant, seed in sorted(only))
+            out.print(f"  only in {name}: {told}", markup=False, highlight=False, soft_wrap=True)
+    for variant, seed in sorted((done_before & after.keys()) - done_after):
+        marks += 1
+        why = f"{variant}/seed{seed} failed in B: {after[variant, seed].reason}"
+        out.print(f"  [red]{REGRESSION}[/] {escape(why)}", highlight=False, soft_wrap=True)
+    return marks
+
+
+def verdict(key: str, found: Difference, before: float, share: float, same_machine: bool = True) -> str:
+    """``regression`` or ``better`` where a difference is more than noise, else an empty text.
+
+    Args:
+        key: A metric or a cost.
+        found: The difference, new minus old.
+        before: The old value.
+        share: How much of it one seed may differ by; of decibels, how much of the ratio that they stand for.
+        same_machine: Whether what depends on the machine can be compared.
+    """
+    direction = column(key).better
+    if direction == "-" or round(found.mean, column(key).digits) == 0:
+        return ""
+    if found.low is None or found.high is None:
+        beyond = key not in MEASURED and abs(found.mean) > tolerance(key, before, share)
+    else:
+        beyond = (same_machine or key not in MEASURED) and not found.low <= 0 <= found.high
+    if not beyond:
+        return ""
+    return BETTER if (found.mean > 0) == (direction == "higher") else REGRESSION
+
+
+def _changed(before: list[Result], after: list[Result]) -> dict[str, tuple[str, str]]:
+    """Facts about runs that differ between the sides."""
+    old, new = _facts(before), _facts(after)
+    return {
+        name: (", ".join(sorted(old.get(name, {"-"}))), ", ".join(sorted(new.get(name, {"-"}))))
+        for name in dict.fromkeys([*old, *new])
+        if old.get(name) != new.get(name)
+    }
+
+
+def _facts(runs: list[Result]) -> dict[str, set[str]]:
+    found: dict[str, set[str]] = {}
+    for run in runs:
+        facts: dict[str, Any] = {
+            f"configuration of {run.variant}": run.config_hash,
+            "data": f"{run.data.get('title')} {run.data.get('digest')}",
+            "commit": commit_of(run.git) or "-",
+            "commit of a further test": commit_of(run.git.get("tested")) or "-",
+            **{f"version of {name}": value for name, value in run.versions.items()},
+            **{f"hardware, {name}": value for name, value in run.hardware.items()},
+        }
+        for name, value in facts.items():
+            found.setdefault(name, set()).add(str(value))
+    return found

@@ -1,0 +1,187 @@
+"""``attnae-bench doctor``: what this machine has, and what is missing."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from packaging.requirements import Requirement
+from rich.markup import escape
+
+from attnae._version import __version__
+from attnae.bench import catalog, tracking
+from attnae.bench.commands.arguments import Subparsers, add_out
+from attnae.bench.running.resources import cores
+from attnae.bench.terminal import console, grid, size
+from attnae.data.location import HINTS, OFFICIAL, Location, locate
+from attnae.errors import UserError
+from attnae.files import read_yaml, shipped
+
+OK, NOTE, BROKEN = "ok", "note", "broken"
+
+MALICIOUS = {"lightning": ("2.6.2", "2.6.3"), "pytorch-lightning": ("2.6.2", "2.6.3")}
+"""Releases that carried malware."""
+
+PATIENCE = 60
+"""Seconds that torch may take to say which devices it can use."""
+
+Finding = tuple[str, str, str]
+"""State, subject, and what there is to say."""
+
+
+def register(commands: Subparsers[Any]) -> None:
+    """Adds the command to the parser."""
+    parser = commands.add_parser("doctor", help="what this machine has, what is missing and what would be downloaded")
+    add_out(parser)
+    parser.set_defaults(handler=doctor)
+
+
+def doctor(options: argparse.Namespace) -> int:
+    """Prints what was found; 1 only if nothing can run."""
+    findings = [*_packages(), *_devices(), *_machine(options.out), *_data(), _wandb(), _slurm()]
+    table = grid()
+    for state, subject, text in findings:
+        colour = {OK: "green", NOTE: "yellow", BROKEN: "red"}[state]
+        table.add_row(f"[{colour}]{state}[/]", escape(subject), escape(text))
+    out = console()
+    out.print(table)
+    broken = [subject for state, subject, _ in findings if state == BROKEN]
+    out.print(f"Nothing can run before this is mended: {', '.join(broken)}." if broken else "Ready: attnae-bench list")
+    return 1 if broken else 0
+
+
+def _packages() -> Iterator[Finding]:
+    """Python, and every package that attnae needs, without importing any."""
+    yield OK, "attnae", f"{__version__}, Python {platform.python_version()}"
+    wrong, versions = [], []
+    for text in metadata.requires("attnae") or []:
+        need = Requirement(text)
+        if need.marker and not need.marker.evaluate({"extra": ""}):
+            continue
+        try:
+            version = metadata.version(need.name)
+        except metadata.PackageNotFoundError:
+            wrong.append(f"{need.name} is missing")
+            continue
+        versions.append(f"{need.name} {version}")
+        if not need.specifier.contains(version, prereleases=True):
+            wrong.append(f"{need.name} {version} is not {need.specifier}")
+    for name, bad in MALICIOUS.items():
+        try:
+            version = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+        if version in bad:
+            why = f"{name} {version} is a malicious release. Do not import it; remove it, and renew this machine's keys"
+            yield BROKEN, "packages", why
+    if wrong:
+        yield BROKEN, "packages", f"{', '.join(wrong)}. Mend with `{sys.executable} -m pip install --upgrade attnae`"
+    yield OK, "packages", ", ".join(versions)
+
+
+def _devices() -> Iterator[Finding]:
+    """GPUs by their driver; only if there are any is torch asked whether it can use them."""
+    query = ["nvidia-smi", "--query-gpu=index,name,memory.total,driver_version", "--format=csv,noheader"]
+    listed = _output(query, 10)
+    if not listed and sys.platform != "darwin":
+        yield NOTE, "devices", "no NVIDIA GPU: trainings run on the CPU, which is for profile quick and for patience"
+        return
+    for line in listed.splitlines():
+        yield OK, "devices", line.strip()
+    script = "import torch; print(torch.__version__, torch.cuda.device_count(), torch.backends.mps.is_available())"
+    answer = _output([sys.executable, "-c", script], PATIENCE).split()
+    if len(answer) != 3:
+        yield NOTE, "devices", f"torch did not answer within {PATIENCE} s, or cannot be imported"
+    elif answer[1] == "0" and answer[2] == "False":
+        yield (
+            NOTE,
+            "devices",
+            f"torch {answer[0]} cannot use them: trainings run on the CPU. Install a build for your driver",
+        )
+    else:
+        yield OK, "devices", f"torch {answer[0]} can use {answer[1] if answer[1] != '0' else 'MPS'}"
+
+
+def _machine(out: Path) -> Iterator[Finding]:
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    yield (
+        OK,
+        "machine",
+        f"{cores()} of {os.cpu_count()} cores, {size(memory)} memory, {platform.system()} {platform.machine()}",
+    )
+    for title, folder in (("runs", out), ("image cache", cache_folder())):
+        there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+        free = f"{folder}: {size(shutil.disk_usage(there).free)} free"
+        if there.is_dir() and os.access(there, os.W_OK):
+            yield OK, title, free
+        else:
+            yield BROKEN if title == "runs" else NOTE, title, f"{free}, but {there} cannot be written to"
+
+
+def cache_folder() -> Path:
+    """Where ``attnae.data.cache`` keeps decoded images; importing that module would import numpy."""
+    chosen = os.environ.get("ATTNAE_CACHE")
+    return Path(chosen) if chosen else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "attnae"
+
+
+def _data() -> Iterator[Finding]:
+    """For every dataset the folder that its profiles name; then what else below ``data/`` could stand in."""
+    roots = {}
+    for name in catalog.names():
+        benchmark = catalog.load(name)
+        for file in (shipped(f"configs/{name}/profiles/{profile}.yaml") for profile in benchmark.profiles):
+            if root := read_yaml(file).get("data", {}).get("init_args", {}).get("root"):
+                roots[benchmark.dataset] = (benchmark.embedded, root)
+    for dataset, (embedded, root) in roots.items():
+        found = _located(dataset, embedded, root)
+        if found:
+            yield OK, dataset, f"{root}: {found.title}"
+        elif dataset in OFFICIAL:
+            yield NOTE, dataset, f"not in {root}. Would be downloaded: {HINTS[dataset]}"
+        else:
+            yield NOTE, dataset, f"not in {root}; nothing downloads it, put the images there or give --data-root"
+    known = {root for _, root in roots.values()}
+    for folder in sorted(path for path in Path("data").glob("*") if path.is_dir() and path.as_posix() not in known):
+        looks = (_located(dataset, embedded, folder.as_posix()) for dataset, (embedded, _) in roots.items())
+        if found := next(filter(None, looks), None):
+            yield OK, "data", f"--data-root {folder} ({found.kind})"
+    yield OK, "data", "profile quick brings its own images"
+
+
+def _located(dataset: str, embedded: str, root: str) -> Location | None:
+    try:
+        return locate(dataset, embedded, root)
+    except UserError:
+        return None
+
+
+def _wandb() -> Finding:
+    state = tracking.login()
+    return (OK, "W&B", state.text) if state.usable else (NOTE, "W&B", f"{state.text} (only --wandb needs it)")
+
+
+def _slurm() -> Finding:
+    if shutil.which("sinfo") is None:
+        return NOTE, "SLURM", "sinfo is not on the PATH (only --launcher slurm needs it)"
+    lines = _output(["sinfo", "--noheader", "--format=%P %a %D nodes %G"], 3).splitlines()
+    return (
+        (OK, "SLURM", "; ".join(" ".join(line.split()) for line in lines))
+        if lines
+        else (NOTE, "SLURM", "sinfo does not answer")
+    )
+
+
+def _output(command: list[str], seconds: float) -> str:
+    """What a command prints; nothing if it is missing, fails or takes too long."""
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=True).stdout
+    except (OSError, subprocess.SubprocessError):
+        return ""

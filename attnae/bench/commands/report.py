@@ -1,0 +1,52 @@
+"""``attnae-bench report``: writes reports again from result files, or checks them."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from attnae.bench import store
+from attnae.bench.commands.arguments import Subparsers
+
+
+def register(commands: Subparsers[Any]) -> None:
+    """Adds the command to the parser."""
+    parser = commands.add_parser("report", help="write reports again from the result files below a folder")
+    parser.add_argument(
+        "folder",
+        type=Path,
+        nargs="?",
+        metavar="DIR",
+        help="folder of the runs (default runs); with --check of the reports (default reports)",
+    )
+    parser.add_argument(
+        "--reports", type=Path, default=Path("reports"), metavar="DIR", help="folder of the reports; default reports"
+    )
+    parser.add_argument(
+        "--check",
+        action="store_true",
+        help="change nothing; fail when a report differs from what its result files give",
+    )
+    parser.set_defaults(handler=report)
+
+
+def report(options: argparse.Namespace) -> int:
+    """``attnae-bench report``."""
+    from attnae.bench.reporting import report as pages
+
+    if options.check:
+        folder = options.folder or options.reports
+        problems = pages.check(folder)
+        for problem in problems:
+            print(problem, file=sys.stderr)
+        if not problems:
+            print(f"All reports below {folder} agree with their result files.")
+        return 1 if problems else 0
+    found = store.results(options.folder or Path("runs"), missing_ok=options.folder is None)
+    if options.folder is None:  # also what the reports have kept of runs whose folders are elsewhere
+        found += store.results(options.reports, missing_ok=bool(found))
+    for page in pages.build(found, options.reports):
+        print(page)
+    return 0

@@ -1,0 +1,266 @@
+"""``attnae apply``: what a model makes of images, as files, beside the input and the truth, and measured."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from attnae.data.decode import UInt8, UnreadableImage, resize
+from attnae.errors import UserError
+from attnae.files import write_text
+from attnae.inference import images, pictures
+from attnae.inference.load import Model, load
+from attnae.inference.terminal import progress, show_table
+from attnae.inference.tiles import PIXELS, Rows, blended, extended
+
+COLUMNS = ("image", "pixels", "psnr_input", "ssim_input", "psnr", "ssim", "seconds", "file")
+
+BAND = 256
+"""Rows of an input that are turned into bytes at once."""
+
+
+@dataclass
+class Work:
+    """An image on its way through a model.
+
+    Attributes:
+        source: Where it comes from.
+        truth: What the result is measured against, (H, W, 3); ``None`` where it is not known.
+        rows: What the model gets to see.
+        size: Height and width.
+        mask: Hidden pixels (H, W), for models that fill in.
+    """
+
+    source: images.Source
+    truth: UInt8 | None
+    rows: Rows
+    size: tuple[int, int]
+    mask: np.ndarray | None = None
+
+
+def apply(options: argparse.Namespace) -> int:
+    """Runs the command; returns 0, or 1 if an image could not be read.
+
+    Raises:
+        UserError: Nothing can be read, an option does not suit the model, or an output is in the way.
+    """
+    found = images.find(options.images)
+    names = [f"{source.name}{ending}" for source in found for ending in (".png", "-compared.png")]
+    if clash := [name for name, count in Counter(names).items() if count > 1]:
+        raise UserError(f"Two results would be called {clash[0]}. Rename one of the images.")
+    images.outputs(options.out, [*names, "metrics.csv"], options.overwrite)
+    model = load(options.model, options.device)
+    check(model, options)
+    conversions: Counter[str] = Counter()
+    skipped: list[str] = []
+    rows: list[dict[str, Any]] = []
+    with progress(model.title, len(found)) as advance:
+        for group in _groups(_prepared(model, found, options, conversions, skipped), model.size, options.batch_size):
+            began = time.perf_counter()
+            made = _restored(model, group, options.batch_size, advance)
+            seconds = (time.perf_counter() - began) / len(group)
+            for work, output in zip(group, made, strict=True):
+                rows.append(_saved(model, work, output, seconds, options.out))
+    order = {str(source.path): place for place, source in enumerate(found)}
+    rows.sort(key=lambda row: order[row["image"]])  # small images have waited for a batch
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(options.out / "metrics.csv", text.getvalue())
+    _report(model, rows, conversions, skipped, options)
+    return 1 if skipped else 0
+
+
+def check(model: Model, options: argparse.Namespace) -> None:
+    """Refuses options that the model has no use for, before it is applied to anything.
+
+    Raises:
+        UserError: One is given.
+    """
+    if options.sigma is not None and model.task.undoes != "noise":
+        raise UserError(f"--sigma adds noise for a denoiser; {model.title} is none.")
+    if options.mask != "random" and model.task.undoes != "mask":
+        raise UserError(f"--mask hides pixels for a model that fills in; {model.title} does not.")
+
+
+# -- what a model gets to see ------------------------------------------------------------------------------------------
+
+
+def _prepared(
+    model: Model, found: list[images.Source], options: argparse.Namespace, conversions: Counter[str], skipped: list[str]
+) -> Iterator[Work]:
+    """The images that can be read; conversions count for these alone."""
+
+    def prepared(source: images.Source) -> tuple[Work, Counter[str]]:
+        converted: Counter[str] = Counter()
+        return _work(model, source, options, converted), converted
+
+    for _, (work, converted) in images.usable(found, prepared, skipped):
+        conversions.update(converted)
+        yield work
+
+
+def _work(model: Model, source: images.Source, options: argparse.Namespace, conversions: Counter[str]) -> Work:
+    picture = images.read(source.path, conversions)
+    if not model.task.tiles:
+        size = (model.size, model.size)
+        if picture.size != size:
+            conversions[f"resized to {model.size}x{model.size}, the size of this model"] += 1
+        pixels = resize(picture, model.size, conversions, str(source.path))
+        if model.task.undoes != "mask":
+            return Work(source, pixels, _rows(pixels), size)
+        hidden = mask_for(model, options.mask, picture.size, options.seed, pixels)
+        shown = torch.where(torch.from_numpy(hidden), model.fill, images.to_tensor(pixels))
+        return Work(source, pixels, lambda top, end: shown[:, top:end], size, hidden)
+    pixels = np.asarray(picture)
+    size = pixels.shape[0], pixels.shape[1]
+    if model.task.undoes == "noise" and options.sigma is None:
+        return Work(source, None, _rows(pixels), size)
+    if model.task.undoes == "noise":
+        key = (options.seed, images.identity(pixels))
+        return Work(source, pixels, partial(images.noisy_rows, pixels, options.sigma, key), size)
+    return Work(source, pixels, _rows(pixels), size)
+
+
+def _rows(pixels: UInt8) -> Rows:
+    return lambda top, end: images.to_tensor(pixels[top:end])
+
+
+def mask_for(model: Model, mask: str, size: tuple[int, int], seed: int, pixels: UInt8) -> np.ndarray:
+    """Which pixels of a square image to hide.
+
+    Args:
+        model: Its own corruption draws the random masks.
+        mask: ``random``, or a picture that is white where pixels are hidden, as large as the image or as the model's.
+        size: Width and height of the image before it was resized.
+        seed: Of the random mask; two images get different ones.
+        pixels: The resized image (S, S, 3).
+
+    Returns:
+        bool (S, S).
+
+    Raises:
+        UserError: The picture has another size, or hides nothing or everything.
+    """
+    if mask == "random":
+        index = torch.tensor([images.identity(pixels) + seed])
+        drawn = model.corruption(images.to_tensor(pixels)[None], index, training=False).mask
+        if drawn is None:
+            raise UserError(f"{model.title} was trained without masks. Give --mask FILE.")
+        return drawn[0, 0].numpy()
+    try:
+        picture = images.read(Path(mask), Counter())
+    except UnreadableImage as error:
+        raise UserError(str(error)) from error
+    if picture.size not in (size, (model.size, model.size)):
+        width, height = picture.size
+        raise UserError(f"The mask {mask} has {width}x{height} pixels, an image has {size[0]}x{size[1]}.")
+    hidden: np.ndarray = resize(picture, model.size, Counter(), mask).mean(2) > 127.5
+    if hidden.all() or not hidden.any():
+        share = "everything" if hidden.all() else "nothing"
+        raise UserError(f"The mask {mask} hides {share} at {model.size}x{model.size}. White is hidden, black is shown.")
+    return hidden
+
+
+# -- through the model -------------------------------------------------------------------------------------------------
+
+
+def _groups(works: Iterable[Work], side: int, batch: int) -> Iterator[list[Work]]:
+    """Images that fit into the model together, as many as a batch holds; larger ones alone."""
+    waiting: list[Work] = []
+    for work in works:
+        if max(work.size) > side:
+            yield [work]
+        else:
+            waiting.append(work)
+        if len(waiting) == (batch or max(1, PIXELS // side**2)):
+            yield waiting
+            waiting = []
+    if waiting:
+        yield waiting
+
+
+def _restored(model: Model, group: list[Work], batch: int, advance: Any) -> list[UInt8]:
+    """8-bit results of the images."""
+    side = model.size
+    if max(group[0].size) <= side:
+        shown = torch.stack([extended(work.rows(0, work.size[0]), side, side) for work in group])
+        made = model.restore(shown)
+        advance(len(group))
+        return [images.to_pixels(m[:, : w.size[0], : w.size[1]]) for m, w in zip(made, group, strict=True)]
+    (work,) = group
+    output = np.empty((*work.size, 3), np.uint8)
+    told = 0.0
+
+    def done(share: float) -> None:
+        nonlocal told
+        advance(share - told)
+        told = share
+
+    for top, band in blended(model.restore, work.rows, work.size, (side, side), model.overlap, batch, done=done):
+        output[top : top + band.shape[1]] = images.to_pixels(band)
+    return [output]
+
+
+def _saved(model: Model, work: Work, output: UInt8, seconds: float, folder: Path) -> dict[str, Any]:
+    """Writes the result and the comparison; returns the row of the table."""
+    bands = [images.to_pixels(work.rows(top, min(top + BAND, work.size[0]))) for top in range(0, work.size[0], BAND)]
+    shown = np.concatenate(bands)
+    row: dict[str, Any] = dict.fromkeys(COLUMNS)
+    row |= {"image": str(work.source.path), "pixels": f"{work.size[1]}x{work.size[0]}"}
+    row |= {"file": f"{work.source.name}.png", "seconds": round(seconds, 3)}
+    labels = {"input": shown}
+    if work.truth is None or model.task.undoes == "":
+        labels["output"] = output
+    if work.truth is not None:
+        row["psnr"], row["ssim"] = images.quality(output, work.truth)
+        if model.task.undoes == "":
+            labels = {"input": shown, f"output {row['psnr']:.2f} dB": output}
+        else:
+            row["psnr_input"], row["ssim_input"] = images.quality(shown, work.truth)
+            labels = {f"input {row['psnr_input']:.2f} dB": shown, f"output {row['psnr']:.2f} dB": output}
+            if work.mask is not None:  # what the model is for: what is visible stays as it is
+                labels["hole filled"] = np.where(work.mask[..., None], output, work.truth)
+            labels["truth"] = work.truth
+    images.save(output, folder / row["file"])
+    images.save(pictures.side_by_side(labels), folder / f"{work.source.name}-compared.png")
+    return row
+
+
+def _report(
+    model: Model, rows: list[dict[str, Any]], conversions: Counter[str], skipped: list[str], options: argparse.Namespace
+) -> None:
+    measured = [row for row in rows if row["psnr"] is not None]
+    count = len(rows)
+    shown = [name for name in COLUMNS if any(row[name] is not None for row in rows)]
+    if len(measured) > 1:
+        means = {
+            name: float(np.mean([row[name] for row in measured]))
+            for name in shown
+            if name in ("psnr_input", "ssim_input", "psnr", "ssim") and all(row[name] is not None for row in measured)
+        }
+        rows = [*rows, {"image": f"mean of {len(measured)}", **means}]
+    show_table(shown, rows)
+    for what, times in sorted(conversions.items()):
+        print(f"{what}: {times} of {count} images" if count > 1 else what)
+    if skipped:
+        print(f"{len(skipped)} images could not be read, see above.")
+    print(f"{options.out}: results, *-compared.png side by side, metrics.csv")
+    if model.task.undoes == "noise" and options.sigma is None:
+        print("Next: --sigma 0.1 adds noise first and then has a truth to compare with.")
+    elif model.task.codes:
+        print(f"Next: attnae encode {options.model} {' '.join(options.images[:1])} -o codes")
+    else:
+        print(f"Next: attnae export {options.model} exported")

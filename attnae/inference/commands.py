@@ -1,0 +1,192 @@
+"""How ``attnae apply``, ``encode``, ``decode``, ``sample`` and ``export`` are typed. Plain Python: help comes at once."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from importlib import import_module
+from pathlib import Path
+from typing import Any, NoReturn
+
+from attnae.errors import UserError
+
+NAMES = ("apply", "encode", "decode", "sample", "export")
+
+MODEL = "folder of a finished run (runs/<benchmark>/<label>/<variant>/seed...) or of attnae export"
+
+
+def run(arguments: list[str]) -> int:
+    """Runs a command; returns the exit code: 0 all fine, 1 some images could not be used.
+
+    Args:
+        arguments: The command, one of :data:`NAMES`, and what follows it.
+
+    Raises:
+        UserError: Whatever a user can mend, in one line.
+    """
+    top = _Parser(prog="attnae")
+    add_commands(top.add_subparsers(dest="command", required=True))
+    options = top.parse_args(arguments)
+    module = import_module(f"attnae.inference.{options.module}")  # torch and Lightning take seconds to import
+    try:
+        return int(getattr(module, options.command)(options))
+    except Exception as error:
+        if type(error).__name__ != "OutOfMemoryError":
+            raise
+        raise UserError("Out of GPU memory. Give a smaller --batch-size, or --device cpu.") from error
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse, with errors of one line."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message}. See `{self.prog} --help`.")
+
+
+def add_commands(commands: Any) -> None:
+    """Adds the commands' parsers to argparse's ``add_subparsers``; shell completion is made from the same."""
+    apply = _command(
+        commands,
+        "apply",
+        "denoise, fill in or reconstruct images",
+        "Applies a model to images. A denoiser takes images as they are, or with --sigma adds noise first and compares "
+        "with the truth; a VAE fills in what a mask hides; a VQ-VAE reconstructs. Denoisers and VQ-VAEs take images of "
+        "any size in overlapping tiles; for a VAE they are cropped to a square and resized. Writes IMAGE.png, "
+        "IMAGE-compared.png and metrics.csv (PSNR and SSIM of the 8-bit images) into OUT.",
+        "attnae apply runs/moe_denoising/quick/moe/seed1-* photos/ -o denoised --sigma 0.2",
+    )
+    _images(apply)
+    _folder(apply)
+    apply.add_argument(
+        "--sigma",
+        type=_sigma,
+        metavar="S",
+        help="denoisers: add Gaussian noise of this standard deviation first, in units of the range [0, 1]",
+    )
+    apply.add_argument(
+        "--mask",
+        default="random",
+        metavar="FILE",
+        help="models that fill in: a picture that is white where pixels are hidden; default random, as in training",
+    ).complete = _FILE  # type: ignore[attr-defined]
+    apply.add_argument("--seed", type=_count(0), default=1, metavar="N", help="of random masks and noise; default 1")
+    _machine(apply)
+
+    encode = _command(
+        commands,
+        "encode",
+        "images to small files of code indices (VQ-VAE)",
+        "Codes images with a VQ-VAE: the index of a codebook's vector for each 8x8 pixels, entropy-coded. Prints the bits "
+        "per pixel that a file takes. attnae decode makes images of the files, with the same model.",
+        "attnae encode runs/attentive_vqvae/quick/a/seed1-* photos/ -o coded",
+    )
+    _images(encode)
+    _folder(encode)
+    _machine(encode)
+
+    decode = _command(
+        commands,
+        "decode",
+        "files of code indices to images (VQ-VAE)",
+        "Makes PNG images of files that attnae encode wrote, with the model that encoded them.",
+        "attnae decode runs/attentive_vqvae/quick/a/seed1-* coded/ -o decoded",
+    )
+    decode.add_argument(
+        "files", nargs="+", metavar="FILES", help="*.codes: files, folders or patterns"
+    ).complete = _FILE  # type: ignore[attr-defined]
+    _folder(decode)
+    _machine(decode)
+
+    sample = _command(
+        commands,
+        "sample",
+        "images from a VAE's prior, or between two images",
+        "Draws latents from a VAE's prior, or goes in a straight line between the latents of two images, and writes the "
+        "decoded images as one PNG.",
+        "attnae sample runs/saaae_vs_vae/quick/vae/seed1-* -o sampled.png --between first.jpg last.jpg",
+    )
+    sample.add_argument("-o", "--out", type=Path, required=True, metavar="PNG", help="file to write")
+    sample.add_argument("--count", type=_count(1), default=8, metavar="N", help="images or steps; default 8")
+    sample.add_argument("--seed", type=_count(0), default=1, metavar="N", help="of the latents; default 1")
+    sample.add_argument(
+        "--between", nargs=2, metavar=("FIRST", "LAST"), help="two images; the first and last of the row are they"
+    ).complete = _FILE  # type: ignore[attr-defined]
+    _device(sample)
+    _overwrite(sample)
+
+    export = _command(
+        commands,
+        "export",
+        "a run as a folder to give away",
+        "Writes model.safetensors, config.yaml, a model card (README.md), result.json, and model.pt2, the graph as "
+        "torch.export has it. Both are checked against the run's own output. attnae.load('DIR') opens the folder.",
+        "attnae export runs/moe_denoising/quick/moe/seed1-* exported/moe",
+    )
+    export.add_argument("out", type=Path, metavar="DIR", help="folder to write").complete = _FOLDER  # type: ignore[attr-defined]
+    _overwrite(export)
+
+
+# what shtab calls files and folders; named here so that only completion imports it
+_FILE = {"bash": "_shtab_compgen_files", "zsh": "_files", "tcsh": "f"}
+_FOLDER = {"bash": "_shtab_compgen_dirs", "zsh": "_files -/", "tcsh": "d"}
+
+
+def _command(commands: Any, name: str, short: str, long: str, example: str) -> argparse.ArgumentParser:
+    module = {"encode": "codes", "decode": "codes"}.get(name, name)
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name, help=short, description=long, epilog=f"example: {example}"
+    )
+    parser.set_defaults(module=module)
+    parser.add_argument("model", type=Path, metavar="RUN_OR_MODEL", help=MODEL).complete = _FOLDER  # type: ignore[attr-defined]
+    return parser
+
+
+def _images(parser: argparse.ArgumentParser) -> None:
+    images = parser.add_argument("images", nargs="+", metavar="IMAGES", help="files, folders or patterns, of any size")
+    images.complete = _FILE  # type: ignore[attr-defined]
+
+
+def _folder(parser: argparse.ArgumentParser) -> None:
+    folder = parser.add_argument("-o", "--out", type=Path, required=True, metavar="OUT", help="folder of the results")
+    folder.complete = _FOLDER  # type: ignore[attr-defined]
+    _overwrite(parser)
+
+
+def _overwrite(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--overwrite", action="store_true", help="replace results that exist")
+
+
+def _machine(parser: argparse.ArgumentParser) -> None:
+    _device(parser)
+    parser.add_argument(
+        "--batch-size",
+        type=_count(1),
+        default=0,
+        metavar="N",
+        help="images or tiles at once; default by the model's size",
+    )
+
+
+def _device(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto: a GPU if there is one; the default"
+    )
+
+
+def _count(least: int) -> Any:
+    def number(text: str) -> int:
+        if not text.isdecimal() or not least <= int(text) < 2**31:
+            raise argparse.ArgumentTypeError(f"expected a whole number from {least} on, got {text!r}")
+        return int(text)
+
+    return number
+
+
+def _sigma(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value <= 1:
+        raise argparse.ArgumentTypeError(f"expected a number above 0 and up to 1, got {text!r}")
+    return value

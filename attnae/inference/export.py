@@ -1,0 +1,242 @@
+"""``attnae export``: a run as a folder to give away, of which no file needs attnae's checkout, a pickle, or trust."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from torch import Tensor, nn
+
+from attnae import result
+from attnae._version import __version__
+from attnae.bench import catalog
+from attnae.errors import UserError
+from attnae.files import write_text
+from attnae.inference.load import FORMAT, Model, load
+from attnae.metrics.columns import COLUMNS
+from attnae.result import Result
+from attnae.training import weights
+from attnae.training.task import ImageTask
+
+FILES = ("model.safetensors", "config.yaml", "README.md", "model.pt2", "result.json")
+
+TOLERANCE = 1e-3
+"""Largest difference of a pixel in [0, 1] between the exported program and the eager model."""
+
+LICENCES = {
+    "STL-10": "STL-10 states no licence; its images come from ImageNet, whose terms are non-commercial research and education.",
+    "CIFAR-10": "CIFAR-10 states no licence; its images are a subset of the 80 Million Tiny Images, collected from the web.",
+    "CelebA-HQ": "CelebA and CelebA-HQ are for non-commercial research only, and show identifiable people.",
+    "photos": "Photographs that ship with scikit-image: public domain or CC0, see its data folder.",
+    "faces": "Portraits drawn by attnae itself, under its MIT licence.",
+}
+"""Dataset, or name of embedded images, to what is known about its licence."""
+
+
+def export(options: argparse.Namespace) -> int:
+    """Runs the command; returns 0.
+
+    Everything is written to a folder beside the target and checked there: a model that does not load again with the same
+    output, or whose exported program differs from it, is not exported.
+
+    Raises:
+        UserError: The run cannot be opened, the folder exists, or a check fails.
+    """
+    model = load(options.model)
+    folder: Path = options.out
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder} is a file. Name a folder.")
+    if folder.is_dir() and any(folder.iterdir()):
+        if not options.overwrite:
+            raise UserError(f"{folder} exists and is not empty. Give --overwrite, or another folder.")
+        if foreign := sorted(path.name for path in folder.iterdir() if path.name not in FILES):
+            raise UserError(f"{folder} holds {foreign[0]}, which no export has written. Choose another folder.")
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as name:
+            differences = write(model, Path(name))
+            folder.mkdir(exist_ok=True)
+            for file in FILES:
+                (folder / file).unlink(missing_ok=True)
+            for path in sorted(Path(name).iterdir()):
+                shutil.move(path, folder / path.name)
+    except OSError as error:
+        raise UserError(
+            f"Cannot write {folder}: {error.strerror or error}. Choose another folder or free space."
+        ) from error
+    for path in sorted(folder.iterdir()):
+        print(f"{path}  {path.stat().st_size / 1e6:,.2f} MB")
+    reloaded, program = differences
+    print(f"checked on random images: loaded again, largest difference {reloaded:.1g}; model.pt2, {program:.1g}")
+    print(f'Next: python -c "import attnae; print(attnae.load({str(folder)!r}).title)"')
+    return 0
+
+
+def write(model: Model, folder: Path) -> tuple[float, float]:
+    """Writes and checks all files; returns the largest differences of the loaded model and of the exported program.
+
+    Raises:
+        UserError: One of them differs from the model, or torch.export cannot follow the network.
+    """
+    net = model.task.net
+    weights.save(net.state_dict(), folder / "model.safetensors")
+    config = {"format": FORMAT, "attnae": __version__, **model.config}
+    write_text(folder / "config.yaml", yaml.safe_dump(config, sort_keys=False))
+    if isinstance(model.origin, Result):
+        result.write(model.origin, folder / "result.json")
+    example = torch.rand(3, 3, model.size, model.size, generator=torch.Generator().manual_seed(0))
+    expected = model.restore(example)
+    reloaded = _largest(load(folder).restore(example), expected)
+    if reloaded > 0:
+        raise UserError(f"The exported weights make other images, by up to {reloaded:.2g}: nothing was exported.")
+    net.to(memory_format=torch.contiguous_format)  # torch.export warns of weights that are not
+    program = _program(model, example, folder / "model.pt2")
+    with torch.no_grad():
+        different = max(_largest(program(example[:count]), expected[:count]) for count in (1, 2, 3))
+    if not different <= TOLERANCE:
+        raise UserError(f"model.pt2 makes other images, by up to {different:.2g}: nothing was exported.")
+    write_text(folder / "README.md", card(model))
+    return reloaded, different
+
+
+class _Restore(nn.Module):
+    """What is exported: images in, images out, clamped."""
+
+    def __init__(self, task: ImageTask):
+        super().__init__()
+        self.net = task.net
+        self._task = [task]  # not a part: its hooks belong to Lightning
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self._task[0].restore(images).float().clamp(0, 1)
+
+
+def _program(model: Model, example: Tensor, path: Path) -> Any:
+    """Writes the graph for any number of images, and returns it as it is read from the file."""
+    shapes = ({0: torch.export.Dim("batch", min=1)},)
+    try:
+        with torch.no_grad():  # else a network's own no_grad becomes a node that torch 2.15 cannot save
+            exported = torch.export.export(_Restore(model.task), (example,), dynamic_shapes=shapes)
+        torch.export.save(exported, path)
+        return torch.export.load(path).module()
+    except Exception as error:  # its exceptions have no common class
+        line = " ".join(str(error).split())[:200]
+        raise UserError(f"torch.export cannot follow {type(model.task.net).__name__}: {line}") from error
+
+
+def _largest(images: Tensor, others: Tensor) -> float:
+    return float((images - others).abs().max())
+
+
+# -- the model card ----------------------------------------------------------------------------------------------------
+
+
+def card(model: Model) -> str:
+    """Markdown: what the model is, its numbers beside the published ones, its data and their licence, how to load it."""
+    origin, net = model.origin, type(model.task.net)
+    count = sum(tensor.numel() for tensor in model.task.net.parameters())
+    does = {"noise": "removes noise from", "mask": "fills hidden parts of", "": "compresses and reconstructs"}
+    lines = [
+        f"# {model.title}",
+        "",
+        f"`{net.__name__}` of attnae {__version__}, {count:,} parameters: "
+        f"{does[model.task.undoes]} images of {model.size}x{model.size}"
+        + (", larger ones in overlapping tiles." if model.task.tiles else "; others are resized."),
+        "",
+    ]
+    if isinstance(origin, Result):
+        lines += _training(origin)
+    data = origin.data
+    name = str(data.get("name") if data.get("kind") == "embedded" else data.get("dataset"))
+    lines += [
+        "## Data",
+        "",
+        f"Trained on {data.get('title', 'unknown images')}, {data.get('train', 'an unknown number of')} images.",
+    ]
+    if data.get("kind") in ("folder", "array"):
+        lines.append(
+            "These are images of a user's own, whose licence only that user knows. Those that they stand in for:"
+        )
+    lines += [LICENCES.get(name, "Nothing is known about their licence."), ""]
+    lines += [
+        "## Use",
+        "",
+        "```python",
+        "import attnae",
+        "",
+        'model = attnae.load("DIR")  # this folder',
+        *_call(model),
+        "```",
+        "",
+    ]
+    arguments = (model.config["model"].get("init_args") or {}).get("net") or {}
+    package = str(arguments.get("class_path", net.__name__)).rpartition(".")[0]
+    lines += [
+        "Plain PyTorch, with the network's own conventions for its input:",
+        "",
+        "```python",
+        "from safetensors.torch import load_file",
+        f"from {package} import {net.__name__}",
+        "",
+        f"net = {net.__name__}({_arguments(arguments.get('init_args') or {})}).eval()",
+        'net.load_state_dict(load_file("DIR/model.safetensors"))',
+        "```",
+        "",
+        "Without attnae, `torch.export`'s graph for any number of images:",
+        "",
+        "```python",
+        'restore = torch.export.load("DIR/model.pt2").module()',
+        f"images = restore(torch.rand(1, 3, {model.size}, {model.size}))  # in [0, 1]",
+        "```",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _call(model: Model) -> list[str]:
+    if model.task.undoes == "mask":
+        return [f"images = model(shown, mask)  # (B, 3, {model.size}, {model.size}) in [0, 1]; mask: True where hidden"]
+    return ["images = model(images)  # (B, 3, H, W) in [0, 1], any height and width"]
+
+
+def _arguments(given: dict[str, Any]) -> str:
+    return ", ".join(f"{key}={value!r}" for key, value in given.items())
+
+
+def _training(origin: Result) -> list[str]:
+    """Where the model comes from, and its numbers."""
+    commit = origin.git.get("commit")
+    dirty = " with changes that were not committed" if origin.git.get("dirty") else ""
+    lines = [
+        f"Benchmark `{origin.benchmark}`, variant `{origin.variant}`, profile `{origin.profile}`, seed {origin.seed}; "
+        f"weights: {origin.selection or 'last epoch'}; commit {commit or 'unknown (installed package)'}{dirty}.",
+        "",
+        "```",
+        *origin.commands,
+        "```",
+        "",
+        "## Numbers",
+        "",
+        f"Measured on {origin.data.get('title', 'unknown images')}, {origin.data.get('test', '?')} held-out images of "
+        f"{origin.data.get('size', '?')}x{origin.data.get('size', '?')}; protocol `published` is the paper's own. "
+        "The published numbers are for the paper's data and schedule.",
+        "",
+        "| protocol | measure | this model | published |",
+        "|---|---|---:|---:|",
+    ]
+    published: dict[str, float] = {}
+    if origin.benchmark in catalog.names():
+        published = catalog.load(origin.benchmark).published.get(origin.variant, {})
+    for key in sorted(origin.metrics.keys() | published.keys()):
+        protocol, _, measure = key.partition("/")
+        if measure in COLUMNS:
+            column = COLUMNS[measure]
+            both = (origin.metrics.get(key), published.get(key))
+            numbers = " | ".join("-" if number is None else f"{number:,.{column.digits}f}" for number in both)
+            lines.append(f"| {protocol} | {column.heading} | {numbers} |")
+    return [*lines, ""]

@@ -1,0 +1,186 @@
+"""What a run writes while it trains: ``metrics.csv``, one row an epoch, and ``progress.json``, about once a second."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import Callback
+from torch.utils._pytree import tree_leaves
+
+from attnae.errors import UserError
+from attnae.files import write_text
+from attnae.training.task import ImageTask
+
+Row = dict[str, float | None]
+
+ADVICE = "Lower model.init_args.lr; the checkpoint of the last finished epoch is kept."
+
+
+def read_metrics(path: Path) -> list[Row]:
+    """Rows of ``metrics.csv`` in order of epochs; a missing file or a broken tail yields the rows before it."""
+    rows: list[Row] = []
+    try:
+        for raw in csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"))):
+            rows.append({key: float(value) if value else None for key, value in raw.items()})
+    except (OSError, ValueError, TypeError):
+        pass
+    return rows
+
+
+def broken(task: L.LightningModule, batch: Any = None) -> str:
+    """The first tensor that is not finite, as the end of a sentence: a weight, else an input, else what a layer makes of it.
+
+    Args:
+        task: Whose weights and layers.
+        batch: What to look at, and to send through the network once more; ``None`` for the weights alone. Of several
+            devices one cannot do that alone.
+    """
+    for name, weight in task.state_dict().items():
+        if not weight.isfinite().all():
+            return f"; the weight {name} is not finite"
+    if batch is None or not isinstance(task, ImageTask):
+        return ""
+    for name, tensor in vars(batch).items():
+        if isinstance(tensor, torch.Tensor) and not tensor.isfinite().all():
+            return f"; the batch's {name} is not finite"
+    found: list[str] = []
+
+    def look(name: str, output: Any) -> None:
+        tensors = [t for t in tree_leaves(output) if isinstance(t, torch.Tensor) and t.is_floating_point()]
+        if not all(tensor.isfinite().all() for tensor in tensors):
+            found.append(name)
+
+    hooks = [
+        layer.register_forward_hook(lambda _, __, output, name=name: look(name, output))
+        for name, layer in task.named_modules()
+        if name
+    ]
+    with torch.no_grad():
+        task.reconstruct(batch)
+    for hook in hooks:
+        hook.remove()
+    return f"; the output of {found[0]} is not finite" if found else ""
+
+
+class Progress(Callback):
+    """Follows a training: rows by epoch with the seconds they took, a heartbeat, and a stop on broken numbers.
+
+    ``seconds`` counts training steps alone; validation, checkpoints and earlier attempts' lost epochs are excluded.
+    """
+
+    def __init__(self) -> None:
+        self.rows: list[Row] = []
+        self.started = self.epoch_seconds = self.last_beat = self.began = self.speed = 0.0
+        self.first_epoch = self.images = 0
+        self.written: list[str] = []  # columns of the file as it stands
+        self.validated = False
+        self.batch: Any = None
+
+    def on_train_start(self, trainer: L.Trainer, task: L.LightningModule) -> None:
+        """Takes over the rows of an interrupted run up to the epoch where it goes on."""
+        self.folder = Path(trainer.default_root_dir)
+        self.rows = [
+            row for row in read_metrics(self.folder / "metrics.csv") if (row["epoch"] or 0) <= trainer.current_epoch
+        ]
+        self.began, self.first_epoch = time.monotonic(), trainer.current_epoch
+        self._beat(trainer, force=True)
+
+    def on_train_epoch_start(self, trainer: L.Trainer, task: L.LightningModule) -> None:
+        """Starts the epoch's clock."""
+        self.started, self.validated, self.images = time.perf_counter(), False, 0
+
+    def on_validation_end(self, trainer: L.Trainer, task: L.LightningModule) -> None:
+        """Notes that this epoch's validation numbers are its own; Lightning keeps showing the last ones."""
+        self.validated = True
+
+    def on_train_batch_start(self, trainer: L.Trainer, task: L.LightningModule, batch: Any, batch_idx: int) -> None:
+        """Remembers what a loss that is not finite may have come from."""
+        self.batch = batch
+
+    def on_before_backward(self, trainer: L.Trainer, task: L.LightningModule, loss: torch.Tensor) -> None:
+        """Stops on a loss that is not finite, before it reaches the weights.
+
+        Raises:
+            UserError: Names the step, and the first tensor that is not finite.
+        """
+        if not loss.isfinite():
+            raise UserError(
+                f"The loss is {loss.item()} at step {trainer.global_step + 1} (epoch {trainer.current_epoch + 1})"
+                f"{broken(task, self.batch if trainer.world_size == 1 else None)}. {ADVICE}"
+            )
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, task: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Counts, and beats."""
+        loss = outputs.get("loss") if isinstance(outputs, dict) else outputs
+        self.images += len(batch.index) * trainer.world_size
+        if trainer.is_last_batch:
+            if torch.cuda.is_available():
+                torch.cuda.synchronize()
+            self.epoch_seconds = time.perf_counter() - self.started
+        self.speed = self.images / max(time.perf_counter() - self.started, 1e-6)
+        self._beat(trainer, loss)
+
+    def on_train_epoch_end(self, trainer: L.Trainer, task: L.LightningModule) -> None:
+        """Adds the epoch's row; runs before the checkpoint is written, so that no checkpoint lacks its row.
+
+        Raises:
+            UserError: The epoch's last step has broken the weights: no checkpoint may keep them.
+        """
+        if culprit := broken(task):
+            raise UserError(
+                f"Weights broke at step {trainer.global_step} (epoch {trainer.current_epoch + 1}){culprit}. {ADVICE}"
+            )
+        if not trainer.is_global_zero:
+            return
+        row: Row = {"epoch": float(trainer.current_epoch + 1), "epoch_seconds": round(self.epoch_seconds, 4)}
+        row["seconds"] = round(sum(r["epoch_seconds"] or 0 for r in self.rows) + self.epoch_seconds, 4)
+        logged = sorted(trainer.callback_metrics.items())
+        row |= {name: float(value) for name, value in logged if self.validated or not name.startswith("val/")}
+        self.rows.append(row)
+        self._save()
+        shown = "  ".join(f"{name} {value:.5g}" for name, value in row.items() if "/" in name and value is not None)
+        print(
+            f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  {self.epoch_seconds:.1f} s  {shown}", flush=True
+        )
+        self._beat(trainer, force=True)
+
+    def _save(self) -> None:
+        names = list(dict.fromkeys(name for row in self.rows for name in row))
+        path = self.folder / "metrics.csv"
+        text = io.StringIO()
+        writer = csv.DictWriter(text, names, lineterminator="\n")
+        if names == self.written:
+            writer.writerow(self.rows[-1])
+            with path.open("a", encoding="utf-8") as stream:
+                stream.write(text.getvalue())
+        else:  # the first row of this process, or a new column
+            writer.writeheader()
+            writer.writerows(self.rows)
+            write_text(path, text.getvalue())
+            self.written = names
+
+    def _beat(self, trainer: L.Trainer, loss: torch.Tensor | None = None, force: bool = False) -> None:
+        now = time.monotonic()
+        if trainer.is_global_zero and (force or now - self.last_beat > 1):
+            self.last_beat = now
+            beat = {
+                "epoch": trainer.current_epoch,
+                "epochs": trainer.max_epochs,
+                "step": trainer.fit_loop.batch_idx + 1,
+                "steps": int(trainer.num_training_batches) if trainer.num_training_batches != float("inf") else 0,
+                "loss": None if loss is None else float(loss),
+                "images_per_second": self.speed,
+                # Of this attempt, everything between the steps included: what an estimate of the rest needs.
+                "first_epoch": self.first_epoch,
+                "seconds": now - self.began,
+            }
+            write_text(self.folder / "progress.json", json.dumps(beat))

@@ -1,0 +1,219 @@
+"""What a run leaves behind: ``fit.json``, ``test.json``, ``weights.safetensors``, pictures."""
+
+from __future__ import annotations
+
+import errno
+import os
+import pickle
+import platform
+import resource
+import shutil
+import statistics
+import sys
+import zipfile
+import zlib
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import numpy as np
+import torch
+from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+
+from attnae import result
+from attnae.data.base import ImageDataModule
+from attnae.errors import UserError
+from attnae.files import atomic
+from attnae.training import tracking, weights
+from attnae.training.pictures import save_rows
+from attnae.training.progress import Row, read_metrics
+from attnae.training.task import ImageTask
+
+CURVE_POINTS = 200
+"""A curve of 3,000 epochs is thinned to about as many points as a figure can show."""
+
+ROOM = 2**20
+"""Bytes: a disk that has fewer left when a checkpoint could not be written is full."""
+
+GRID = 8
+"""Images in a picture."""
+
+
+class AtomicCheckpoints(TorchCheckpointIO):
+    """Checkpoints that replace their predecessor in one step, written from the tensors straight to the disk.
+
+    Lightning's own writer assembles the file in memory twice (1.8 GB for SAAAE) and moves it from the system's
+    temporary folder, which is not atomic across file systems.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
+        """Writes ``checkpoint`` to ``path``.
+
+        Raises:
+            UserError: The disk is full, or the folder cannot be written to.
+        """
+        with atomic(Path(path)) as temporary:
+            try:
+                torch.save(checkpoint, temporary)
+            except RuntimeError as error:  # torch's writer keeps to itself what the system has said
+                full = shutil.disk_usage(temporary.parent).free < ROOM
+                number = errno.ENOSPC if full else errno.EIO
+                raise OSError(number, os.strerror(number)) from error
+
+    def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
+        """Reads a checkpoint without executing anything in it.
+
+        Raises:
+            UserError: The file is damaged or carries code.
+        """
+        try:
+            with zipfile.ZipFile(path) as archive:  # torch compares no checksums: one flipped bit would be a weight
+                if damaged := archive.testzip():
+                    raise ValueError(damaged)
+            return super().load_checkpoint(path, map_location=map_location, weights_only=True)
+        except (
+            zipfile.BadZipFile,
+            zlib.error,
+            pickle.UnpicklingError,
+            EOFError,
+            RuntimeError,
+            ValueError,
+            KeyError,
+        ) as error:
+            raise UserError(
+                f"Cannot read the checkpoint {path}: it is damaged or carries code. Delete it to start anew."
+            ) from error
+
+
+class Record(Callback):
+    """Writes the run's parts of ``result.json`` and the weights that are evaluated."""
+
+    def on_fit_start(self, trainer: L.Trainer, task: L.LightningModule) -> None:
+        """Measures the memory of this training alone."""
+        if torch.cuda.is_available():
+            torch.cuda.reset_peak_memory_stats()
+
+    def on_fit_end(self, trainer: L.Trainer, task: L.LightningModule) -> None:
+        """Saves the selected weights, then what training measured."""
+        if not trainer.is_global_zero:
+            return
+        folder = Path(trainer.default_root_dir)
+        rows = read_metrics(folder / "metrics.csv")
+        state, selection = _selected(trainer, task)
+        weights.save(state, folder / "weights.safetensors")
+        data = _data(trainer)
+        seconds = [row["epoch_seconds"] or 0.0 for row in rows[1:]]
+        efficiency = {"peak_memory_mb": _peak_memory(trainer) / 1e6}
+        if seconds:
+            efficiency["seconds_per_epoch"] = statistics.median(seconds)
+            efficiency["images_per_second"] = data["train"] / efficiency["seconds_per_epoch"]
+        last = rows[-1] if rows else {}
+        part = result.Part(
+            # What training itself reports under a protocol's name is a result; train/ and val/ are curves only.
+            metrics={
+                k: v for k, v in last.items() if v is not None and "/" in k and k.split("/")[0] not in ("train", "val")
+            },
+            efficiency=efficiency,
+            curves=_curves(rows),
+            data=data,
+            selection=selection,
+            versions=_versions(),
+            hardware=_hardware(trainer),
+        )
+        result.write(part, folder / "fit.json")
+        tracking.show(trainer, efficiency)
+
+    def on_test_end(self, trainer: L.Trainer, task: L.LightningModule) -> None:
+        """Saves metrics, per-image measures and pictures."""
+        if not trainer.is_global_zero or not isinstance(task, ImageTask):
+            return
+        folder = Path(trainer.default_root_dir)
+        pictures = _pictures(task, folder / "images")
+        with atomic(folder / "per_image.npz") as temporary:
+            arrays = {f"{p}/{n}": v.numpy() for p, q in task.quality.items() for n, v in q.per_image().items()}
+            with temporary.open("wb") as stream:
+                np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]
+        part = result.Part(
+            metrics=task.test_metrics(),
+            efficiency={**task.parameter_counts(), "gflops_forward": task.gflops_forward()},
+            data=_data(trainer),
+            selection=task.selection,
+            versions=_versions(),
+            hardware=_hardware(trainer),
+            images=[path.relative_to(folder).as_posix() for path in pictures],
+        )
+        result.write(part, folder / "test.json")
+        tracking.show(trainer, {**part.metrics, **part.efficiency}, pictures)
+        for protocol in task.quality:
+            shown = {k.split("/")[1]: v for k, v in sorted(part.metrics.items()) if k.startswith(f"{protocol}/")}
+            print(f"{protocol}: " + "  ".join(f"{name} {value:.5g}" for name, value in shown.items()), flush=True)
+
+
+def _selected(trainer: L.Trainer, task: L.LightningModule) -> tuple[dict[str, torch.Tensor], str]:
+    """Weights of the epoch that the configuration selects: the best by a monitored value, else the last."""
+    for callback in trainer.checkpoint_callbacks:
+        if isinstance(callback, ModelCheckpoint) and callback.monitor and callback.best_model_path:
+            best = AtomicCheckpoints().load_checkpoint(callback.best_model_path, map_location="cpu")
+            return best["state_dict"], f"best {callback.monitor} (epoch {best['epoch'] + 1})"
+    return task.state_dict(), f"last epoch ({trainer.current_epoch})"
+
+
+def _curves(rows: list[Row]) -> dict[str, list[float | None]]:
+    """Columns of the rows, thinned evenly on a logarithmic scale; the last and all round epochs (1, 2, 5, 10, ...) are kept."""
+    wanted = {int(epoch) for epoch in np.geomspace(1, max(len(rows), 1), CURVE_POINTS).round()}
+    wanted |= {first * 10**power for first in (1, 2, 3, 5) for power in range(6)}
+    kept = [row for row in rows if int(row["epoch"] or 0) in wanted]
+    return {name: [row.get(name) for row in kept] for name in (kept[-1] if kept else ())}
+
+
+def _pictures(task: ImageTask, folder: Path) -> list[Path]:
+    paths = []
+    for split, (batch, outputs) in task.first_batches.items():
+        rows = {"truth": batch.target} if batch.input is batch.target else {"input": batch.input, "truth": batch.target}
+        rows |= {"output" if name == split else f"output-{name}": images for name, images in outputs.items()}
+        paths += [save_rows([images[:GRID]], folder / f"{split}-{name}.png") for name, images in rows.items()]
+    return paths + task.figures(folder)
+
+
+def _data(trainer: L.Trainer) -> dict[str, Any]:
+    module = trainer.datamodule  # type: ignore[attr-defined]
+    if not isinstance(module, ImageDataModule):
+        raise UserError(f"{type(module).__name__} is not an ImageDataModule: its images cannot be named in a record.")
+    return module.about()
+
+
+def _peak_memory(trainer: L.Trainer) -> float:
+    """Bytes."""
+    if trainer.strategy.root_device.type == "cuda":
+        return float(torch.cuda.max_memory_allocated())
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return float(peak if sys.platform == "darwin" else peak * 1024)
+
+
+def _versions() -> dict[str, str]:
+    names = ("attnae", "torch", "torchvision", "lightning", "torchmetrics", "scikit-image", "numpy")
+    return {"python": platform.python_version(), **{name: metadata.version(name) for name in names}}
+
+
+def _hardware(trainer: L.Trainer) -> dict[str, Any]:
+    return {
+        "device": torch.cuda.get_device_name()
+        if trainer.accelerator.__class__.__name__ == "CUDAAccelerator"
+        else "CPU",
+        "devices": trainer.world_size,
+        "precision": str(trainer.precision),
+        "processor": _processor(),
+        "cores": os.cpu_count() or 0,
+        "threads": torch.get_num_threads(),
+        "system": f"{platform.system()} {platform.machine()}",
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()

@@ -1,0 +1,257 @@
+"""Time the MoE denoiser against the released algorithm: ``python experiments/speed/moe_denoiser.py``.
+
+The reference below is a plain implementation of that algorithm: each query picks its k largest scores and gathers its k
+value rows from a tensor expanded to N x N x d, and the experts run one after another. Its parameters have the names of the
+released weights, so that its ``state_dict()`` is a file that ``MoEDenoiser.from_released_weights`` reads.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import platform
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from statistics import median
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from attnae.papers.moe_denoiser import MoEDenoiser
+
+FORWARD_FLOP = 86e6
+"""Multiplications and additions of one 32x32 image's forward pass; a training step counts three times."""
+
+
+class ReleasedExpert(nn.Module):
+    """Attention of one budget: tokens (B, N, width) -> (B, N, width)."""
+
+    def __init__(self, width: int, heads: int, k: int):
+        super().__init__()
+        self.heads, self.k = heads, k
+        self.W_q, self.W_k, self.W_v = nn.Linear(width, width), nn.Linear(width, width), nn.Linear(width, width)
+        self.W_out = nn.Linear(width, width)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """See the class."""
+        batch, count, width = tokens.shape
+        size = width // self.heads
+        query, key, value = (
+            layer(tokens).view(batch, count, self.heads, size).transpose(1, 2)
+            for layer in (self.W_q, self.W_k, self.W_v)
+        )
+        scores = query @ key.transpose(-2, -1) / size**0.5  # (B, heads, N, N)
+        top, index = scores.topk(min(self.k, count), dim=-1)  # (B, heads, N, k)
+        expanded = value.unsqueeze(2).expand(-1, -1, count, -1, -1)  # (B, heads, N, N, d)
+        gathered = expanded.gather(3, index.unsqueeze(-1).expand(-1, -1, -1, -1, size))  # (B, heads, N, k, d)
+        attended = (top.softmax(-1).unsqueeze(-1) * gathered).sum(3)  # (B, heads, N, d)
+        output: Tensor = self.W_out(attended.transpose(1, 2).reshape(batch, count, width))
+        return output
+
+
+class ReleasedRouter(nn.Module):
+    """Probabilities of the experts per token: (B, N, width) -> (B, N, E)."""
+
+    def __init__(self, width: int, hidden: int, experts: int):
+        super().__init__()
+        self.routing_net = nn.Sequential(nn.Linear(width, hidden), nn.ReLU(), nn.Linear(hidden, experts))
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """See the class."""
+        probabilities: Tensor = self.routing_net(tokens).softmax(-1)
+        return probabilities
+
+
+class ReleasedMoE(nn.Module):
+    """All experts on every token, weighted by the router and merged."""
+
+    def __init__(self, width: int, heads: int, budgets: Sequence[int], router_hidden: int):
+        super().__init__()
+        self.router = ReleasedRouter(width, router_hidden, len(budgets))
+        self.experts = nn.ModuleList(ReleasedExpert(width, heads, k) for k in budgets)
+        self.merge_proj = nn.Linear(width, width)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """See the class."""
+        probabilities = self.router(tokens)
+        outputs = torch.stack([expert(tokens) for expert in self.experts], dim=-2)  # (B, N, E, width)
+        merged: Tensor = self.merge_proj((outputs * probabilities.unsqueeze(-1)).sum(-2))
+        return merged
+
+
+class ReleasedBlock(nn.Module):
+    """Pre-norm block: tokens (B, N, width) -> tokens."""
+
+    def __init__(self, width: int, heads: int, budgets: Sequence[int], router_hidden: int, feedforward: int):
+        super().__init__()
+        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.attn = ReleasedMoE(width, heads, budgets, router_hidden)
+        self.ffn = nn.Sequential(nn.Linear(width, feedforward), nn.GELU(), nn.Linear(feedforward, width))
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """See the class."""
+        tokens = tokens + self.attn(self.norm1(tokens))
+        output: Tensor = tokens + self.ffn(self.norm2(tokens))
+        return output
+
+
+class ReleasedMoEDenoiser(nn.Module):
+    """The reference: images (B, 3, H, W) in [0, 1] -> images in [0, 1]. Arguments as in ``MoEDenoiser``."""
+
+    def __init__(
+        self,
+        image_size: int = 32,
+        patch_size: int = 4,
+        width: int = 128,
+        heads: int = 4,
+        depth: int = 2,
+        budgets: Sequence[int] = (32, 64, 128),
+        router_hidden: int = 64,
+        feedforward: int = 256,
+    ):
+        super().__init__()
+        self.grid = image_size // patch_size
+        self.pos_embed = nn.Parameter(0.02 * torch.randn(1, self.grid**2, width))
+        self.patch_embed = nn.Conv2d(3, width, patch_size, stride=patch_size)
+        self.blocks = nn.ModuleList(
+            ReleasedBlock(width, heads, budgets, router_hidden, feedforward) for _ in range(depth)
+        )
+        self.patch_unembed = nn.ConvTranspose2d(width, 3, patch_size, stride=patch_size)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """See the class."""
+        tokens = self.patch_embed(images).flatten(2).transpose(1, 2) + self.pos_embed  # (B, N, width)
+        for block in self.blocks:
+            tokens = block(tokens)
+        grid = tokens.transpose(1, 2).unflatten(2, (self.grid, self.grid))  # (B, width, H / p, W / p)
+        output: Tensor = self.patch_unembed(grid).clamp(0, 1)
+        return output
+
+
+def seconds(action: Callable[[], object]) -> float:
+    """Wall-clock seconds of one call."""
+    start = time.perf_counter()
+    action()
+    return time.perf_counter() - start
+
+
+def epoch_overhead(batch: int, images: int = 3200) -> tuple[float, float]:
+    """Seconds of a training epoch through data module, task and trainer, and of its steps alone.
+
+    Steps alone are what ``training_step``, backward pass, clipping and AdamW take, measured inside the same epoch's loop:
+    everything else (batching, noise, logging, callbacks) is overhead.
+    """
+    import lightning as L
+
+    from attnae.data import CIFAR10DataModule, GaussianNoise
+    from attnae.papers.moe_denoiser import MoEDenoiserTask
+    from attnae.training.progress import Progress
+
+    class Few(CIFAR10DataModule):
+        embedded_counts = (images * 5 // 4, 64)  # four fifths train
+
+    class Timed(MoEDenoiserTask):
+        """Adds up what the steps take."""
+
+        inside = 0.0
+
+        def optimizer_step(self, *arguments: object, **further: object) -> None:
+            start = time.perf_counter()
+            super().optimizer_step(*arguments, **further)  # type: ignore[arg-type]  # calls forward and backward pass, too
+            Timed.inside += time.perf_counter() - start
+
+    warnings.filterwarnings("ignore")
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    with tempfile.TemporaryDirectory() as folder:
+        progress = Progress()
+        trainer = L.Trainer(
+            default_root_dir=folder, accelerator="cpu", devices=1, max_epochs=2, gradient_clip_val=1.0, logger=False,
+            callbacks=[progress], enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+            use_distributed_sampler=False, limit_val_batches=0,
+        )  # fmt: skip
+        trainer.fit(Timed(MoEDenoiser(clamp="eval")), Few(GaussianNoise(0.2), batch_size=batch))
+        return sum(float(row["epoch_seconds"] or 0) for row in progress.rows), Timed.inside
+
+
+def metric_seconds(images: int = 10_000) -> float:
+    """Seconds of PSNR and SSIM of so many 32x32 images, in batches of 256."""
+    from attnae.metrics.functional import psnr, ssim_uniform
+
+    clean = torch.rand(images, 3, 32, 32)
+    noisy = (clean + 0.1 * torch.randn_like(clean)).clamp(0, 1)
+
+    def run() -> None:
+        for output, target in zip(noisy.split(256), clean.split(256), strict=True):
+            psnr(output, target), ssim_uniform(output, target)
+
+    return seconds(run)
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description="MoE denoiser against the released algorithm, on this machine's CPU.")
+    parser.add_argument("--batch", type=int, default=64, help="images per batch")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="CPU threads")
+    parser.add_argument("--repeats", type=int, default=5, help="rounds; each times everything once or more")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    torch.manual_seed(0)
+    clean = torch.rand(arguments.batch, 3, 32, 32)
+    noisy = (clean + 0.2 * torch.randn_like(clean)).clamp(0, 1)
+    left, right = torch.randn(2048, 2048), torch.randn(2048, 2048)
+
+    def inference(net: nn.Module) -> Callable[[], object]:
+        @torch.no_grad()
+        def run() -> None:
+            net.eval()(noisy)
+
+        return run
+
+    def training(net: nn.Module) -> Callable[[], object]:
+        optimizer = torch.optim.AdamW(net.parameters(), lr=1e-3, weight_decay=1e-4, fused=True)
+
+        def run() -> None:
+            optimizer.zero_grad()
+            F.mse_loss(net.train()(noisy), clean).backward()
+            optimizer.step()
+
+        return run
+
+    ours, released = MoEDenoiser(), ReleasedMoEDenoiser()
+    actions = {
+        "matmul": lambda: left @ right,
+        "inference": inference(ours),
+        "released inference": inference(released),
+        "training step": training(ours),
+        "released training step": training(released),
+    }
+    for action in actions.values():
+        action()  # warm up
+    times: dict[str, list[float]] = {name: [] for name in actions}
+    for _ in range(arguments.repeats):  # all in turn, so that a busy moment of the machine falls on all of them
+        for name, action in actions.items():
+            times[name] += [seconds(action) for _ in range(1 if "released" in name else 5)]
+    typical = {name: median(values) for name, values in times.items()}
+
+    rate = 2 * 2048**3 / typical["matmul"]
+    print(
+        f"{platform.machine()}, {arguments.threads} threads, torch {torch.__version__}, batch {arguments.batch}, fp32"
+    )
+    print(f"matrix product 2048 x 2048: {rate / 1e9:.0f} GFLOP/s\n")
+    print(f"{'':15}{'released':>12}{'ours':>12}{'ratio':>8}{'of matmul rate':>16}")
+    for name, passes in (("inference", 1), ("training step", 3)):
+        slow, fast = typical[f"released {name}"], typical[name]
+        used = passes * FORWARD_FLOP * arguments.batch / fast / rate
+        print(f"{name:15}{slow * 1e3:>9.0f} ms{fast * 1e3:>9.1f} ms{slow / fast:>7.1f}x{used:>16.0%}")
+    whole, steps = epoch_overhead(arguments.batch)
+    print(
+        f"\ntwo epochs of 3,200 images: {whole:.1f} s, of which steps {steps:.1f} s: overhead {whole / steps - 1:.1%}"
+    )
+    print(f"PSNR and SSIM of 10,000 images: {metric_seconds():.1f} s")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,184 @@
+"""What top-k attention costs as images grow: ``python experiments/speed/moe_scaling.py``.
+
+Paper: Adaptive Sparse Attention MoE denoiser, "29% of the FLOPs of full attention at 64x64". That figure counts N x k
+products of one average expert. Here: operations that torch counts, seconds and memory of real forward passes and training
+steps, of the mixture, of the same mixture without top-k, and of one full attention per block.
+
+Each measurement has a process of its own, so that one's memory is not another's peak. ``--out`` writes what it prints as
+a report, with a figure.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import platform
+import resource
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from timing import seconds
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from attnae.papers.moe_denoiser import MoEDenoiser
+
+BUDGETS = (32, 64, 128)
+MODELS: dict[str, tuple[int | None, ...]] = {
+    "dense": (None,),
+    "three dense experts": (None, None, None),
+    "MoE": BUDGETS,
+}
+"""Budgets of each model's experts: the baseline, the mixture without top-k, the paper's mixture."""
+
+WIDTH, PATCH = 128, 4
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of one image.
+
+    Attributes:
+        attention_mflop: Products of attention, one block, both of them (scores, and weights with values).
+        mflop: All of the forward pass.
+        forward_ms: Milliseconds of an evaluation's forward pass.
+        step_ms: Milliseconds of forward and backward pass in training.
+        memory_mb: What the training step adds to the process's peak memory, whole batch.
+    """
+
+    attention_mflop: float
+    mflop: float
+    forward_ms: float
+    step_ms: float
+    memory_mb: float
+
+
+def estimate(size: int, budgets: tuple[int | None, ...]) -> float:
+    """The paper's estimate: N x k products of one average expert, 10^6 operations; k = 128 of 64 tokens counts as 128."""
+    tokens = (size // PATCH) ** 2
+    return sum(2 * tokens * (k or tokens) * WIDTH for k in budgets) / len(budgets) / 1e6
+
+
+def measure(budgets: tuple[int | None, ...], size: int, batch: int, repeats: int, threads: int) -> Cost:
+    """Runs the model; needs a process of its own for the memory to mean anything."""
+    torch.set_num_threads(threads)
+    torch.manual_seed(0)
+    net = MoEDenoiser(image_size=size, patch_size=PATCH, width=WIDTH, budgets=budgets, clamp="eval")
+    images = torch.rand(batch, 3, size, size)
+
+    def forward() -> None:
+        with torch.no_grad():
+            net.eval()(images)
+
+    def step() -> None:
+        net.zero_grad()
+        F.mse_loss(net.train()(images), images).backward()
+
+    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH), torch.no_grad():
+        net.train()(images[:1])  # the fused attention of evaluation is one operation that says nothing
+    products = sum(count for op, count in counter.get_flop_counts()["Global"].items() if str(op) == "aten.bmm")
+    before = _peak_mb()
+    step_ms = 1e3 * seconds(step, repeats) / batch
+    memory = _peak_mb() - before
+    return Cost(
+        products / len(net.blocks) / 1e6,
+        counter.get_total_flops() / 1e6,
+        1e3 * seconds(forward, repeats) / batch,
+        step_ms,
+        memory,
+    )
+
+
+def _peak_mb() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def page(costs: dict[tuple[str, int], Cost], sizes: list[int], setting: str) -> str:
+    """What was measured, as Markdown."""
+    lines = [
+        "# MoE denoising, scaling: what top-k attention costs as images grow",
+        "",
+        f"Measured by `python experiments/speed/moe_scaling.py`: {setting}. Width {WIDTH}, patches of {PATCH}x{PATCH},",
+        f"experts of {', '.join(map(str, BUDGETS))} keys; random images, fp32.",
+        "Times and operations per image; in brackets relative to dense.",
+        "",
+        "| image | tokens | model | attention, paper's estimate [MFLOP] | attention, counted [MFLOP] | forward, counted [MFLOP] "
+        "| forward [ms] | training step [ms] | memory of a step [MB] |",
+        "|---|---:|---|---:|---:|---:|---:|---:|---:|",
+    ]
+    for size in sizes:
+        base, base_estimate = costs["dense", size], estimate(size, MODELS["dense"])
+        for name, budgets in MODELS.items():
+            cost = costs[name, size]
+            cells = [
+                _relative(estimate(size, budgets), base_estimate, ".2f"),
+                _relative(cost.attention_mflop, base.attention_mflop, ".2f"),
+                _relative(cost.mflop, base.mflop, ".0f"),
+                _relative(cost.forward_ms, base.forward_ms, ".2f"),
+                _relative(cost.step_ms, base.step_ms, ".1f"),
+                _relative(cost.memory_mb, base.memory_mb, ".0f"),
+            ]
+            lines.append(f"| {size}x{size} | {(size // PATCH) ** 2} | {name} | {' | '.join(cells)} |")
+    lines += [
+        "",
+        "The estimate counts one of attention's two products, so that its figures for dense are half of what is counted.",
+        "",
+        "![Milliseconds of a training step over image size](scaling.png)",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _relative(value: float, base: float, digits: str) -> str:
+    return f"{value:{digits}} ({value / base:.0%})" if base else f"{value:{digits}}"
+
+
+def draw(costs: dict[tuple[str, int], Cost], sizes: list[int], path: Path) -> None:
+    """Milliseconds of a training step over the number of pixels a side."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 3), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    for name in MODELS:
+        left.plot(sizes, [costs[name, size].step_ms for size in sizes], marker="o", label=name)
+        right.plot(sizes, [costs[name, size].memory_mb for size in sizes], marker="o", label=name)
+    for axes, label in ((left, "training step [ms per image]"), (right, "memory of a step [MB]")):
+        axes.set(xscale="log", yscale="log", xlabel="pixels a side", ylabel=label)
+        axes.set_xticks(sizes, [str(size) for size in sizes])
+        axes.minorticks_off()
+        axes.grid(alpha=0.3)
+    left.legend(fontsize=8)
+    figure.savefig(path, dpi=110)
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description="Cost of top-k attention over image size, on this machine's CPU.")
+    parser.add_argument("--sizes", type=int, nargs="+", default=[32, 64, 128], help="pixels a side, multiples of 4")
+    parser.add_argument("--batch", type=int, default=8, help="images per batch")
+    parser.add_argument("--repeats", type=int, default=7, help="timed calls of each")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="CPU threads")
+    parser.add_argument("--out", type=Path, help="folder for README.md and scaling.png; default: print only")
+    arguments = parser.parse_args()
+    if any(size < PATCH or size % PATCH for size in arguments.sizes) or min(arguments.batch, arguments.repeats) < 1:
+        parser.error(f"sizes must be multiples of {PATCH}, batch and repeats at least 1")
+    costs = {}
+    for size in arguments.sizes:
+        for name, budgets in MODELS.items():
+            with multiprocessing.get_context("spawn").Pool(1) as pool:
+                costs[name, size] = pool.apply(
+                    measure, (budgets, size, arguments.batch, arguments.repeats, arguments.threads)
+                )
+    setting = f"{platform.machine()}, {arguments.threads} thread(s), torch {torch.__version__}, batch {arguments.batch}"
+    text = page(costs, arguments.sizes, setting)
+    print(text)
+    if arguments.out:
+        arguments.out.mkdir(parents=True, exist_ok=True)
+        (arguments.out / "README.md").write_text(text, encoding="utf-8")
+        draw(costs, arguments.sizes, arguments.out / "scaling.png")
+
+
+if __name__ == "__main__":
+    main()

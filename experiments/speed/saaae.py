@@ -1,0 +1,207 @@
+"""Time VAE and SAAAE against the released loop: ``python experiments/speed/saaae.py --root data/natural64``.
+
+The reference below is a plain implementation of that loop: PIL opens, decodes and resizes each image at every access, NumPy
+draws the masks, attention is ``nn.MultiheadAttention`` followed by a linear layer, memory is contiguous, and Adam is torch's
+default. It has a process of its own, as a plain script would have, with the C library's memory settings. Ours is what
+``attnae fit`` runs: data module, task and trainer. The two take turns, an epoch each, so that a busy moment of the machine
+falls on both; both epochs are timed from the second one on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import platform
+import time
+import warnings
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import lightning as L
+import numpy as np
+import torch
+from lightning.pytorch.callbacks import Callback
+from PIL import Image
+from timing import seconds
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+from torch.utils.flop_counter import FlopCounterMode
+
+from attnae.data import PatchMask, STL10DataModule
+from attnae.data.location import split_files
+from attnae.papers.saaae import SAAAE, VAE, SAAAETask
+from attnae.papers.saaae.net import SelfAttentionGate
+from attnae.papers.saaae.task import objective
+from attnae.training.memory import keep_freed_memory
+
+BATCH = 256
+
+
+class Files(Dataset[Tensor]):
+    """Image files, each decoded and resized whenever it is asked for; (3, 64, 64) in [-1, 1]."""
+
+    def __init__(self, paths: list[Path]):
+        self.paths = paths
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> Tensor:
+        with Image.open(self.paths[index]) as opened:
+            resized = opened.convert("RGB").resize((64, 64), Image.Resampling.BILINEAR)
+        return torch.from_numpy(np.asarray(resized, np.float32).transpose(2, 0, 1) / 127.5 - 1)
+
+
+class PlainGate(SelfAttentionGate):
+    """The gate by its modules, whatever the number of images."""
+
+    def _folds(self, images: Tensor) -> bool:
+        return False
+
+
+class Reference:
+    """The released loop.
+
+    Args:
+        net: Its network, whose attention gate is replaced by the plain one.
+        paths: Its images.
+    """
+
+    def __init__(self, net: VAE, paths: list[Path]):
+        if isinstance(net, SAAAE):
+            net.attention_gate = PlainGate(64, net.latent_dim)
+        self.net, self.adam = net, torch.optim.Adam(net.parameters(), lr=1e-3)
+        self.loader = DataLoader(Files(paths), BATCH, shuffle=True)
+        self.draws = np.random.default_rng(42)
+
+    def epoch(self) -> float:
+        """Trains for an epoch and returns its objective."""
+        total = 0.0
+        for images in self.loader:
+            masked = images.clone()
+            for top, left in self.draws.integers(0, 56, (16, 2)):
+                masked[:, :, top : top + 8, left : left + 8] = 0
+            total += self.step(masked, images)
+        return total
+
+    def step(self, masked: Tensor, images: Tensor) -> float:
+        """Trains on a batch."""
+        made, posterior = self.net(masked)
+        error, divergence = objective(made, images, posterior)
+        self.adam.zero_grad()
+        loss = (error + divergence).sum()
+        loss.backward()
+        self.adam.step()
+        return loss.item()
+
+
+def serve_reference(turns: Connection, net: type[VAE], paths: list[Path], threads: int) -> None:
+    """Runs an epoch of the reference whenever it is asked to, and answers with its seconds."""
+    torch.set_num_threads(threads)
+    torch.manual_seed(0)
+    reference = Reference(net(), paths)
+    while turns.recv():
+        start = time.perf_counter()
+        reference.epoch()
+        turns.send(time.perf_counter() - start)
+
+
+class Turns(Callback):
+    """Lets the reference run an epoch before each of the trainer's, and keeps the seconds of both."""
+
+    def __init__(self, reference: Connection):
+        self.reference, self.theirs, self.ours = reference, list[float](), list[float]()
+
+    def on_train_epoch_start(self, *_: Any) -> None:
+        """The reference's turn."""
+        self.reference.send(True)
+        self.theirs.append(self.reference.recv())
+        self.began = time.perf_counter()
+
+    def on_train_epoch_end(self, *_: Any) -> None:
+        """The trainer's turn is over."""
+        self.ours.append(time.perf_counter() - self.began)
+
+
+def epochs(net: type[VAE], root: Path, paths: list[Path], count: int) -> tuple[list[float], list[float]]:
+    """Seconds of each epoch but the first, of the reference and of ours."""
+    spawn = get_context("spawn")
+    here, there = spawn.Pipe()
+    spawn.Process(target=serve_reference, args=(there, net, paths, torch.get_num_threads()), daemon=True).start()
+    turns = Turns(here)
+    trainer = L.Trainer(
+        accelerator="cpu", devices=1, max_epochs=count + 1, logger=False, callbacks=[turns], enable_checkpointing=False,
+        enable_progress_bar=False, enable_model_summary=False, use_distributed_sampler=False, limit_val_batches=0,
+    )  # fmt: skip
+    trainer.fit(SAAAETask(net()), STL10DataModule(PatchMask(), root, batch_size=BATCH, train_images=len(paths)))
+    here.send(False)
+    return turns.theirs[1:], turns.ours[1:]
+
+
+def step_share(net: type[VAE], repeats: int) -> tuple[float, float, float, float]:
+    """A training step of ours: 10^9 operations, seconds, 10^9 operations a second of matrix products, and the share reached.
+
+    Product and step take turns, too. The step is forward and backward pass and the optimizer.
+    """
+    task, images = SAAAETask(net()), torch.rand(BATCH, 3, 64, 64).contiguous(memory_format=torch.channels_last)
+    adam = task.configure_optimizers()
+    left, right = torch.randn(2048, 2048), torch.randn(2048, 2048)
+
+    def step() -> None:
+        made, posterior = task.net(images)
+        error, divergence = objective(made, images, posterior)
+        adam.zero_grad()
+        (error + divergence).sum().backward()
+        adam.step()
+
+    with FlopCounterMode(display=False) as counter:
+        step()
+    operations = counter.get_total_flops() / 1e9
+    rounds = [(seconds(lambda: left @ right, 9), seconds(step, 1)) for _ in range(repeats)]
+    rates = [2 * 2048**3 / product / 1e9 for product, _ in rounds]
+    shares = [operations / taken / rate for (_, taken), rate in zip(rounds, rates, strict=True)]
+    return operations, median(taken for _, taken in rounds), median(rates), median(shares)
+
+
+def main() -> None:
+    """Print the tables."""
+    parser = argparse.ArgumentParser(description="VAE and SAAAE against the released loop, on this machine's CPU.")
+    parser.add_argument("--root", type=Path, required=True, help="folder with train/ and test/ folders of images")
+    parser.add_argument("--images", type=int, default=1024, help="training images, the first ones")
+    parser.add_argument("--epochs", type=int, default=3, help="timed epochs of each, after one that does not count")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="CPU threads")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    torch.manual_seed(0)
+    keep_freed_memory()
+    warnings.filterwarnings("ignore")
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    paths = split_files("STL-10", arguments.root)["train"][: arguments.images]
+    if len(paths) < BATCH or arguments.epochs < 1:
+        parser.error(f"needs {BATCH} training images and an epoch; {arguments.root} has {len(paths)} to offer")
+    with Image.open(paths[0]) as first:
+        size = "x".join(map(str, first.size))
+    print(
+        f"{platform.machine()}, {arguments.threads} threads, torch {torch.__version__}, batch {BATCH}, fp32; "
+        f"{len(paths):,} images of {size} ({paths[0].suffix})\n"
+    )
+    print(f"{'epoch':8}{'released':>22}{'ours':>22}{'ratio':>8}")
+    for name, net in (("vae", VAE), ("saaae", SAAAE)):
+        theirs, ours = epochs(net, arguments.root, paths, arguments.epochs)
+        ratio = median(slow / fast for slow, fast in zip(theirs, ours, strict=True))
+        print(f"{name:8}{_spread(theirs):>22}{_spread(ours):>22}{ratio:>7.2f}x", flush=True)
+    print(f"\n{'step':8}{'GFLOP':>10}{'seconds':>10}{'GFLOP/s':>10}{'matrix product':>16}{'share':>8}")
+    for name, net in (("vae", VAE), ("saaae", SAAAE)):
+        operations, taken, rate, share = step_share(net, arguments.epochs)
+        print(f"{name:8}{operations:>10.0f}{taken:>10.2f}{operations / taken:>10.0f}{rate:>16.0f}{share:>8.0%}")
+
+
+def _spread(values: list[float]) -> str:
+    return f"{median(values):.1f} s ({min(values):.1f}-{max(values):.1f})"
+
+
+if __name__ == "__main__":
+    main()

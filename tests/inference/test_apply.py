@@ -1,0 +1,228 @@
+"""``attnae apply`` on tiny models and every sort of image."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+from tiny_runs import pixels, save
+
+from attnae.errors import UserError
+from attnae.inference import commands, images
+from attnae.inference.apply import mask_for
+from attnae.inference.load import load
+
+
+def apply(run: Path, *arguments: Any) -> int:
+    return commands.run(["apply", str(run), *map(str, arguments), "--device", "cpu"])
+
+
+def rows(folder: Path) -> list[dict[str, str]]:
+    with (folder / "metrics.csv").open() as stream:
+        return list(csv.DictReader(stream))
+
+
+def read(path: Path) -> np.ndarray:
+    with Image.open(path) as image:
+        return np.asarray(image)
+
+
+def test_denoising_with_a_truth(denoiser: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    truth = pixels(40, 53)
+    source = save(tmp_path / "in.png", 40, 53)
+    assert apply(denoiser, source, "-o", tmp_path / "out", "--sigma", "0.2") == 0
+    (row,) = rows(tmp_path / "out")
+    output = read(tmp_path / "out" / "in.png")
+    assert output.shape == truth.shape
+    assert float(row["psnr"]) == pytest.approx(peak_signal_noise_ratio(truth, output), abs=1e-6)
+    assert float(row["ssim"]) == pytest.approx(structural_similarity(truth, output, channel_axis=-1), abs=1e-4)
+    key = (1, images.identity(truth))
+    noisy = images.to_pixels(images.noisy_rows(truth, 0.2, key, 0, 40))
+    assert float(row["psnr_input"]) == pytest.approx(peak_signal_noise_ratio(truth, noisy), abs=1e-6)
+    assert 12 < float(row["psnr_input"]) < 17  # 14 dB, and a little more where noise is clamped
+    assert read(tmp_path / "out" / "in-compared.png").shape[1] > 3 * 256
+    printed = capsys.readouterr().out
+    assert "Next: attnae export" in printed
+
+
+def test_denoising_what_it_gets(denoiser: Path, tmp_path: Path) -> None:
+    """The model's own result, whatever the size of the image, and nothing to measure it by."""
+    source = save(tmp_path / "in.png", 16, 16)
+    larger = save(tmp_path / "larger.png", 30, 17)
+    assert apply(denoiser, source, larger, "-o", tmp_path / "out") == 0
+    model = load(denoiser)
+    for path, size in ((source, (16, 16)), (larger, (30, 17))):
+        expected = images.to_pixels(model(images.to_tensor(pixels(*size))[None])[0])
+        assert np.abs(read(tmp_path / "out" / path.name).astype(int) - expected).max() <= 1
+    assert [row["psnr"] for row in rows(tmp_path / "out")] == ["", ""]
+
+
+def test_filling_in_with_a_given_mask(saaae: Path, tmp_path: Path) -> None:
+    source, hidden = save(tmp_path / "in.png", 16, 16), np.zeros((16, 16), np.uint8)
+    hidden[4:9, 2:7] = 255
+    Image.fromarray(hidden).save(tmp_path / "mask.png")
+    assert apply(saaae, source, "-o", tmp_path / "out", "--mask", tmp_path / "mask.png") == 0
+    truth = images.to_tensor(pixels(16, 16))[None]
+    expected = load(saaae)(truth, torch.from_numpy(hidden > 0)[None, None])
+    assert np.array_equal(read(tmp_path / "out" / "in.png"), images.to_pixels(expected[0]))
+
+
+def test_results_do_not_depend_on_company_or_order(run: Path, tmp_path: Path) -> None:
+    """Neither does the chance in them: masks and noise are drawn from the image itself."""
+    sources = [save(tmp_path / "in" / f"{name}.png", 20, 24, seed) for seed, name in enumerate("abc")]
+    chance = ["--sigma", "0.1"] if "denoiser" in str(run) else []
+    assert apply(run, *sources, "-o", tmp_path / "all", *chance) == 0
+    assert apply(run, sources[2], "-o", tmp_path / "one", *chance, "--batch-size", 1) == 0
+    difference = read(tmp_path / "all" / "c.png").astype(int) - read(tmp_path / "one" / "c.png")
+    assert np.abs(difference).max() <= 1
+    assert [row["image"] for row in rows(tmp_path / "all")] == list(map(str, sources))
+
+
+def test_seeds_draw_different_masks_and_images_too(saaae: Path) -> None:
+    model, one, other = load(saaae), pixels(16, 16, 0), pixels(16, 16, 1)
+    drawn = [
+        mask_for(model, "random", (16, 16), seed, image) for seed, image in ((1, one), (1, one), (2, one), (1, other))
+    ]
+    assert np.array_equal(drawn[0], drawn[1])
+    assert not np.array_equal(drawn[0], drawn[2])
+    assert not np.array_equal(drawn[0], drawn[3])
+
+
+def test_noise_is_the_same_however_it_is_cut() -> None:
+    image = pixels(30, 11)
+    whole = images.noisy_rows(image, 0.3, (1, 2), 0, 30)
+    assert torch.equal(whole[:, 7:19], images.noisy_rows(image, 0.3, (1, 2), 7, 19))
+    flat = np.full((200, 200, 3), 128, np.uint8)
+    noise = images.noisy_rows(flat, 0.1, (1, 2), 0, 200) - 128 / 255
+    assert float(noise.std()) == pytest.approx(0.1, rel=0.02)
+    assert abs(float(noise.mean())) < 0.002
+
+
+SIXTEEN = (np.add.outer(np.arange(20), np.arange(20)) * 1600).astype(np.uint16)
+
+
+@pytest.mark.parametrize(
+    ("name", "image", "said"),
+    [
+        ("transparent.png", Image.new("RGBA", (20, 20), (0, 0, 0, 0)), "transparent (on white)"),
+        ("sixteen.png", Image.fromarray(SIXTEEN), "16-bit"),
+        ("grey.png", Image.new("L", (20, 20), 90), "grayscale"),
+        ("palette.gif", Image.new("P", (20, 20), 3), ""),
+        ("one.png", Image.new("RGB", (1, 1), (10, 20, 30)), ""),
+        ("line.png", Image.new("RGB", (90, 1)), ""),
+        ("cmyk.jpg", Image.new("CMYK", (20, 20)), "CMYK"),
+    ],
+)
+def test_every_sort_of_image(
+    denoiser: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, image: Image.Image, said: str
+) -> None:
+    image.save(tmp_path / name)
+    assert apply(denoiser, tmp_path / name, "-o", tmp_path / "out", "--sigma", "0.1") == 0
+    assert said in capsys.readouterr().out
+    output = read(tmp_path / "out" / f"{Path(name).stem}.png")
+    assert output.shape == (image.height, image.width, 3)
+
+
+def test_sixteen_bits_are_scaled_and_transparency_is_white(tmp_path: Path) -> None:
+    from collections import Counter
+
+    Image.fromarray(SIXTEEN).save(tmp_path / "sixteen.png")
+    Image.new("RGBA", (9, 9), (0, 0, 0, 0)).save(tmp_path / "clear.png")
+    scaled = np.asarray(images.read(tmp_path / "sixteen.png", Counter()))[..., 0]
+    assert np.abs(scaled - SIXTEEN / 257).max() <= 0.51
+    assert (np.asarray(images.read(tmp_path / "clear.png", Counter())) == 255).all()
+
+
+def test_a_very_wide_image(denoiser: Path, tmp_path: Path) -> None:
+    source = save(tmp_path / "wide.png", 20, 12_000)
+    assert apply(denoiser, source, "-o", tmp_path / "out", "--sigma", "0.1") == 0
+    assert read(tmp_path / "out" / "wide.png").shape == (20, 12_000, 3)
+    assert max(read(tmp_path / "out" / "wide-compared.png").shape) < 4000
+
+
+def test_bad_images_among_good_ones(denoiser: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "in"
+    good = save(folder / "deep" / "good.png", 20, 20)
+    (folder / "broken.png").write_bytes(good.read_bytes()[:60])
+    (folder / "text.jpg").write_text("not an image")
+    (folder / "notes.txt").write_text("left alone")
+    assert apply(denoiser, folder, "-o", tmp_path / "out") == 1
+    captured = capsys.readouterr()
+    assert captured.err.count("Skipped") == 2
+    assert "2 images could not be read" in captured.out
+    assert (tmp_path / "out" / "deep" / "good.png").exists()
+    with pytest.raises(UserError, match=r"None of the 2 images can be used\. The first: Cannot read"):
+        apply(denoiser, folder / "*.*g", "-o", tmp_path / "other")
+    capsys.readouterr()
+    with pytest.raises(UserError, match="Cannot read the image"):
+        apply(denoiser, folder / "text.jpg", "-o", tmp_path / "other")
+    assert not capsys.readouterr().err
+
+
+def test_nothing_is_overwritten_unless_told(denoiser: Path, tmp_path: Path) -> None:
+    source = save(tmp_path / "in.png", 16, 16)
+    apply(denoiser, source, "-o", tmp_path / "out")
+    (tmp_path / "out" / "in.png").write_bytes(b"mine")
+    for place in ("out", "in.png"):
+        with pytest.raises(UserError, match=r"exists|is a file"):
+            apply(denoiser, source, "-o", tmp_path / place)
+    assert (tmp_path / "out" / "in.png").read_bytes() == b"mine"
+    apply(denoiser, source, "-o", tmp_path / "out", "--overwrite")
+    assert read(tmp_path / "out" / "in.png").shape == (16, 16, 3)
+
+
+def test_names_patterns_and_equal_names(tmp_path: Path) -> None:
+    for name in ("a.png", "a.jpg", "b/a.png", "b/c.jpg"):
+        save(tmp_path / "in" / name, 9, 9)
+    save(tmp_path / "elsewhere" / "a.png", 9, 9)
+    found = {source.name for source in images.find([str(tmp_path / "in")])}
+    assert found == {"a-png", "a-jpg", "b/a", "b/c"}
+    assert len(images.find([str(tmp_path / "in" / "**" / "*.jpg")])) == 2
+    assert [s.name for s in images.find([str(tmp_path / "in/a.png"), str(tmp_path / "in/*.png")])] == ["a"]
+    with pytest.raises(UserError, match="Several images are called a"):
+        images.find([str(tmp_path / "in" / "a.png"), str(tmp_path / "elsewhere" / "a.png")])
+    for nothing in ("missing.png", "*.tif", "in/b/*.tif"):
+        with pytest.raises(UserError, match="matches nothing"):
+            images.find([str(tmp_path / nothing)])
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match="holds no such files"):
+        images.find([str(tmp_path / "empty")])
+
+
+def test_options_that_do_not_suit(denoiser: Path, saaae: Path, vqvae: Path, tmp_path: Path) -> None:
+    source = save(tmp_path / "in.png", 32, 32)
+    for run, options, word in (
+        (vqvae, ["--sigma", "0.1"], "--sigma"),
+        (denoiser, ["--mask", source], "--mask"),
+        (saaae, ["--mask", tmp_path / "no.png"], "no.png"),
+        (saaae, ["--mask", save(tmp_path / "other.png", 8, 8)], "other.png has 8x8"),
+        (denoiser, ["--sigma", "-1"], "argument --sigma"),
+        (denoiser, ["--sigma", "nan"], "argument --sigma"),
+        (denoiser, ["--batch-size", "0"], "argument --batch-size"),
+        (denoiser, ["--seed", "x"], "argument --seed"),
+    ):
+        with pytest.raises(UserError, match=word):
+            apply(run, source, "-o", tmp_path / "out", *options)
+    Image.new("L", (32, 32), 255).save(tmp_path / "white.png")
+    with pytest.raises(UserError, match="hides everything"):
+        apply(saaae, source, "-o", tmp_path / "out", "--mask", tmp_path / "white.png")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("size", [(7, 7), (9, 40), (70, 263), (270, 20)])
+def test_similarity_in_blocks_is_scikit_images(size: tuple[int, int]) -> None:
+    one, other = pixels(*size, 0), pixels(*size, 1)
+    psnr, ssim = images.quality(one, other)
+    assert psnr == pytest.approx(peak_signal_noise_ratio(other, one))
+    assert ssim == pytest.approx(structural_similarity(other, one, channel_axis=-1), abs=1e-5)
+
+
+def test_quality_of_equal_and_tiny_images() -> None:
+    assert images.quality(pixels(8, 8), pixels(8, 8)) == (100.0, pytest.approx(1))
+    assert images.quality(pixels(6, 9), pixels(6, 9)) == (100.0, None)

@@ -1,0 +1,34 @@
+"""The examples in the documentation of what people import."""
+
+from __future__ import annotations
+
+import doctest
+from importlib import import_module
+
+import pytest
+import torch
+
+from attnae.data import PatchMask
+from attnae.inference.load import Model
+from attnae.papers.moe_denoiser import DnCNN, MoEDenoiserTask
+from attnae.result import Part
+
+MODULES = [
+    "attnae.inference.tiles", "attnae.inference.images", "attnae.inference.pictures", "attnae.inference.load",
+    "attnae.inference.codes",
+    "attnae.papers.saaae.net", "attnae.papers.attentive_vqvae.net", "attnae.papers.attentive_vqvae.quantizer",
+    "attnae.papers.attentive_vqvae.discriminator", "attnae.papers.moe_denoiser.net", "attnae.papers.moe_denoiser.baselines",
+    "attnae.metrics.functional", "attnae.metrics.images", "attnae.data.noise",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_examples(name: str, tmp_path: object) -> None:
+    from pathlib import Path
+
+    torch.manual_seed(0)
+    untrained = Model(MoEDenoiserTask(DnCNN(2, 4)).eval(), 16, PatchMask(), {}, Part(), Path())
+    module = import_module(name)
+    done = doctest.testmod(module, extraglobs={"model": untrained, "torch": torch}, optionflags=doctest.ELLIPSIS)
+    assert done.attempted, f"{name} has no examples"
+    assert not done.failed

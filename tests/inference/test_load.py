@@ -1,0 +1,201 @@
+"""Opening runs and exported models, and refusing what is not to be trusted."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file, save_file
+
+import attnae
+from attnae.errors import UserError
+from attnae.inference.load import Model
+
+
+@pytest.fixture
+def copy(denoiser: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(denoiser, tmp_path / "run"))
+
+
+def change(folder: Path, edit: Callable[[dict[str, Any]], None]) -> None:
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    edit(config)
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+
+
+def refused(folder: Path, *words: str) -> None:
+    with pytest.raises(UserError) as raised:
+        attnae.load(folder)
+    line = str(raised.value)
+    assert "\n" not in line
+    for word in words:
+        assert word in line
+
+
+def test_a_run_computes_what_its_network_computes(run: Path) -> None:
+    model = attnae.load(run)
+    assert isinstance(model, Model)
+    images = torch.rand(2, 3, model.size, model.size)
+    assert not model.task.training
+    assert not any(parameter.requires_grad for parameter in model.task.parameters())
+    if model.task.undoes == "mask":
+        posterior = model.task.net.encode(2 * images - 1)
+        expected = (model.task.net.decode(posterior.mean) + 1) / 2
+    else:
+        expected = model.task.net(images)
+    torch.testing.assert_close(model(images), expected.clamp(0, 1))
+
+
+def test_an_image_does_not_depend_on_its_batch(run: Path) -> None:
+    """Also for SAAAE, whose gate takes its minimum and maximum over a batch."""
+    model = attnae.load(run)
+    images = torch.rand(5, 3, model.size, model.size)
+    alone = torch.cat([model(image[None]) for image in images])
+    torch.testing.assert_close(model(images), alone, atol=1e-5, rtol=0)
+
+
+def test_any_size_in_tiles_or_none(denoiser: Path, saaae: Path) -> None:
+    image = torch.rand(1, 3, 21, 50)
+    assert attnae.load(denoiser)(image).shape == image.shape
+    with pytest.raises(ValueError, match="resize them to 16x16"):
+        attnae.load(saaae)(image)
+    with pytest.raises(ValueError, match="does not fill in"):
+        attnae.load(denoiser)(image, torch.zeros(1, 1, 21, 50, dtype=torch.bool))
+    with pytest.raises(ValueError, match="must be"):
+        attnae.load(denoiser)(image[0])
+
+
+def test_a_mask_hides(saaae: Path) -> None:
+    model = attnae.load(saaae)
+    mask = torch.zeros(1, 1, 16, 16, dtype=torch.bool)
+    mask[..., 4:8, 4:8] = True
+    images = torch.rand(1, 3, 16, 16)
+    other = torch.where(mask, torch.rand(1, 3, 16, 16), images)
+    assert torch.equal(model(images, mask), model(other, mask))
+    assert not torch.equal(model(images), model(other))
+
+
+class Payload:
+    """Leaves a file behind when it is unpickled."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def __reduce__(self) -> Any:
+        return os.mkdir, (str(self.path),)
+
+
+def test_pickles_are_not_read(copy: Path, tmp_path: Path) -> None:
+    for write in (lambda path: path.write_bytes(pickle.dumps(Payload(tmp_path / "ran"))),
+                  lambda path: torch.save({"net.x": Payload(tmp_path / "ran")}, path)):  # fmt: skip
+        write(copy / "weights.safetensors")
+        refused(copy, "weights.safetensors")
+    assert not (tmp_path / "ran").exists()
+
+
+def test_yaml_tags_are_not_constructed(copy: Path, tmp_path: Path) -> None:
+    (copy / "config.yaml").write_text(f"model: !!python/object/apply:os.mkdir ['{tmp_path / 'ran'}']\n")
+    refused(copy, "config.yaml")
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "os.system", "subprocess.Popen", "torch.nn.Linear", "attnae.files.write_text", "attnae.files.os.system",
+        "attnae.papers.moe_denoiser.task.Path", "attnae.papers.moe_denoiser.MoEDenoiser", "attnae.papers.saaae.Missing",
+        "attnae.papers.saaae.task.np.ndarray", "attnae.papers..saaae.SAAAETask", "attnae.bench.plan.Run", "", 7, None, [],
+    ],
+)  # fmt: skip
+def test_foreign_tasks(copy: Path, path: Any) -> None:
+    change(copy, lambda config: config["model"].update(class_path=path))
+    refused(copy, "config.yaml")
+
+
+@pytest.mark.parametrize("path", ["torch.nn.Identity", "os.system", "attnae.papers.moe_denoiser.MoEDenoiserTask.x"])
+def test_foreign_networks(copy: Path, path: str) -> None:
+    change(copy, lambda config: config["model"]["init_args"]["net"].update(class_path=path))
+    refused(copy, "config.yaml", path.split(".")[0])
+
+
+def test_foreign_corruptions(copy: Path) -> None:
+    change(copy, lambda config: config["data"]["init_args"].update(corruption={"class_path": "os.Path"}))
+    refused(copy, "attnae.data")
+    change(copy, lambda config: config["data"]["init_args"].update(corruption={"class_path": "attnae.data.Nothing"}))
+    refused(copy, "does not have")
+    change(
+        copy, lambda config: config["data"]["init_args"].update(corruption={"class_path": "attnae.data.Uncorrupted.x"})
+    )
+    refused(copy, "config.yaml")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("image_size", "x"),
+        ("patch_size", 5),
+        ("heads", 3),
+        ("nonsense", 1),
+        ("budgets", []),
+        ("depth", 0),
+        ("width", None),
+    ],
+)
+def test_arguments_that_do_not_fit(copy: Path, key: str, value: Any) -> None:
+    change(copy, lambda config: config["model"]["init_args"]["net"]["init_args"].update({key: value}))
+    refused(copy, "MoEDenoiser")
+
+
+@pytest.mark.parametrize("value", [0, -1, 2.5, True, None, "16", 10**9])
+def test_image_sizes_that_are_none(copy: Path, value: Any) -> None:
+    change(copy, lambda config: config["data"]["init_args"].update(image_size=value))
+    refused(copy, "image_size")
+
+
+def test_weights_of_another_network(copy: Path) -> None:
+    change(copy, lambda config: config["model"]["init_args"]["net"]["init_args"].update(feedforward=12))
+    refused(copy, "do not fit MoEDenoiser", "should be")
+
+
+def test_missing_further_and_broken_weights(copy: Path) -> None:
+    path = copy / "weights.safetensors"
+    state = load_file(path)
+    save_file({name: tensor for name, tensor in state.items() if name != "net.pos_embed"}, path)
+    refused(copy, "lack", "pos_embed")
+    save_file({**state, "net.more": torch.zeros(1)}, path)
+    refused(copy, "hold", "more")
+    save_file({**state, "net.pos_embed": torch.full_like(state["net.pos_embed"], torch.nan)}, path)
+    refused(copy, "pos_embed is not finite")
+    path.write_bytes(path.read_bytes()[:100])
+    refused(copy, "weights.safetensors")
+
+
+def test_folders_that_are_none(copy: Path, tmp_path: Path) -> None:
+    refused(tmp_path / "nowhere", "no folder")
+    refused(tmp_path, "neither a run nor an exported model")
+    refused(copy / "config.yaml", "no folder")
+    (copy / "weights.safetensors").rename(copy / "elsewhere")
+    refused(copy, "needs no training")
+    (copy / "result.json").unlink()
+    refused(copy, "not finished")
+    (copy / "config.yaml").write_text("model: {}\n")
+    refused(copy, "no configuration of a run")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "word"),
+    [("version", 2, "version 2"), ("status", "failed", "has failed"), ("metrics", 1, "metrics")],
+)
+def test_results_that_are_not_complete(copy: Path, key: str, value: Any, word: str) -> None:
+    import json
+
+    path = copy / "result.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), key: value}))
+    refused(copy, word)

@@ -1,0 +1,463 @@
+"""The command ``attnae`` on real, tiny runs: in this process, because importing Lightning takes seconds."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import json
+import os
+import re
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+from lightning import Trainer
+from safetensors.torch import load_file
+
+from attnae.bench import catalog
+from attnae.cli import main
+from attnae.errors import UserError
+from attnae.files import shipped
+from attnae.training.progress import Progress
+
+IMAGES = {"image_size": 16, "train_images": 32, "test_images": 16, "batch_size": 16}
+NET = {"image_size": 16, "channels": [4, 4, 4, 4], "latent_dim": 8}
+VAE, SAAAE = "configs/saaae_vs_vae/vae.yaml", "configs/saaae_vs_vae/saaae.yaml"
+TIMES = ("epoch_seconds", "seconds")
+
+
+def keys(prefix: str, values: dict[str, Any]) -> list[str]:
+    return [f"--{prefix}.init_args.{name}={json.dumps(value)}" for name, value in values.items()]
+
+
+TINY = [*keys("data", IMAGES), *keys("model.init_args.net", NET), "--trainer.accelerator=cpu"]
+
+FEW = [*keys("data", {"train_images": 4, "test_images": 2, "batch_size": 2}), "--trainer.accelerator=cpu"]
+
+NARROW = [
+    *keys("data", {"image_size": 32, "train_images": 8, "test_images": 4, "batch_size": 4}),
+    *keys("model.init_args.net", {"width": 4, "latent": 4, "codes": 8}),
+    *keys("model.init_args.discriminator", {"width": 4}),
+    "--trainer.accelerator=cpu",
+]
+
+SMALL: dict[str, list[str]] = {"saaae_vs_vae": TINY, "attentive_vqvae": NARROW}
+"""Overrides that make a benchmark's configs small; without an entry its networks train as they are, on few images."""
+
+
+class Outcome(NamedTuple):
+    """What a person would see of a command."""
+
+    code: int
+    out: str
+    err: str
+
+
+def attnae(*arguments: str | Path) -> Outcome:
+    """Runs ``attnae`` with these arguments in this process."""
+    out, err = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        patch.setattr(sys, "argv", ["attnae", *map(str, arguments)])
+        patch.setattr(os, "environ", os.environ.copy())  # Lightning leaves the seed there
+        try:
+            code = main()
+        except SystemExit as end:
+            code = int(end.code or 0)
+    return Outcome(code, out.getvalue(), err.getvalue())
+
+
+def fit(folder: Path, *arguments: str | Path, config: str = VAE, epochs: int = 1) -> Path:
+    """Trains a tiny network; returns the run's folder."""
+    done = attnae(
+        "fit", "-c", config, *TINY, f"--trainer.max_epochs={epochs}", "--trainer.default_root_dir", folder, *arguments
+    )
+    assert done.code == 0, done.err
+    return folder
+
+
+def evaluate(run: Path, *arguments: str | Path, command: str = "test") -> Path:
+    """Evaluates a finished run with its own config and weights."""
+    done = attnae(command, "-c", run / "config.yaml", "--weights", run / "weights.safetensors", *arguments)
+    assert done.code == 0, done.err
+    return run
+
+
+def weights(run: Path) -> dict[str, torch.Tensor]:
+    return load_file(run / "weights.safetensors")
+
+
+def same_bits(one: Path, other: Path) -> bool:
+    a, b = weights(one), weights(other)
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def rows(run: Path) -> list[dict[str, str]]:
+    with (run / "metrics.csv").open(encoding="utf-8") as stream:
+        return list(csv.DictReader(stream))
+
+
+def curves(run: Path) -> list[dict[str, str]]:
+    """Rows of ``metrics.csv`` without what depends on the clock."""
+    return [{name: value for name, value in row.items() if name not in TIMES} for row in rows(run)]
+
+
+def part(run: Path, name: str) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((run / name).read_text(encoding="utf-8"))
+    return content
+
+
+def refused(done: Outcome, *culprits: str, code: int = 2) -> None:
+    """One line that names the culprit, and nothing else."""
+    assert done.code == code, done
+    lines = done.err.strip().splitlines()
+    assert len(lines) == 1, done.err
+    assert lines[0].startswith("attnae: error: ")
+    for culprit in culprits:
+        assert culprit in lines[0]
+    assert "Traceback" not in done.out + done.err
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Networks this small are slower on two, and on a busy machine by far."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def vae(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three epochs of a VAE with seed 1, then its evaluation. Not to be changed."""
+    run = fit(tmp_path_factory.mktemp("vae"), epochs=3)
+    config = (run / "config.yaml").stat().st_mtime_ns, (run / "config.yaml").read_bytes()
+    evaluate(run)
+    assert ((run / "config.yaml").stat().st_mtime_ns, (run / "config.yaml").read_bytes()) == config
+    return run
+
+
+# -- every config --------------------------------------------------------------------------------------------------
+
+CONFIGS = sorted(shipped("configs").glob("*/*.yaml"))
+
+
+def configs(trains: bool) -> pytest.MarkDecorator:
+    """Parametrizes over the configs of all variants that train, or of those that only evaluate."""
+    chosen = [path for path in CONFIGS if catalog.load(path.parent.name).variants[path.stem].trains == trains]
+    return pytest.mark.parametrize("config", chosen, ids=lambda path: f"{path.parent.name}/{path.stem}")
+
+
+def test_variants_have_configs() -> None:
+    listed = {(name, variant) for name in catalog.names() for variant in catalog.load(name).variants}
+    assert listed == {(config.parent.name, config.stem) for config in CONFIGS}
+
+
+@configs(trains=True)
+def test_config_trains_two_steps_and_tests(config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # configs/... is found from any folder
+    small = SMALL.get(config.parent.name, FEW)
+    typed = f"configs/{config.parent.name}/{config.name}"
+    done = attnae("fit", "-c", typed, *small, "--trainer.max_epochs=1", "--trainer.default_root_dir", "run")
+    assert done.code == 0, done.err
+    checkpoint = torch.load(tmp_path / "run/checkpoints/last.ckpt", weights_only=True)
+    assert checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["total"]["completed"] == 2
+    evaluate(tmp_path / "run")
+    test = part(tmp_path / "run", "test.json")
+    assert any(name.startswith("heldout/") for name in test["metrics"])
+    assert all((tmp_path / "run" / image).is_file() for image in test["images"])
+    figures = catalog.load(config.parent.name).figures  # what the benchmark file shows of this variant is drawn
+    assert {f"images/{figure['file']}" for figure in figures if config.stem in figure["variants"]} <= {*test["images"]}
+
+
+@configs(trains=False)
+def test_config_without_training_tests(config: Path, tmp_path: Path) -> None:
+    done = attnae("test", "-c", config, *FEW, "--trainer.default_root_dir", tmp_path)
+    if "is not installed" in done.err:  # an optional package: said in one line
+        refused(done, config.stem, "pip install")
+        return
+    assert done.code == 0, done.err
+    test = part(tmp_path, "test.json")
+    assert test["metrics"]["heldout/psnr_mean"] > 0
+    assert test["efficiency"]["params_trainable"] == 0
+
+
+@pytest.mark.parametrize("benchmark", catalog.names())
+def test_profiles_fit_their_variants(benchmark: str) -> None:
+    """Files and overlays of every profile hold keys that the command line knows."""
+    loaded = catalog.load(benchmark)
+    for profile in loaded.profiles:
+        for variant in loaded.variants.values():
+            files = [word for file in loaded.configs(variant.name, profile) for word in ("-c", file)]
+            done = attnae("fit" if variant.trains else "test", *files, "--print_config")
+            assert done.code == 0, f"{profile}/{variant.name}: {done.err}"
+
+
+# -- repeatability -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("config", "arguments"),
+    [(VAE, []), (VAE, ["--model.init_args.net.init_args.noise=frozen"]), (SAAAE, [])],
+    ids=["vae", "vae-frozen", "saaae"],
+)
+def test_resumed_equals_uninterrupted(config: str, arguments: list[str], tmp_path: Path) -> None:
+    whole = fit(tmp_path / "whole", *arguments, config=config, epochs=3)
+    broken = fit(tmp_path / "broken", *arguments, config=config, epochs=1)
+    assert not same_bits(whole, broken)
+    resume = ["--ckpt_path", broken / "checkpoints" / "last.ckpt"]
+    fit(broken, *arguments, *resume, config=config, epochs=3)
+    assert same_bits(whole, broken)
+    assert [float(row["epoch"]) for row in rows(broken)] == [1, 2, 3]
+    assert curves(whole) == curves(broken)
+
+
+@pytest.mark.parametrize(
+    ("config", "small"),
+    [(SAAAE, TINY), ("configs/moe_denoising/moe.yaml", FEW), ("configs/attentive_vqvae/ah_revived.yaml", NARROW)],
+    ids=["saaae", "moe", "vqvae"],
+)
+def test_stopped_within_an_epoch_equals_uninterrupted(
+    config: str, small: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half an epoch is lost and done again; schedules, the best epoch so far and all draws go on as they would have."""
+    whole, broken = ([f"--trainer.default_root_dir={tmp_path / name}"] for name in ("whole", "broken"))
+    command = ["fit", "-c", config, *small, "--trainer.max_epochs=3"]
+    assert attnae(*command, *whole).code == 0
+
+    def stop(self: Progress, trainer: Trainer, *arguments: object) -> None:
+        if trainer.current_epoch == 1:
+            raise UserError("stopped after the first step of the second epoch")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Progress, "on_train_batch_end", stop)
+        assert attnae(*command, *broken).code == 2
+    assert len(rows(tmp_path / "broken")) == 1
+    done = attnae(*command, *broken, "--ckpt_path", tmp_path / "broken/checkpoints/last.ckpt")
+    assert done.code == 0, done.err
+    assert curves(tmp_path / "whole") == curves(tmp_path / "broken")
+    assert same_bits(tmp_path / "whole", tmp_path / "broken")
+    records = [part(tmp_path / name, "fit.json") for name in ("whole", "broken")]
+    assert records[0]["selection"] == records[1]["selection"]
+
+
+def test_selected_weights_are_the_best_epoch(tmp_path: Path) -> None:
+    """Where a config selects by validation, the epoch with the smallest error is what is kept and evaluated."""
+    run = ["--trainer.default_root_dir", tmp_path, "--trainer.max_epochs=4", "--model.init_args.lr=0.3"]
+    done = attnae("fit", "-c", "configs/moe_denoising/dncnn.yaml", *FEW, *run)
+    assert done.code == 0, done.err
+    errors = [float(row["val/mse"]) for row in rows(tmp_path)]
+    best = errors.index(min(errors))
+    assert best < 3, "the last epoch is the best: this learning rate decides nothing"
+    assert part(tmp_path, "fit.json")["selection"] == f"best val/mse (epoch {best + 1})"
+    selected = weights(tmp_path)
+    kept = torch.load(tmp_path / "checkpoints/best.ckpt", weights_only=True)
+    assert kept["epoch"] == best
+    assert all(torch.equal(selected[name], tensor) for name, tensor in kept["state_dict"].items())
+
+
+def test_equal_seeds_give_equal_bits(vae: Path, tmp_path: Path) -> None:
+    again = fit(tmp_path / "again", epochs=3)
+    assert same_bits(vae, again)
+    assert curves(vae) == curves(again)
+
+
+def test_different_seeds_differ(vae: Path, tmp_path: Path) -> None:
+    other = evaluate(fit(tmp_path / "other", "--seed_everything=2", epochs=3))
+    assert not same_bits(vae, other)
+    # The evaluation is the same all the same: images and masks do not depend on the seed.
+    for name in ("heldout-input.png", "heldout-truth.png", "published-input.png"):
+        assert (vae / "images" / name).read_bytes() == (other / "images" / name).read_bytes()
+
+
+def test_evaluation_does_not_depend_on_its_seed(vae: Path, tmp_path: Path) -> None:
+    evaluate(vae, "--seed_everything=7", "--trainer.default_root_dir", tmp_path)
+    assert part(tmp_path, "test.json")["metrics"] == part(vae, "test.json")["metrics"]
+
+
+def test_evaluation_does_not_depend_on_its_batches(vae: Path, tmp_path: Path) -> None:
+    for size in (4, 16):
+        evaluate(vae, f"--data.init_args.eval_batch_size={size}", "--trainer.default_root_dir", tmp_path / str(size))
+    four, sixteen = (part(tmp_path / size, "test.json")["metrics"] for size in ("4", "16"))
+    assert four.keys() == sixteen.keys()
+    assert four == pytest.approx(sixteen, rel=1e-5, abs=1e-5)
+
+
+# -- records -------------------------------------------------------------------------------------------------------
+
+
+def test_fit_record(vae: Path) -> None:
+    record, table = part(vae, "fit.json"), rows(vae)
+    seconds = [float(row["epoch_seconds"]) for row in table]
+    assert record["efficiency"].keys() == {"seconds_per_epoch", "images_per_second", "peak_memory_mb"}
+    assert record["efficiency"]["seconds_per_epoch"] == pytest.approx(statistics.median(seconds[1:]))
+    assert record["efficiency"]["images_per_second"] == pytest.approx(32 / statistics.median(seconds[1:]))
+    assert 50 < record["efficiency"]["peak_memory_mb"] < 20_000
+    assert record["curves"]["epoch"] == [1, 2, 3]
+    assert record["curves"]["seconds"] == pytest.approx([sum(seconds[: n + 1]) for n in range(3)], abs=1e-3)
+    assert record["curves"]["train/loss"] == [float(row["train/loss"]) for row in table]
+    assert record["metrics"] == {"published/kl_mse": float(table[-1]["published/kl_mse"])}
+    assert record["selection"].startswith("last epoch")
+    assert record["data"] | {"digest": ""} == {
+        "dataset": "STL-10", "name": "photos", "title": "embedded photos", "kind": "embedded", "digest": "",
+        "train": 32, "test": 16, "size": 16, "converted": {},
+    }  # fmt: skip
+    assert {"attnae", "torch", "lightning", "python"} <= record["versions"].keys()
+    assert record["hardware"]["device"] == "CPU"
+    assert record["hardware"]["threads"] == torch.get_num_threads()
+
+
+def test_test_record(vae: Path) -> None:
+    record = part(vae, "test.json")
+    parameters = sum(tensor.numel() for tensor in weights(vae).values())  # a VAE has no buffers
+    assert record["efficiency"]["params_trainable"] == record["efficiency"]["params_total"] == parameters == 2067
+    # Convolutions and products of one image at 16x16, two operations a multiply-add: the encoder's 3, 4, 4, 4 channels
+    # at sides 8, 4, 2, 1, the latents, and the decoder's mirror image.
+    sides, channels = (8, 4, 2, 1), (3, 4, 4, 4, 4)
+    half = sum(side**2 * 16 * a * b for side, a, b in zip(sides, channels[:-1], channels[1:], strict=True))
+    assert record["efficiency"]["gflops_forward"] == pytest.approx(2 * (2 * half + 3 * 4 * 8) / 1e9)
+    assert record["metrics"]["heldout/images"] == 16
+    assert record["metrics"]["published/images"] == 32
+    assert all((vae / image).is_file() for image in record["images"])
+
+
+def test_first_epoch_alone_gives_no_speed(tmp_path: Path) -> None:
+    """The median excludes the first epoch: without a second one there is no number, rather than a wrong one."""
+    assert part(fit(tmp_path), "fit.json")["efficiency"].keys() == {"peak_memory_mb"}
+
+
+def test_validate_and_predict(vae: Path, tmp_path: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in vae.rglob("*")}
+    for command in ("validate", "predict"):
+        evaluate(vae, "--trainer.default_root_dir", tmp_path, command=command)
+    assert {path: path.stat().st_mtime_ns for path in vae.rglob("*")} == before
+    assert len(list((tmp_path / "predictions").glob("*.png"))) == 16
+
+
+def test_evaluation_never_touches_the_saved_config(vae: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(vae, tmp_path / "run")
+    config = (run / "config.yaml").read_bytes()
+    for command in ("test", "validate", "predict"):
+        evaluate(run, "--data.init_args.eval_batch_size=8", "--trainer.default_root_dir", run, command=command)
+        assert (run / "config.yaml").read_bytes() == config
+
+
+# -- what goes wrong -----------------------------------------------------------------------------------------------
+
+
+def test_finished_training_is_not_overwritten(vae: Path) -> None:
+    before = (vae / "weights.safetensors").stat().st_mtime_ns
+    refused(attnae("fit", "-c", vae / "config.yaml"), str(vae), "finished")
+    assert (vae / "weights.safetensors").stat().st_mtime_ns == before
+
+
+def test_broken_numbers_stop_the_training(tmp_path: Path) -> None:
+    run = ["--trainer.default_root_dir", tmp_path, "--trainer.max_epochs=3", "--model.init_args.lr=1e30"]
+    done = attnae("fit", "-c", VAE, *TINY, *run)
+    refused(done, "loss is nan")
+    assert re.search(r"at step \d+ \(epoch \d+\)", done.err)
+    assert not (tmp_path / "weights.safetensors").exists()
+    assert not (tmp_path / "fit.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "culprits"),
+    [
+        (["--model.init_args.nope=1"], ["nope"]),
+        (["--nope=1"], ["nope"]),
+        (["--trainer.max_epochs=many"], ["max_epochs", "many"]),
+        (["--trainer.devices=-1"], ["trainer.devices", "-1"]),
+        (["--model.init_args.lr=-1"], ["lr must be positive"]),
+        (["--model.class_path=attnae.papers.saaae.Nope"], ["Nope"]),
+        (["--model.init_args.net.init_args.image_size=15"], ["image_size", "15"]),
+        (["--model.init_args.net.init_args.image_size=32"], ["16", "32"]),
+        (["--data.init_args.image_size=8"], ["patches of 8 pixels", "8"]),
+        (["--data.init_args.batch_size=0"], ["batch_size"]),
+        (["--data.init_args.batch_size=64"], ["32 training images", "64"]),
+        (["--data.init_args.root=nowhere"], ["nowhere"]),
+        (["--seed_everything=abc"], ["seed_everything", "abc"]),
+        (["-c", "nowhere.yaml"], ["nowhere.yaml"]),
+        (["-c", "garbage.yaml"], ["garbage.yaml"]),
+        (["-c", "binary.yaml"], ["binary.yaml"]),
+        (["--ckpt_path=nowhere.ckpt"], ["nowhere.ckpt"]),
+        (["--ckpt_path=garbage.yaml"], ["garbage.yaml"]),
+        (["--trainer.default_root_dir=garbage.yaml"], ["garbage.yaml"]),
+    ],
+    ids=lambda value: value[-1] if isinstance(value, list) else None,
+)
+def test_bad_input_is_one_line(
+    arguments: list[str], culprits: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("garbage.yaml").write_text("model: [unclosed\n", encoding="utf-8")
+    Path("binary.yaml").write_bytes(b"\xff\xfe\x00\x80")
+    refused(attnae("fit", "-c", VAE, *TINY, "--trainer.default_root_dir=run", *arguments), *culprits)
+    assert not Path("run/weights.safetensors").exists()
+
+
+def test_unknown_command_is_one_line() -> None:
+    refused(attnae("train", "-c", VAE), "train")
+
+
+def test_bad_weights_are_one_line(vae: Path, tmp_path: Path) -> None:
+    garbage = tmp_path / "garbage.safetensors"
+    garbage.write_bytes(b"not tensors")
+    cut = tmp_path / "cut.safetensors"
+    cut.write_bytes((vae / "weights.safetensors").read_bytes()[:-100])
+    missing = tmp_path / "missing.safetensors"
+    for path in (garbage, cut, missing):
+        refused(attnae("test", "-c", vae / "config.yaml", "--weights", path), path.name)
+    refused(attnae("test", "-c", vae / "config.yaml"), "--weights")
+
+
+@pytest.fixture(scope="module")
+def saaae(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return fit(tmp_path_factory.mktemp("saaae"), config=SAAAE)
+
+
+def test_weights_of_another_net_are_one_line(vae: Path, saaae: Path) -> None:
+    refused(attnae("test", "-c", vae / "config.yaml", "--weights", saaae / "weights.safetensors"), "VAE", str(saaae))
+    refused(attnae("test", "-c", saaae / "config.yaml", "--weights", vae / "weights.safetensors"), "SAAAE", str(vae))
+
+
+def test_checkpoint_of_another_net_is_one_line(vae: Path, saaae: Path) -> None:
+    refused(attnae("test", "-c", vae / "config.yaml", "--ckpt_path", saaae / "checkpoints/last.ckpt"), "last.ckpt")
+
+
+def test_usage_without_arguments() -> None:
+    done = attnae()
+    assert done.code == 0
+    assert done.out.startswith("usage: attnae")
+
+
+def test_interrupt_is_one_line(tmp_path: Path) -> None:
+    """Ctrl-C at the terminal, not through the runner."""
+    command = [sys.executable, "-m", "attnae.cli", "fit", "-c", VAE, *TINY, "--trainer.max_epochs=10000"]
+    process = subprocess.Popen(
+        [*command, "--trainer.default_root_dir", "run"],
+        cwd=tmp_path,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A job that a script has put into the background ignores Ctrl-C, and so would its children.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    patience = time.monotonic() + 60
+    while not (tmp_path / "run/metrics.csv").exists():
+        assert process.poll() is None
+        assert time.monotonic() < patience
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "attnae: interrupted" in err
+    assert "Traceback" not in err
+    assert not (tmp_path / "run/weights.safetensors").exists()
