@@ -15,7 +15,7 @@ from tiny_runs import KINDS, VAE, write_run
 from attnae import result
 from attnae.papers.saaae import SAAAE, SAAAETask
 
-SCRIPT = Path(__file__).parents[1] / "experiments/masks.py"
+SCRIPT = Path(__file__).parents[2] / "experiments/masks.py"
 LARGE = {**VAE, "image_size": 64}
 
 
