@@ -19,8 +19,9 @@ usage: attnae {fit,validate,test,predict} -c CONFIG [-c CONFIG ...] [--KEY VALUE
 
 Trains and evaluates one variant of one paper. Later files and keys override earlier ones.
 
-  attnae fit -c configs/saaae_vs_vae/vae.yaml -c configs/saaae_vs_vae/profiles/quick.yaml \\
-             --trainer.default_root_dir runs/my-vae
+  attnae-bench config saaae_vs_vae --variant vae > vae.yaml
+  attnae fit -c vae.yaml --trainer.default_root_dir runs/my-vae
+  attnae fit -c configs/saaae.yaml --trainer.max_epochs 4 --trainer.default_root_dir runs/my-saaae
   attnae test -c runs/my-vae/config.yaml --weights runs/my-vae/weights.safetensors
 
 Uses what was trained: a run's folder, or what attnae export made of it.
@@ -77,13 +78,21 @@ def _shipped_config(arg: str) -> str:
 
 
 def _completion(shell: str) -> str:
-    """Completes the commands, the files and the keys that the shipped configurations use.
+    """Completes the commands, the files and the keys that the configurations of the shipped benchmarks use.
 
     The real parser knows thousands of keys and takes minutes to write them all down.
     """
     import shtab
 
-    keys = {key for file in shipped("configs").rglob("*.yaml") for key in _keys(read_yaml(file))}
+    from attnae.bench import catalog
+
+    configurations = (
+        benchmark.configuration(variant, profile)
+        for benchmark in map(catalog.load, catalog.names())
+        for variant in benchmark.variants
+        for profile in benchmark.profiles
+    )
+    keys = {key for configuration in configurations for key in _keys(configuration)}
     parser = argparse.ArgumentParser(prog="attnae")
     subparsers = parser.add_subparsers()
     commands.add_commands(subparsers)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -62,14 +63,52 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
+class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+    """No tags that construct objects, no key twice, and ``1e-4`` is a number, as it is for ``attnae fit``."""
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
+        if twice := next((key for place, key in enumerate(keys) if key in keys[:place]), None):
+            raise yaml.YAMLError(f"the key {twice!r} is there twice, {node.start_mark}")
+        found: dict[Any, Any] = super().construct_mapping(node, deep)
+        return found
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes what :class:`_Loader` reads back as the same value; nothing is abbreviated by aliases."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+for _kind in (_Loader, _Dumper):  # PyYAML's own rule wants a decimal point
+    _kind.add_implicit_resolver(
+        "tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9][0-9_]*(\.[0-9_]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
+    )
+
+
+def parse_yaml(text: str) -> Any:
+    """The value of a YAML text, such as that of ``--set key=text``.
+
+    Raises:
+        yaml.YAMLError: It is not YAML.
+    """
+    return yaml.load(text, _Loader)
+
+
+def dump_yaml(value: Any) -> str:
+    """YAML that :func:`parse_yaml` reads back as the same value, with mappings in their order."""
+    return yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
+
+
 def read_yaml(path: Path) -> dict[str, Any]:
     """A YAML file that holds a mapping; tags that would construct objects are refused, and aliases that multiply.
 
     Raises:
-        UserError: The file is missing, or is no such thing.
+        UserError: The file is missing or is not a YAML mapping.
     """
     try:
-        raw = yaml.load(path.read_text(encoding="utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        raw = parse_yaml(path.read_text(encoding="utf-8"))
         if not isinstance(raw, dict):
             raise UserError(f"{path} does not hold a mapping of keys to values.")
         if _values(raw, {}) > MOST_VALUES:

@@ -14,11 +14,12 @@ import yaml
 
 from attnae._version import __version__
 from attnae.bench import tracking
-from attnae.bench.catalog import Benchmark, choose
+from attnae.bench.benchmark import Benchmark
+from attnae.bench.catalog import choose
 from attnae.bench.run import Run
 from attnae.data.location import Location, Source, locate
 from attnae.errors import UserError
-from attnae.files import read_yaml, shipped
+from attnae.files import parse_yaml
 from attnae.result import NAME, label_part
 
 MOST_SEEDS = 1000
@@ -60,7 +61,7 @@ class Plan:
 
 def make(
     benchmark: Benchmark,
-    profile: str = "quick",
+    profile: str | None = None,
     variants: str | None = None,
     seeds: str = "1",
     data_root: Path | None = None,
@@ -75,7 +76,7 @@ def make(
 
     Args:
         benchmark: What to compare.
-        profile: Name of a profile.
+        profile: Name of a profile; ``None`` for the first.
         variants: Names separated by commas, ``all``, or ``None`` for the benchmark's defaults.
         seeds: A number of seeds (``3`` means 1, 2, 3) or seeds separated by commas (``7,``).
         data_root: Folder of the images instead of the profile's.
@@ -89,7 +90,7 @@ def make(
     Raises:
         UserError: A name is unknown, an override has another form, or the data is missing.
     """
-    choose("profile", profile, benchmark.profiles)
+    profile = choose("profile", profile or next(iter(benchmark.profiles)), benchmark.profiles)
     settings = dict(_setting(text) for text in overrides or [])
     logger = {key: settings.pop(key) for key in list(settings) if f"{key}.".startswith(f"{tracking.LOGGER}.")}
     tested = {key: settings.pop(key) for key in MEASURES if key in settings}
@@ -155,7 +156,7 @@ def _run(
     out: Path,
 ) -> Run:
     folder = out / benchmark.name / label / variant / f"seed{seed}-{digest}"
-    files = [part for file in benchmark.configs(variant, profile) for part in ("-c", file)]
+    files = ["-c", f"{folder.as_posix()}/stated.yaml"]
     keys = [f"--{key}={value}" for key, value in settings.items()]
     alone = ["--trainer.devices", "1"]  # every image is evaluated once
     if {"trainer.devices", "trainer.num_nodes"} & settings.keys():
@@ -170,7 +171,19 @@ def _run(
     epochs = _section(merged, "trainer").get("max_epochs", 1) if fit else 0
     if not isinstance(epochs, int):
         raise UserError(f"trainer.max_epochs is {epochs!r}, not a number of epochs.")
-    return Run(benchmark.name, label, profile, variant, seed, folder, tuple(fit), tuple(test), epochs, digest)
+    return Run(
+        benchmark.name,
+        label,
+        profile,
+        variant,
+        seed,
+        folder,
+        tuple(fit),
+        tuple(test),
+        epochs,
+        digest,
+        configuration=merged,
+    )
 
 
 def _hash(merged: dict[str, Any], settings: dict[str, str], location: Location | None) -> str:
@@ -194,7 +207,7 @@ def _variants(benchmark: Benchmark, text: str | None) -> list[str]:
         return [variant.name for variant in benchmark.variants.values() if variant.default]
     wanted = [part.strip() for part in text.split(",") if part.strip()]
     if not wanted:
-        raise UserError(f"--variants {text!r} names none. There are: {', '.join(benchmark.variants)}.")
+        raise UserError(f"--variants {text!r} selects no variants. Available: {', '.join(benchmark.variants)}.")
     return list(dict.fromkeys(choose("variant", name, benchmark.variants) for name in wanted))
 
 
@@ -227,20 +240,12 @@ def _setting(text: str) -> tuple[str, str]:
 
 def _merge(benchmark: Benchmark, variant: str, profile: str, settings: dict[str, str]) -> dict[str, Any]:
     """The run's configuration as far as files and overrides tell; defaults of the classes are not in it."""
-    merged: dict[str, Any] = {}
-    for file in benchmark.configs(variant, profile):
-        _update(merged, read_yaml(shipped(file)))
-    for key, value in settings.items():
-        nested: Any = _value(key, value)
-        for part in reversed(key.split(".")):
-            nested = {part: nested}
-        _update(merged, nested)
-    return merged
+    return benchmark.configuration(variant, profile, {key: _value(key, value) for key, value in settings.items()})
 
 
 def _value(key: str, text: str) -> Any:
     try:
-        return yaml.safe_load(text)
+        return parse_yaml(text)
     except yaml.YAMLError as error:
         raise UserError(f"--set {key}={text}: not a YAML value.") from error
 
@@ -248,17 +253,9 @@ def _value(key: str, text: str) -> Any:
 def _quoted(text: str) -> str:
     """Text as a YAML value that means the same text: a folder may be called 2024 or null."""
     try:
-        return text if yaml.safe_load(text) == text else json.dumps(text)
+        return text if parse_yaml(text) == text else json.dumps(text)
     except yaml.YAMLError:
         return json.dumps(text)
-
-
-def _update(base: dict[str, Any], more: dict[str, Any]) -> None:
-    for key, value in more.items():
-        if isinstance(value, dict) and isinstance(base.get(key), dict):
-            _update(base[key], value)
-        else:
-            base[key] = value
 
 
 def _locate(benchmark: Benchmark, merged: dict[str, Any]) -> Location:
@@ -282,7 +279,7 @@ def _section(merged: dict[str, Any], *keys: str) -> dict[str, Any]:
 def _label(profile: str, benchmark: Benchmark, location: Location | None, settings: dict[str, str]) -> str:
     """The profile, and what of data and schedule differs from it."""
     parts = [profile]
-    usual = "embedded" if profile == "quick" else "official"
+    usual = "embedded" if benchmark.profiles[profile].evidence == "demonstration" else "official"
     if location and location.kind != usual:
         parts.append(location.name)
     for key, value in sorted(settings.items()):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,7 @@ class Run:
         epochs: Planned epochs.
         config_hash: Identifies configuration, data and package version.
         logger: Further arguments of both commands that say where else their numbers are shown; not printed.
+        configuration: What ``stated.yaml`` in its folder holds, the file that both commands start from.
         again: Whether to test it once more although it is complete.
     """
 
@@ -37,6 +39,7 @@ class Run:
     epochs: int
     config_hash: str
     logger: tuple[str, ...] = ()
+    configuration: dict[str, Any] = field(default_factory=dict)
     again: bool = False
 
     @property

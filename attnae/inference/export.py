@@ -231,7 +231,7 @@ def _training(origin: Result) -> list[str]:
     ]
     published: dict[str, float] = {}
     if origin.benchmark in catalog.names():
-        published = catalog.load(origin.benchmark).published.get(origin.variant, {})
+        published = catalog.load(origin.benchmark).published_of(origin.variant)
     for key in sorted(origin.metrics.keys() | published.keys()):
         protocol, _, measure = key.partition("/")
         if measure in COLUMNS:

@@ -11,22 +11,17 @@ from rich.console import Console
 from rich.markup import escape
 
 from attnae.bench import catalog, store
-from attnae.bench.catalog import Benchmark
+from attnae.bench.benchmark import Benchmark
 from attnae.bench.commands.arguments import Subparsers, percent
 from attnae.bench.markdown import number
 from attnae.bench.reporting.cells import commit_of, heading, interval, title_of
 from attnae.bench.reporting.statistics import Difference, by_seed, difference, tolerance
 from attnae.bench.terminal import console, grid
 from attnae.errors import UserError
-from attnae.metrics.columns import column
+from attnae.metrics.columns import COSTS, column
 from attnae.result import Result
 
-MEASURED = ("seconds_per_epoch", "peak_memory_mb")
-"""Costs that depend on the machine and on what else it does: marked on equal hardware and over several seeds only."""
-
 REGRESSION, BETTER = "regression", "better"
-
-COST = ("params_trainable", "gflops_forward", *MEASURED)
 
 Runs = dict[tuple[str, int], Result]
 """By variant and seed."""
@@ -102,7 +97,7 @@ def _show(benchmark: Benchmark, title: str, before: Runs, after: Runs, share: fl
     if both:
         table = grid("variant", "number", "A", "B", "B - A", "95% interval", "n", "", right=True)
         for variant in benchmark.variants:
-            for key in [*benchmark.leading, *COST]:
+            for key in [*benchmark.leading, *COSTS]:
                 one, other = (by_seed([r for r in side if r.variant == variant], key) for side in (a, b))
                 if found := difference(other, one):
                     seeds = one.keys() & other.keys()
@@ -138,12 +133,13 @@ def verdict(key: str, found: Difference, before: float, share: float, same_machi
         same_machine: Whether what depends on the machine can be compared.
     """
     direction = column(key).better
+    measured = column(key).kind == "measured"  # depends on the machine and on what else it does
     if direction == "-" or round(found.mean, column(key).digits) == 0:
         return ""
     if found.low is None or found.high is None:
-        beyond = key not in MEASURED and abs(found.mean) > tolerance(key, before, share)
+        beyond = not measured and abs(found.mean) > tolerance(key, before, share)
     else:
-        beyond = (same_machine or key not in MEASURED) and not found.low <= 0 <= found.high
+        beyond = (same_machine or not measured) and not found.low <= 0 <= found.high
     if not beyond:
         return ""
     return BETTER if (found.mean > 0) == (direction == "higher") else REGRESSION

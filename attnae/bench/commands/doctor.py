@@ -23,7 +23,6 @@ from attnae.bench.running.resources import cores
 from attnae.bench.terminal import console, grid, size
 from attnae.data.location import HINTS, OFFICIAL, Location, locate
 from attnae.errors import UserError
-from attnae.files import read_yaml, shipped
 
 OK, NOTE, BROKEN = "ok", "note", "broken"
 
@@ -49,12 +48,12 @@ def doctor(options: argparse.Namespace) -> int:
     findings = [*_packages(), *_devices(), *_machine(options.out), *_data(), _wandb(), _slurm()]
     table = grid()
     for state, subject, text in findings:
-        colour = {OK: "green", NOTE: "yellow", BROKEN: "red"}[state]
-        table.add_row(f"[{colour}]{state}[/]", escape(subject), escape(text))
+        color = {OK: "green", NOTE: "yellow", BROKEN: "red"}[state]
+        table.add_row(f"[{color}]{state}[/]", escape(subject), escape(text))
     out = console()
     out.print(table)
     broken = [subject for state, subject, _ in findings if state == BROKEN]
-    out.print(f"Nothing can run before this is mended: {', '.join(broken)}." if broken else "Ready: attnae-bench list")
+    out.print(f"Fix these problems first: {', '.join(broken)}." if broken else "Ready: attnae-bench list")
     return 1 if broken else 0
 
 
@@ -80,10 +79,10 @@ def _packages() -> Iterator[Finding]:
         except metadata.PackageNotFoundError:
             continue
         if version in bad:
-            why = f"{name} {version} is a malicious release. Do not import it; remove it, and renew this machine's keys"
+            why = f"{name} {version} is a malicious release. Do not import it; remove it, and renew the keys on this machine"
             yield BROKEN, "packages", why
     if wrong:
-        yield BROKEN, "packages", f"{', '.join(wrong)}. Mend with `{sys.executable} -m pip install --upgrade attnae`"
+        yield BROKEN, "packages", f"{', '.join(wrong)}. Fix with `{sys.executable} -m pip install --upgrade attnae`"
     yield OK, "packages", ", ".join(versions)
 
 
@@ -92,7 +91,7 @@ def _devices() -> Iterator[Finding]:
     query = ["nvidia-smi", "--query-gpu=index,name,memory.total,driver_version", "--format=csv,noheader"]
     listed = _output(query, 10)
     if not listed and sys.platform != "darwin":
-        yield NOTE, "devices", "no NVIDIA GPU: trainings run on the CPU, which is for profile quick and for patience"
+        yield NOTE, "devices", "no NVIDIA GPU: training runs on the CPU: try a demonstration profile first"
         return
     for line in listed.splitlines():
         yield OK, "devices", line.strip()
@@ -137,8 +136,8 @@ def _data() -> Iterator[Finding]:
     roots = {}
     for name in catalog.names():
         benchmark = catalog.load(name)
-        for file in (shipped(f"configs/{name}/profiles/{profile}.yaml") for profile in benchmark.profiles):
-            if root := read_yaml(file).get("data", {}).get("init_args", {}).get("root"):
+        for profile in benchmark.profiles:
+            if root := benchmark.configuration(benchmark.baseline, profile)["data"]["init_args"].get("root"):
                 roots[benchmark.dataset] = (benchmark.embedded, root)
     for dataset, (embedded, root) in roots.items():
         found = _located(dataset, embedded, root)
@@ -153,7 +152,7 @@ def _data() -> Iterator[Finding]:
         looks = (_located(dataset, embedded, folder.as_posix()) for dataset, (embedded, _) in roots.items())
         if found := next(filter(None, looks), None):
             yield OK, "data", f"--data-root {folder} ({found.kind})"
-    yield OK, "data", "profile quick brings its own images"
+    yield OK, "data", "demonstrations bring their own images"
 
 
 def _located(dataset: str, embedded: str, root: str) -> Location | None:

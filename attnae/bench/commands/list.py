@@ -23,12 +23,12 @@ def show_list(options: argparse.Namespace) -> int:
     out = console()
     for name in catalog.names():
         benchmark = catalog.load(name)
-        out.print(f"[bold]{name}[/]  {benchmark.title}  [dim]({benchmark.paper['title']})[/]", soft_wrap=True)
+        out.print(f"[bold]{name}[/]  {benchmark.title}  [dim]({benchmark.paper.title})[/]", soft_wrap=True)
         grid = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2, 0, 0))
         for variant in benchmark.variants.values():
             grid.add_row(f"  {'*' if variant.default else ' '} {variant.name}", variant.about)
-        for profile, about in benchmark.profiles.items():
-            grid.add_row(f"    --profile {profile}", about)
+        for profile in benchmark.profiles.values():
+            grid.add_row(f"    --profile {profile.name}", profile.about)
         out.print(grid)
     out.print("* is what `attnae-bench run BENCHMARK` compares by default.")
     return 0

@@ -11,6 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from attnae.bench import catalog, plan, store, tracking
+from attnae.bench.benchmark import Benchmark
 from attnae.bench.commands.arguments import Subparsers, minutes, positive
 from attnae.bench.terminal import console
 from attnae.errors import UserError
@@ -24,7 +25,7 @@ def register(commands: Subparsers[Any]) -> None:
     )
     parser.add_argument("benchmark", metavar="BENCHMARK", help="see attnae-bench list")
     parser.add_argument(
-        "--profile", default="quick", metavar="P", help="quick (embedded images, minutes; the default), short or paper"
+        "--profile", metavar="P", help="data and schedule, see attnae-bench show BENCHMARK; default: its first profile"
     )
     parser.add_argument(
         "--variants", metavar="a,b", help="names separated by commas, or all; default: the ones that the paper compares"
@@ -238,15 +239,12 @@ def _shows(page: Path, results: list[tuple[Path, Result]]) -> bool:
     return page.exists() and kept == shown
 
 
-def _summary(out: Console, benchmark: catalog.Benchmark, results: list[Result]) -> None:
+def _summary(out: Console, benchmark: Benchmark, results: list[Result]) -> None:
     """The comparison at the end of a run: the leading columns of every table, and the cost."""
     from attnae.bench.reporting import statistics
-    from attnae.metrics.columns import column
+    from attnae.metrics.columns import COSTS, column
 
-    keys = [
-        f"{spec['protocol']}/{name}" for spec in benchmark.tables for name in spec["columns"][: spec.get("leading", 2)]
-    ]
-    keys += ["params_trainable", "seconds_per_epoch"]
+    keys = [*benchmark.leading, *COSTS]
     grid = Table(title=f"{benchmark.title}")
     grid.add_column("variant")
     for key in keys:
@@ -264,10 +262,10 @@ def _summary(out: Console, benchmark: catalog.Benchmark, results: list[Result]) 
     out.print(grid)
 
 
-def _next(benchmark: catalog.Benchmark, made: plan.Plan) -> str:
+def _next(benchmark: Benchmark, made: plan.Plan) -> str:
     left = [name for name in benchmark.variants if name not in {one.variant for one in made.runs}]
-    further = [profile for profile in benchmark.profiles if profile != "quick"]
-    if made.profile == "quick" and further:
+    further = [name for name, profile in benchmark.profiles.items() if profile.evidence != "demonstration"]
+    if made.profile not in further and further:
         return (
             f"attnae-bench run {benchmark.name} --profile {further[0]} --data-root DIR   (DIR: train/ and test/ images)"
         )

@@ -10,13 +10,12 @@ from rich.console import Console
 from rich.markup import escape
 
 from attnae.bench import catalog, plan, store
-from attnae.bench.catalog import Benchmark
+from attnae.bench.benchmark import Benchmark
 from attnae.bench.commands.arguments import Subparsers, add_out
 from attnae.bench.markdown import number
 from attnae.bench.reporting.cells import RELATIONS, named, title_of
 from attnae.bench.running.launch import duration
 from attnae.bench.terminal import console, grid, size
-from attnae.files import read_yaml, shipped
 from attnae.metrics.columns import column
 from attnae.result import Result
 
@@ -35,14 +34,16 @@ def register(commands: Subparsers[Any]) -> None:
     parser = commands.add_parser(
         "show", help="variants, published numbers and claims of a benchmark, and what it costs here"
     )
-    parser.add_argument("benchmark", metavar="BENCHMARK", help="see attnae-bench list")
+    parser.add_argument(
+        "benchmark", metavar="BENCHMARK", help="a name, see attnae-bench list, or the path of a benchmark file"
+    )
     add_out(parser)
     parser.set_defaults(handler=show)
 
 
 def show(options: argparse.Namespace) -> int:
     """Prints everything about a benchmark; times come from finished runs below ``--out``."""
-    benchmark, out = catalog.load(options.benchmark), console()
+    benchmark, out = catalog.find(options.benchmark), console()
     out.print(f"[bold]{escape(benchmark.title)}[/]  {escape(benchmark.question)}\n", soft_wrap=True)
     found = [one for _, one in store.results(options.out, missing_ok=True) if one.benchmark == benchmark.name]
     _paper(benchmark, out)
@@ -52,20 +53,26 @@ def show(options: argparse.Namespace) -> int:
 
 def _paper(benchmark: Benchmark, out: Console) -> None:
     paper = benchmark.paper
-    told = " ".join(text for text in (paper["title"], paper.get("url", "")) if text)
-    out.print(f"[bold]The paper[/]  {escape(told)}. {escape(paper.get('notes', ''))}", soft_wrap=True)
-    numbers = grid("variant", "number", "published", right=True)
-    for name, values in benchmark.published.items():
-        for key, value in values.items():
-            cells = (title_of(benchmark, name), named(key), number(value, column(key).digits))
-            numbers.add_row(*map(escape, cells))
+    told = " ".join(filter(None, (paper.title, paper.url)))
+    out.print(f"[bold]The paper[/]  {escape(told)}. {escape(paper.notes)}", soft_wrap=True)
+    numbers = grid("variant", "number", "published", "source", right=True)
+    for published in benchmark.published:
+        for name, values in published.values.items():
+            for key, value in values.items():
+                cells = (title_of(benchmark, name), named(key), number(value, column(key).digits), published.source)
+                numbers.add_row(*map(escape, cells))
     if numbers.row_count:
         out.print(numbers)
     for claim in benchmark.claims:
         left = title_of(benchmark, claim.left)
         right = title_of(benchmark, claim.right) if isinstance(claim.right, str) else f"{claim.right:g}"
         says = f"{left} {RELATIONS[claim.relation]} {right}" + (f", margin {claim.margin:g}" if claim.margin else "")
-        out.print(f"- {claim.claim} ({claim.where}): {says}", markup=False, highlight=False, soft_wrap=True)
+        out.print(
+            f"- {claim.claim} ({claim.where}): {says}",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
     out.print()
 
 
@@ -80,7 +87,7 @@ def _costs(benchmark: Benchmark, done: list[Result], folder: Path, out: Console)
         cells = []
         for profile, made in plans.items():
             epochs = next(one.epochs for one in made.runs if one.variant == name)
-            each = _seconds_per_epoch(profile, [one for one in done if one.variant == name])
+            each = _seconds_per_epoch(benchmark, profile, [one for one in done if one.variant == name])
             count = _parameters(benchmark, profile, [one for one in done + stored if one.variant == name])
             told = [f"{epochs:,} epochs" if epochs else "", duration(each * epochs) if each and epochs else ""]
             told.append(f"{count:,.0f} parameters" if count else "")
@@ -91,14 +98,16 @@ def _costs(benchmark: Benchmark, done: list[Result], folder: Path, out: Console)
         table.add_row(f"{'* ' if variant.default else '  '}{name}", escape(variant.about), *cells)
     out.print(table)
     out.print("* is what `attnae-bench run` compares by default.\n")
-    for profile, about in benchmark.profiles.items():
+    for profile, stated in benchmark.profiles.items():
         times, sizes = ([value for value in values[profile] if value] for values in (seconds, weights))
         cost = f"about {duration(sum(times))} of training" if len(times) == len(seconds[profile]) else "time unknown"
         disk = "disk unknown"
         if len(sizes) == len(weights[profile]):
             kept, extra = sum(sizes) + PICTURES * len(sizes), 2 * CHECKPOINT * max(sizes)
             disk = f"{size(kept)} of disk, and up to {size(extra)} more while one trains"
-        out.print(f"[bold]--profile {profile}[/]  {escape(about)}", soft_wrap=True, highlight=False)
+        out.print(
+            f"[bold]--profile {profile}[/]  {escape(stated.about)} ({stated.evidence})", soft_wrap=True, highlight=False
+        )
         out.print(f"  a seed of the default variants: {cost}, {disk}", soft_wrap=True, highlight=False)
     machines = sorted(
         f"{r.hardware.get('device')}, {r.hardware.get('processor')}, {r.hardware.get('threads')} threads; "
@@ -114,21 +123,22 @@ def _costs(benchmark: Benchmark, done: list[Result], folder: Path, out: Console)
 
 
 def _parameters(benchmark: Benchmark, profile: str, runs: list[Result]) -> float | None:
-    """Of the newest run of this profile; of any profile where none of them sets a width or the like of a network."""
-    files = {file for p in benchmark.profiles for v in benchmark.variants for file in benchmark.configs(v, p)[1:]}
-    nets = [read_yaml(shipped(file)).get("model", {}).get("init_args", {}).get("net", {}) for file in files]
+    """Of the newest run of this profile; of any profile if none of them sets a width or the like of a network."""
+    changes = [change for one in benchmark.profiles.values() for change in (one.changes, *one.variants.values())]
+    nets = [change.get("model", {}).get("init_args", {}).get("net", {}) for change in changes]
     changed = any(isinstance(value, int | list) for net in nets for value in net.get("init_args", {}).values())
     counted = [one for one in runs if "params_total" in one.efficiency and (one.profile == profile or not changed)]
     counted.sort(key=lambda one: one.profile != profile)
     return counted[0].efficiency["params_total"] if counted else None
 
 
-def _seconds_per_epoch(profile: str, runs: list[Result]) -> float | None:
+def _seconds_per_epoch(benchmark: Benchmark, profile: str, runs: list[Result]) -> float | None:
     """Of the newest run that is like this profile: the same one, else the same kind of data.
 
     Embedded images are so few that they tell nothing about a published dataset.
     """
+    demonstration = benchmark.profiles[profile].evidence == "demonstration"
     timed = [one for one in runs if one.efficiency.get("seconds_per_epoch")]
-    alike = [one for one in timed if (one.data.get("kind") == "embedded") == (profile == "quick")]
+    alike = [one for one in timed if (one.data.get("kind") == "embedded") == demonstration]
     same = [one for one in alike if one.profile == profile]
     return (same or alike)[0].efficiency["seconds_per_epoch"] if alike else None

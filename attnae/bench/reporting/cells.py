@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from attnae.bench.catalog import Benchmark, Claim
+from attnae.bench.benchmark import Benchmark, Claim, Evidence
 from attnae.bench.markdown import number
 from attnae.bench.reporting.statistics import Difference, Summary, epochs_of
 from attnae.bench.reporting.verdicts import Verdict
@@ -62,6 +62,12 @@ def title_of(benchmark: Benchmark, name: str) -> str:
     return benchmark.variants[name].title if name in benchmark.variants else name
 
 
+def evidence_of(benchmark: Benchmark, runs: list[Result]) -> Evidence:
+    """How much runs of one profile say about the paper; nothing if the benchmark file does not know the profile."""
+    profile = benchmark.profiles.get(runs[0].profile)
+    return profile.evidence if profile else "demonstration"
+
+
 def heading(key: str) -> str:
     """Title of a metric with an arrow in the better direction, and its protocol in brackets."""
     return _with_protocol(column(key).heading, key)
@@ -81,7 +87,7 @@ def cell(value: Summary | None, key: str, digits: int | None = None) -> str:
     if value is None:
         return "-"
     places = column(key).digits if digits is None else digits
-    if value.std is None or key.startswith(("params_", "gflops_")):  # no seed changes what is counted
+    if value.std is None or column(key).kind == "counted":  # no seed changes what is counted
         return number(value.mean, places)
     return f"{number(value.mean, places)} ± {number(value.std, places)}"
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from matplotlib.figure import Figure
 
-from attnae.bench.catalog import Benchmark
+from attnae.bench.benchmark import Benchmark
 from attnae.bench.reporting import evidence
 from attnae.bench.reporting.cells import kind_of
 from attnae.bench.reporting.evidence import Report
@@ -38,7 +38,7 @@ def effects(benchmarks: list[Benchmark], reports: list[Report]) -> dict[str, lis
     for benchmark in benchmarks:
         ranked = evidence.ranked(benchmark, reports)
         for claim in benchmark.claims:
-            best = evidence.best(claim, ranked)
+            best = evidence.best(benchmark, claim, ranked)
             if claim.effect and claim.margin == 0 and best and best.verdict.difference:
                 found.setdefault(benchmark.title, []).append(
                     Effect(

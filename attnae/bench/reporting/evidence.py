@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from attnae.bench.catalog import Benchmark, Claim
+from attnae.bench.benchmark import WEIGHT, Benchmark, Claim
 from attnae.bench.markdown import escape, table
-from attnae.bench.reporting.cells import figures_of, kind_of, named, settings_of, title_of
+from attnae.bench.reporting.cells import evidence_of, figures_of, kind_of, named, settings_of, title_of
 from attnae.bench.reporting.statistics import epochs_of, tolerance
 from attnae.bench.reporting.verdicts import NOT_REPRODUCED, NOT_RUN, REPRODUCED, Verdict, judge
+from attnae.metrics.columns import column
 from attnae.result import Result
 
 SHARE = 0.05
@@ -26,7 +27,7 @@ def text(benchmarks: list[Benchmark], reports: list[Report]) -> str:
         body = [_row(benchmark, claim, evidence) for claim in [*benchmark.claims, *_numbers(benchmark)]]
         if body:
             header = ["figure", "published", "ours", "report", "state"]
-            blocks += [f"**{escape(benchmark.title)}** ({escape(benchmark.paper['title'])})", table(header, body)]
+            blocks += [f"**{escape(benchmark.title)}** ({escape(benchmark.paper.title)})", table(header, body)]
             links = {_link(benchmark, label): kind_of(runs) for label, runs in evidence}
             used = [f"- {link}: {escape(kind)}." for link, kind in links.items() if any(link in row[3] for row in body)]
             blocks += ["\n".join(used)] if used else []
@@ -60,18 +61,18 @@ def ranked(benchmark: Benchmark, reports: list[Report]) -> list[tuple[str, list[
 
     def weight(report: tuple[str, list[Result]]) -> tuple[bool, int, int, int, int]:
         runs = report[1]
-        schedule = {"paper": 2, "short": 1}.get(runs[0].profile, 0)
+        schedule = WEIGHT[evidence_of(benchmark, runs)]
         official, seeds = runs[0].data.get("kind") == "official", len({r.seed for r in runs})
         return official, epochs_of(runs), schedule, -len(settings_of(runs[0])), seeds
 
     return sorted(usable, key=weight, reverse=True)
 
 
-def best(claim: Claim, ranked: list[tuple[str, list[Result]]]) -> Best | None:
+def best(benchmark: Benchmark, claim: Claim, ranked: list[tuple[str, list[Result]]]) -> Best | None:
     """The first report that decides the claim, else the first that says anything about it."""
     said = None
     for label, runs in ranked:
-        if claim.keys[0].startswith("params_") and runs[0].profile != "paper":
+        if column(claim.keys[0]).kind == "counted" and evidence_of(benchmark, runs) != "published":
             continue  # other profiles may have narrower networks
         rows = {
             side: [r for r in runs if r.variant == side] for side in (claim.left, claim.right) if isinstance(side, str)
@@ -86,15 +87,20 @@ def best(claim: Claim, ranked: list[tuple[str, list[Result]]]) -> Best | None:
 
 def _numbers(benchmark: Benchmark) -> list[Claim]:
     """Published numbers that no claim repeats, those of sweeps included, as claims of equality."""
-    numbers = {(name, key): value for name, values in benchmark.published.items() for key, value in values.items()}
-    for spec in benchmark.sweeps:
-        for name, values in spec.get("published", {}).items():
-            numbers |= {(name, f"{spec['protocols'][x]}/{spec['name']}"): value for x, value in values.items()}
+    numbers = [
+        (name, key, value, published.source if place else "")
+        for place, published in enumerate(benchmark.published)
+        for name, values in published.values.items()
+        for key, value in values.items()
+    ]
+    for sweep in benchmark.sweeps:
+        for name, values_of_x in sweep.published.items():
+            numbers += [(name, f"{sweep.protocols[x]}/{sweep.metric}", y, "") for x, y in values_of_x.items()]
     claimed = {(claim.left, *claim.keys) for claim in benchmark.claims if not isinstance(claim.right, str)}
-    return [
-        Claim(
+    found = {
+        (name, key, source): Claim(
             f"{title_of(benchmark, name)}: {named(key)}",
-            "",
+            source,
             name,
             key,
             "equal",
@@ -102,14 +108,15 @@ def _numbers(benchmark: Benchmark) -> list[Claim]:
             margin=tolerance(key, value, SHARE),
             published=value,
         )
-        for (name, key), value in numbers.items()
-        if (name, key) not in claimed
-    ]
+        for name, key, value, source in numbers
+        if source or (name, key) not in claimed
+    }
+    return list(found.values())
 
 
 def _row(benchmark: Benchmark, claim: Claim, ranked: list[tuple[str, list[Result]]]) -> list[str]:
     what = escape(claim.claim) + (f" ({escape(claim.where)})" if claim.where else "")
-    found = best(claim, ranked)
+    found = best(benchmark, claim, ranked)
     if not found or not found.verdict.difference:
         return [what, figures_of(claim, judge(claim, {}))[0], "-", "-", NOT_RUN]
     report = f"{_link(benchmark, found.label)}, n = {found.verdict.difference.n}"

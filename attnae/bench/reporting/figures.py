@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -13,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
-from attnae.bench.catalog import Benchmark
+from attnae.bench.benchmark import Benchmark, Curve
 from attnae.bench.reporting.statistics import by_seed, summary
 from attnae.files import atomic
 from attnae.metrics.columns import column
@@ -41,11 +40,11 @@ def draw(benchmark: Benchmark, results: list[Result], folders: dict[tuple[str, i
     _grid({titles.get(name, name): folder for name, folder in _in_order(runs, results).items()}, to / "grid.png")
     _curves(benchmark, [r for r in results if r.status == "complete"], titles, to / "curves.png")
     _sweeps(benchmark, [r for r in results if r.status == "complete"], titles, to / "sweep.png")
-    for spec in benchmark.figures:
-        for variant in spec["variants"]:
-            source = runs.get(variant, Path()) / "images" / spec["file"]
+    for shown in benchmark.figures:
+        for variant in shown.variants:
+            source = runs.get(variant, Path()) / "images" / shown.file
             if source.is_file():
-                with atomic(to / f"{variant}-{spec['file']}") as temporary:
+                with atomic(to / f"{variant}-{shown.file}") as temporary:
                     shutil.copyfile(source, temporary)
     return sorted(path.name for path in to.glob("*.png"))
 
@@ -92,7 +91,7 @@ def _curves(benchmark: Benchmark, results: list[Result], titles: dict[str, str],
     Every epoch counts as the variant's median one: a pause, or a seed beside other work, says nothing about a variant.
     """
     trained = [r for r in results if len(r.curves.get("epoch", [])) > 0]
-    specs = [spec for spec in benchmark.curves if any(spec["key"] in r.curves for r in trained)]
+    specs = [spec for spec in benchmark.curves if any(spec.key in r.curves for r in trained)]
     if not specs:
         return
     figure = Figure(figsize=(10, 3.4 * len(specs)), layout="constrained")
@@ -114,12 +113,12 @@ def _curves(benchmark: Benchmark, results: list[Result], titles: dict[str, str],
                 shown.add(r.variant)
             if points and (step := seconds.get(r.variant)):
                 over_seconds.plot(*zip(*((x * step, y) for x, y in points), strict=True), "o-", **style)
-        for name, published in spec.get("published", {}).items():
+        for name, published in spec.published.items():
             if name in shown:
-                points = [(float(x), y) for x, y in published.items() if int(x) <= last]
+                points = [(float(x), y) for x, y in published.items() if x <= last]
                 _published(over_epochs, points, colours.get(name), titles.get(name, name))
-        over_epochs.set(xlabel="epoch", ylabel=spec["title"], yscale="log")
-        over_seconds.set(xlabel="seconds (epochs x median)", ylabel=spec["title"], yscale="log")
+        over_epochs.set(xlabel="epoch", ylabel=spec.title, yscale="log")
+        over_seconds.set(xlabel="seconds (epochs x median)", ylabel=spec.title, yscale="log")
         over_epochs.xaxis.set_major_locator(MaxNLocator(integer=True))
         over_epochs.legend(fontsize=8)
         for axes in (over_epochs, over_seconds):
@@ -127,11 +126,10 @@ def _curves(benchmark: Benchmark, results: list[Result], titles: dict[str, str],
     save(figure, path)
 
 
-def _points(r: Result, spec: dict[str, Any]) -> list[tuple[float, float]]:
+def _points(r: Result, curve: Curve) -> list[tuple[float, float]]:
     """A run's curve: epochs and values."""
-    scale = float(spec.get("scale", 1))
-    pairs = zip(r.curves["epoch"], r.curves.get(spec["key"], []), strict=False)
-    return [(x, y * scale) for x, y in pairs if x is not None and y is not None]
+    pairs = zip(r.curves["epoch"], r.curves.get(curve.key, []), strict=False)
+    return [(x, y * curve.scale) for x, y in pairs if x is not None and y is not None]
 
 
 def _published(axes: Axes, points: list[tuple[float, float]], colour: str | None, title: str) -> None:
@@ -149,13 +147,13 @@ def _sweeps(benchmark: Benchmark, results: list[Result], titles: dict[str, str],
     ):
         for place, name in enumerate(benchmark.variants):
             runs = [r for r in results if r.variant == name]
-            means = {x: summary(runs, f"{protocol}/{spec['name']}") for x, protocol in spec["protocols"].items()}
+            means = {x: summary(runs, f"{protocol}/{spec.metric}") for x, protocol in spec.protocols.items()}
             points = [(float(x), mean.mean) for x, mean in means.items() if mean]
             if points:
                 axes.plot(*zip(*points, strict=True), "o-", color=f"C{place}", label=titles.get(name, name))
-            if points and (published := spec.get("published", {}).get(name)):
+            if points and (published := spec.published.get(name)):
                 _published(axes, [(float(x), y) for x, y in published.items()], f"C{place}", titles.get(name, name))
-        axes.set(xlabel=spec["x"], ylabel=f"{column(spec['name']).title} [{column(spec['name']).unit}]")
+        axes.set(xlabel=spec.x, ylabel=f"{column(spec.metric).title} [{column(spec.metric).unit}]")
         axes.grid(alpha=0.25)
         axes.legend(fontsize=8)
     save(figure, path)

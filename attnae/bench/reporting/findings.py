@@ -46,7 +46,7 @@ def _value(report: Report, title: re.Match[str]) -> str:
     done = [r for r in results if r.status == "complete"]
     left, right = ([r for r in done if r.variant == title[side]] for side in ("left", "right"))
     if title["published"]:
-        return number(benchmark.published.get(title["left"], {}).get(key), digits)
+        return number(benchmark.published_of(title["left"]).get(key), digits)
     if title["sign"] == "-":
         found = statistics.difference(statistics.by_seed(left, key), statistics.by_seed(right, key))
         if not found:

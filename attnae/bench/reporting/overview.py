@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from attnae.bench.catalog import Benchmark
+from attnae.bench.benchmark import Benchmark
 from attnae.bench.markdown import escape, table
 from attnae.bench.reporting import evidence, statistics
 from attnae.bench.reporting.cells import cell, heading, kind_of, title_of
 from attnae.bench.reporting.evidence import Report
 from attnae.bench.reporting.statistics import tolerance
+from attnae.metrics.columns import COSTS
 from attnae.result import Result
 
 BEGIN, END = "<!-- results -->", "<!-- /results -->"
@@ -38,7 +39,7 @@ def text(reports: list[Report], prefix: str = "", brief: bool = False) -> str:
 
 
 def _leading(benchmark: Benchmark, runs: list[Result]) -> str:
-    keys = [*benchmark.leading, "params_trainable", "gflops_forward", "seconds_per_epoch"]
+    keys = [*benchmark.leading, *COSTS]
     rows = {name: [r for r in runs if r.variant == name] for name in dict.fromkeys(r.variant for r in runs)}
     body = [
         [title_of(benchmark, name), *(cell(statistics.summary(own, key), key) for key in keys)]

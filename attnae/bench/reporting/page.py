@@ -4,19 +4,27 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any
 
-from attnae.bench.catalog import Benchmark
+from attnae.bench.benchmark import Benchmark, Curve, Sweep, Table
 from attnae.bench.markdown import escape, number, one_line, table
 from attnae.bench.reporting import statistics
-from attnae.bench.reporting.cells import RELATIONS, cell, commit_of, figures_of, heading, interval, kind_of, title_of
+from attnae.bench.reporting.cells import (
+    RELATIONS,
+    cell,
+    commit_of,
+    evidence_of,
+    figures_of,
+    heading,
+    interval,
+    kind_of,
+    title_of,
+)
 from attnae.bench.reporting.statistics import Summary
 from attnae.bench.reporting.verdicts import judge
-from attnae.metrics.columns import PROTOCOLS, column
+from attnae.metrics.columns import COSTS, PROTOCOLS, column
 from attnae.result import Result
 
-COST = ("params_trainable", "gflops_forward", "seconds_per_epoch", "images_per_second", "peak_memory_mb")
-PERCEPTUAL = ("lpips", "rfid")
+PERCEPTUAL = ["lpips", "rfid"]
 FIGURES = {
     "grid.png": "The same {data} images for all variants: input, what each variant makes of it, truth.",
     "sweep.png": "The sweep above; published points dashed.",
@@ -109,10 +117,7 @@ def _perceptual(benchmark: Benchmark, rows: dict[str, list[Result]], done: list[
     """A table for each protocol that was measured so, which is the user's wish rather than the benchmark's."""
     keys = dict.fromkeys(key for r in done for key in r.metrics if key.endswith(f"/{PERCEPTUAL[0]}"))
     protocols = [key.rsplit("/", 1)[0] for key in keys]
-    return [
-        _protocol(benchmark, rows, {"title": f"Perceptual measures, {p}", "protocol": p, "columns": PERCEPTUAL})
-        for p in protocols
-    ]
+    return [_protocol(benchmark, rows, Table(f"Perceptual measures, {p}", p, PERCEPTUAL)) for p in protocols]
 
 
 def _differences(benchmark: Benchmark, rows: dict[str, list[Result]]) -> str:
@@ -135,9 +140,8 @@ def _differences(benchmark: Benchmark, rows: dict[str, list[Result]]) -> str:
     return f"## Differences from {title}\n\n{note}\n\n" + table(header, body)
 
 
-def _protocol(benchmark: Benchmark, rows: dict[str, list[Result]], spec: dict[str, Any]) -> str:
-    protocol = spec["protocol"]
-    keys = [f"{protocol}/{name}" for name in spec["columns"]]
+def _protocol(benchmark: Benchmark, rows: dict[str, list[Result]], spec: Table) -> str:
+    protocol, keys = spec.protocol, spec.keys
     lead, base = keys[0], rows.get(benchmark.baseline, [])
     compared = column(lead).better == "lower"  # a ratio of decibels or of SSIM says nothing
     counted = statistics.summary(base, f"{protocol}/images")
@@ -155,7 +159,7 @@ def _protocol(benchmark: Benchmark, rows: dict[str, list[Result]], spec: dict[st
     header = ["variant", *(column(k).heading for k in keys), "images"]
     if compared:
         header.insert(1, f"{column(lead).title} against {escape(title_of(benchmark, benchmark.baseline))}")
-    return f"## {spec['title']}\n\n{spec.get('note', PROTOCOLS.get(protocol, ''))}\n\n" + table(header, body)
+    return f"## {spec.title}\n\n{spec.note or PROTOCOLS.get(protocol, '')}\n\n" + table(header, body)
 
 
 def _ratio(runs: list[Result], base: list[Result], key: str) -> str:
@@ -167,59 +171,67 @@ def _ratio(runs: list[Result], base: list[Result], key: str) -> str:
 
 
 def _published(benchmark: Benchmark, rows: dict[str, list[Result]]) -> str:
-    body = []
-    for name, values in benchmark.published.items():
-        for key, published in values.items():
-            runs = rows.get(name, [])
-            if key.startswith("params_") and runs and runs[0].profile != "paper":
-                continue  # other profiles may have narrower networks
-            ours = statistics.summary(runs, key)
-            digits = column(key).digits
-            difference = f"{ours.mean - published:+,.{digits}f}" if ours else "-"
-            if ours and column(key).better == "lower":  # a ratio of decibels or of SSIM says nothing
-                difference += f" ({100 * (ours.mean / published - 1):+.1f}%)"
-            body.append(
-                [title_of(benchmark, name), column(key).title, number(published, digits), cell(ours, key), difference]
-            )
+    body, several = [], len(benchmark.published) > 1
+    for source, name, key, published in _numbers(benchmark):
+        runs = rows.get(name, [])
+        if column(key).kind == "counted" and runs and evidence_of(benchmark, runs) != "published":
+            continue  # other profiles may have narrower networks
+        ours = statistics.summary(runs, key)
+        digits = column(key).digits
+        difference = f"{ours.mean - published:+,.{digits}f}" if ours else "-"
+        if ours and column(key).better == "lower":  # a ratio of decibels or of SSIM says nothing
+            difference += f" ({100 * (ours.mean / published - 1):+.1f}%)"
+        told = [title_of(benchmark, name), *([escape(source)] if several else []), column(key).title]
+        body.append([*told, number(published, digits), cell(ours, key), difference])
     if not body:
         return ""
     notes = "\n".join(f"- {finding}" for finding in benchmark.findings)
-    about = f"Published: {benchmark.paper['title']}. {benchmark.paper.get('notes', '')}"
+    header = ["variant", *(["source"] if several else []), "number", "published", "ours", "difference"]
     return (
-        f"## Beside the published numbers\n\n{about}\n\n"
-        + table(["variant", "number", "published", "ours", "difference"], body)
+        f"## Comparison with published results\n\nPublished: {benchmark.paper.title}. {benchmark.paper.notes}\n\n"
+        + table(header, body)
         + (f"\n\n{notes}" if notes else "")
     )
 
 
+def _numbers(benchmark: Benchmark) -> list[tuple[str, str, str, float]]:
+    """Every published number with its source, variant and key."""
+    return [
+        (published.source, name, key, value)
+        for published in benchmark.published
+        for name, values in published.values.items()
+        for key, value in values.items()
+    ]
+
+
 def _cost(benchmark: Benchmark, rows: dict[str, list[Result]]) -> str:
-    base = statistics.summary(rows.get(benchmark.baseline, []), "params_trainable")
+    first, *others = COSTS
+    base = statistics.summary(rows.get(benchmark.baseline, []), first)
     body = []
     for name, runs in rows.items():
-        values = {key: statistics.summary(runs, key) for key in COST}
-        parameters = values["params_trainable"]
+        values = {key: statistics.summary(runs, key) for key in COSTS}
+        parameters = values[first]
         times = f"{parameters.mean / base.mean:.2f}x" if parameters and base else "-"
         body.append(
             [
                 title_of(benchmark, name),
-                cell(parameters, "params_trainable"),
+                cell(parameters, first),
                 times,
-                *(cell(values[key], key) for key in COST[1:]),
+                *(cell(values[key], key) for key in others),
             ]
         )
     header = [
         "variant",
-        column("params_trainable").heading,
+        column(first).heading,
         "against baseline",
-        *(column(key).heading for key in COST[1:]),
+        *(column(key).heading for key in others),
     ]
     return "## Cost\n\n" + table(header, body)
 
 
-def _curve(benchmark: Benchmark, rows: dict[str, list[Result]], spec: dict[str, Any]) -> str:
+def _curve(benchmark: Benchmark, rows: dict[str, list[Result]], spec: Curve) -> str:
     """Our training curve at the epochs at which the paper gives one."""
-    key, scale = spec["key"], float(spec.get("scale", 1))
-    published: dict[str, dict[int, float]] = spec.get("published", {})
+    key, published = spec.key, spec.published
     names = [name for name in rows if any(key in r.curves for r in rows[name])]
     epochs = sorted({int(e or 0) for name in names for r in rows[name] for e in r.curves.get("epoch", [])})
     wanted = (
@@ -232,40 +244,40 @@ def _curve(benchmark: Benchmark, rows: dict[str, list[Result]], spec: dict[str, 
     for epoch in wanted:
         cells = [str(epoch)]
         for name in names:
-            here = [value * scale for r in rows[name] if (value := statistics.at_epoch(r, key, epoch)) is not None]
-            cells.append(cell(Summary.of(here), "", digits=spec.get("digits", 0)))
+            here = [value * spec.scale for r in rows[name] if (value := statistics.at_epoch(r, key, epoch)) is not None]
+            cells.append(cell(Summary.of(here), "", digits=spec.digits))
             if name in published:
-                cells.append(number(published[name].get(epoch), spec.get("digits", 0)))
+                cells.append(number(published[name].get(epoch), spec.digits))
         body.append(cells)
     header = ["epoch"]
     for name in names:
         header += [title_of(benchmark, name)] + (["published"] if name in published else [])
-    return f"## {spec['title']}\n\n{spec.get('note', '')}\n\n" + table(header, body)
+    return f"## {spec.title}\n\n{spec.note}\n\n" + table(header, body)
 
 
-def _sweep(benchmark: Benchmark, rows: dict[str, list[Result]], spec: dict[str, Any]) -> str:
+def _sweep(benchmark: Benchmark, rows: dict[str, list[Result]], spec: Sweep) -> str:
     """One metric under several protocols that differ in one number, a row for each variant and for what is published."""
-    keys = [f"{protocol}/{spec['name']}" for protocol in spec["protocols"].values()]
+    keys = spec.keys
     body = []
     for name, runs in rows.items():
         body.append([title_of(benchmark, name), *(cell(statistics.summary(runs, key), key) for key in keys)])
-        if published := spec.get("published", {}).get(name):
+        if published := spec.published.get(name):
             digits = column(keys[0]).digits
             body.append(
                 [
                     f"{title_of(benchmark, name)}, published",
-                    *(number(published.get(x), digits) for x in spec["protocols"]),
+                    *(number(published.get(x), digits) for x in spec.protocols),
                 ]
             )
-    header = [f"{column(keys[0]).heading} at {spec['x']}", *map(str, spec["protocols"])]
-    return f"## {spec['title']}\n\n{spec.get('note', '')}\n\n" + table(header, body)
+    header = [f"{column(keys[0]).heading} at {spec.x}", *map(str, spec.protocols)]
+    return f"## {spec.title}\n\n{spec.note}\n\n" + table(header, body)
 
 
 def _figures(benchmark: Benchmark, done: list[Result], drawn: list[str]) -> str:
     own = {
-        f"{variant}-{spec['file']}": f"{title_of(benchmark, variant)}: {spec['caption']}"
-        for spec in benchmark.figures
-        for variant in spec["variants"]
+        f"{variant}-{figure.file}": f"{title_of(benchmark, variant)}: {figure.caption}"
+        for figure in benchmark.figures
+        for variant in figure.variants
     }
     captions = {**FIGURES, **own}
     data = done[0].data.get("title", "") if done else ""
@@ -315,8 +327,8 @@ def _provenance(results: list[Result]) -> str:
 
 
 def _legend(benchmark: Benchmark) -> str:
-    used = [name for spec in benchmark.tables for name in spec["columns"]]
-    used += [key.split("/")[-1] for values in benchmark.published.values() for key in values] + list(COST)
+    used = [name for spec in benchmark.tables for name in spec.columns]
+    used += [key.split("/")[-1] for _, _, key, _ in _numbers(benchmark)] + list(COSTS)
     defined = {c.formula: c for c in map(column, reversed(dict.fromkeys(used)))}  # route_prob_0_0 and _0_1 are one
     lines = [
         f"- **{re.sub(r' [0-9.]+$', '', c.title)}** [{c.unit}]"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from attnae import result
 from attnae.bench import catalog
-from attnae.bench.catalog import Benchmark
+from attnae.bench.benchmark import Benchmark
 from attnae.bench.reporting import findings, overview, page
 from attnae.bench.reporting.evidence import Report
 from attnae.errors import UserError

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from statistics import fmean
 
-from attnae.bench.catalog import Claim
+from attnae.bench.benchmark import Claim
 from attnae.bench.reporting.statistics import Difference, difference, value_of
+from attnae.metrics.columns import column
 from attnae.result import Result
 
 REPRODUCED, NOT_REPRODUCED = "reproduced", "not reproduced"
@@ -53,7 +54,7 @@ def judge(claim: Claim, rows: dict[str, list[Result]]) -> Verdict:
     else:
         means = fmean(left.values()), right
     low, high = found.low, found.high
-    if all(key.startswith("params_") for key in claim.keys):  # no seed changes them
+    if all(column(key).kind == "counted" for key in claim.keys):  # no seed changes them
         low = high = found.mean
     if low is None or high is None:
         speaks = "for" if _holds(claim, found.mean, found.mean) else "against"

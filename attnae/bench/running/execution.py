@@ -22,7 +22,7 @@ from attnae import result
 from attnae.bench import jobs, store
 from attnae.bench.run import Run
 from attnae.errors import UserError
-from attnae.files import PACKAGE, shipped
+from attnae.files import PACKAGE, dump_yaml, shipped, write_text
 
 FIT, TEST, DONE, FAILED, HELD = "training", "testing", "complete", "failed", "held"
 
@@ -117,6 +117,7 @@ class Execution:
             stale = ("progress.json", "test.json") + (() if self.before else ("result.json",))
             for name in stale:  # of a failed or interrupted attempt
                 (self.run.folder / name).unlink(missing_ok=True)
+            write_text(self.run.folder / "stated.yaml", dump_yaml(self.run.configuration))
             for part in self._parts():
                 part.unlink(missing_ok=True)
             self.log = (self.run.folder / "log.txt").open("ab")

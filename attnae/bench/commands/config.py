@@ -1,0 +1,60 @@
+"""``attnae-bench config BENCHMARK --variant V``: the configuration of a run, as ``attnae fit -c`` takes it."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+from typing import Any
+
+import yaml
+
+from attnae.bench import catalog
+from attnae.bench.commands.arguments import Subparsers
+from attnae.bench.markdown import one_line
+from attnae.errors import UserError
+from attnae.files import dump_yaml, parse_yaml
+
+
+def register(commands: Subparsers[Any]) -> None:
+    """Adds the command to the parser."""
+    parser = commands.add_parser("config", help="the configuration of a variant, for attnae fit -c FILE")
+    parser.add_argument("benchmark", metavar="BENCHMARK", help="a name, see attnae-bench list, or the path of a file")
+    parser.add_argument("--variant", required=True, metavar="V", help="name of a variant")
+    parser.add_argument("--profile", metavar="P", help="data and schedule; default: the first of the benchmark")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        dest="overrides",
+        help="any key of attnae fit, such as trainer.max_epochs=3; repeatable",
+    )
+    parser.set_defaults(handler=config)
+
+
+def config(options: argparse.Namespace) -> int:
+    """Prints the stated configuration as YAML."""
+    benchmark = catalog.find(options.benchmark)
+    variant = catalog.choose("variant", options.variant, benchmark.variants)
+    profile = catalog.choose("profile", options.profile or next(iter(benchmark.profiles)), benchmark.profiles)
+    overrides = dict(map(_setting, options.overrides))
+    words = [
+        "--variant",
+        variant,
+        "--profile",
+        profile,
+        *(word for text in options.overrides for word in ("--set", text)),
+    ]
+    print("#", one_line(shlex.join(["attnae-bench", "config", options.benchmark, *words])))
+    print(dump_yaml(benchmark.configuration(variant, profile, overrides)), end="")
+    return 0
+
+
+def _setting(text: str) -> tuple[str, Any]:
+    key, sign, value = text.partition("=")
+    if not sign or not all(part.isidentifier() for part in key.split(".")):
+        raise UserError(f"--set {text!r}: expected key=value with a key of `attnae fit`, such as trainer.max_epochs=3.")
+    try:
+        return key, parse_yaml(value)
+    except yaml.YAMLError as error:
+        raise UserError(f"--set {text}: not a YAML value.") from error

@@ -1,0 +1,46 @@
+"""Configurations as nested mappings: merged by one rule, changed by dotted keys."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+
+def merge(*layers: Mapping[str, Any]) -> dict[str, Any]:
+    """Merges configurations from general to special into a new mapping that shares nothing with them.
+
+    Mappings are merged key by key; every other value, ``None`` included, replaces what was there. A layer that names a
+    ``class_path`` replaces the whole mapping around it: arguments of one class are never inherited by another.
+
+    >>> merge({"net": {"class_path": "SAAAE", "init_args": {"gate": "random"}}, "lr": 1}, {"net": {"class_path": "VAE"}})
+    {'net': {'class_path': 'VAE'}, 'lr': 1}
+    """
+    merged: dict[str, Any] = {}
+    for layer in layers:
+        for key, value in layer.items():
+            known = merged.get(key)
+            if isinstance(value, Mapping) and isinstance(known, Mapping) and "class_path" not in value:
+                merged[key] = merge(known, value)
+            else:
+                merged[key] = copy.deepcopy(value)
+    return merged
+
+
+def nested(overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Dotted keys as one nested mapping, so that a class and its arguments can be given in any order.
+
+    >>> nested({"model.init_args.lr": 0.1, "trainer.max_epochs": 3})
+    {'model': {'init_args': {'lr': 0.1}}, 'trainer': {'max_epochs': 3}}
+    """
+    whole: dict[str, Any] = {}
+    for key, value in overrides.items():
+        parts = key.split(".")
+        level = whole
+        for part in parts[:-1]:
+            if not isinstance(level.get(part), dict):
+                level[part] = {}
+            level = level[part]
+        known = level.get(parts[-1])
+        level[parts[-1]] = merge(known, value) if isinstance(known, dict) and isinstance(value, dict) else value
+    return whole

@@ -1,0 +1,139 @@
+"""What a benchmark file must hold beyond keys and types: every name in it means something."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from attnae.bench.benchmark import Benchmark, Claim, Curve, Sweep
+from attnae.bench.typed import Place
+from attnae.metrics.columns import COLUMNS, PROTOCOLS, defined, is_protocol
+
+NAME = re.compile(r"[A-Za-z0-9]\w{0,99}", re.ASCII)
+"""Of benchmarks, variants and profiles: part of the names of folders and, separated by commas, of options."""
+
+MOST_PRIMARY = 3
+"""Claims that a benchmark may be made to decide: with more, some would hold by chance."""
+
+
+def check(benchmark: Benchmark, place: Place) -> None:
+    """Checks all names of a benchmark.
+
+    Raises:
+        UserError: A variant, metric, protocol or the like is not defined, or a statement contradicts another.
+    """
+    _names(benchmark, place)
+    if benchmark.average and not _last_epochs(benchmark):
+        raise place.at("average").error("the configuration must have last_epochs above 0")
+    for index, table in enumerate(benchmark.tables):
+        here = place.at("tables").at(index)
+        _protocol(table.protocol, here.at("protocol"))
+        for position, name in enumerate(table.columns):
+            _quality(name, here.at("columns").at(position))
+        if not 0 <= table.leading <= len(table.columns):
+            raise here.at("leading").error(f"must be from 0 to {len(table.columns)}, the number of columns")
+    for index, curve in enumerate(benchmark.curves):
+        _curve(curve, benchmark, place.at("curves").at(index))
+    for index, sweep in enumerate(benchmark.sweeps):
+        _sweep(sweep, benchmark, place.at("sweeps").at(index))
+    for index, figure in enumerate(benchmark.figures):
+        for position, name in enumerate(figure.variants):
+            place.at("figures").at(index).at("variants").at(position).choose("variant", name, benchmark.variants)
+    for index, published in enumerate(benchmark.published):
+        here = place.at("published").at(index).at("values")
+        _variants(published.values, benchmark, here)
+        for name, values in published.values.items():
+            for key in values:
+                _metric(key, here.at(name))
+    for index, claim in enumerate(benchmark.claims):
+        _claim(claim, benchmark, place.at("claims").at(index))
+    primary = sum(claim.primary for claim in benchmark.claims)
+    if primary > MOST_PRIMARY:
+        raise place.at("claims").error(f"{primary} claims are primary; at most {MOST_PRIMARY} may be")
+
+
+def _names(benchmark: Benchmark, place: Place) -> None:
+    if not NAME.fullmatch(benchmark.name):
+        raise place.error(f"the file's name {benchmark.name!r} must consist of letters, digits and '_'")
+    for kind, known in (("variants", list(benchmark.variants)), ("profiles", list(benchmark.profiles))):
+        if not known:
+            raise place.at(kind).error("at least one is needed")
+        for name in known:
+            if not NAME.fullmatch(name):
+                raise place.at(kind).error(f"the name {name!r} must consist of letters, digits and '_'")
+    place.at("baseline").choose("variant", benchmark.baseline, benchmark.variants)
+    if not any(variant.default for variant in benchmark.variants.values()):
+        raise place.at("variants").error("at least one must have `default: true`")
+    if benchmark.revision < 1:
+        raise place.at("revision").error("must be 1 or more")
+    for name, profile in benchmark.profiles.items():
+        _variants(profile.variants, benchmark, place.at("profiles").at(name).at("variants"))
+
+
+def _last_epochs(benchmark: Benchmark) -> bool:
+    count = benchmark.changes.get("last_epochs", benchmark.base_configuration.get("last_epochs", 0))
+    return isinstance(count, int) and count > 0
+
+
+def _variants(named: Iterable[str], benchmark: Benchmark, place: Place) -> None:
+    for name in named:
+        place.choose("variant", name, benchmark.variants)
+
+
+def _protocol(name: str, place: Place) -> None:
+    if not is_protocol(name):
+        place.choose("protocol", name, PROTOCOLS)
+
+
+def _quality(name: str, place: Place) -> None:
+    """A metric of test images, without its protocol."""
+    found = defined(name)
+    if found is None or found.kind != "quality":
+        place.choose("metric", name, [column.name for column in COLUMNS.values() if column.kind == "quality"])
+
+
+def _metric(key: str, place: Place) -> None:
+    """``"<protocol>/<name>"``, or the bare name of a cost."""
+    protocol, slash, name = key.rpartition("/")
+    if slash:
+        _protocol(protocol, place)
+        _quality(name, place)
+        return
+    found = defined(name)
+    if found is not None and not found.cost:
+        raise place.error(f"{key!r} needs a protocol, such as heldout/{key}")
+    if found is None:
+        place.choose("metric", key, [f"heldout/{c.name}" if c.kind == "quality" else c.name for c in COLUMNS.values()])
+
+
+def _curve(curve: Curve, benchmark: Benchmark, place: Place) -> None:
+    _variants(curve.published, benchmark, place.at("published"))
+    logged = [f"{split}/{c.name}" for split in ("train", "val") for c in COLUMNS.values() if not c.cost]
+    split, _, name = curve.key.partition("/")
+    found = defined(name)
+    if split not in ("train", "val") or found is None or found.cost:
+        place.at("key").choose("curve", curve.key, logged)
+
+
+def _sweep(sweep: Sweep, benchmark: Benchmark, place: Place) -> None:
+    _quality(sweep.metric, place.at("metric"))
+    for x, protocol in sweep.protocols.items():
+        _protocol(protocol, Place(place.file, f"{place.path}.protocols.{x}"))
+    _variants(sweep.published, benchmark, place.at("published"))
+    for name, values in sweep.published.items():
+        for x in values:
+            place.at("published").at(name).choose(f"value of {sweep.x}", str(x), map(str, sweep.protocols))
+
+
+def _claim(claim: Claim, benchmark: Benchmark, place: Place) -> None:
+    for key, side in (("left", claim.left), ("right", claim.right)):
+        if isinstance(side, str):
+            place.at(key).choose("variant", side, benchmark.variants)
+    if not claim.keys:
+        raise place.at("metric").error("at least one metric is needed")
+    for metric in claim.keys:
+        _metric(metric, place.at("metric"))
+    if claim.margin < 0 or (claim.relation == "equal" and claim.margin == 0):
+        raise place.at("margin").error("must be above 0 for a claim of equality, and not negative")
+    if isinstance(claim.published, list) and len(claim.published) != 2:
+        raise place.at("published").error("must be one number, or two: of the left side and of the right side")
