@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from attnae.data import Eyes, eyes, portraits
-from attnae.metrics.codebook import CodebookUse
+from attnae.metrics.codebook import CodebookUse, bits_per_pixel
 from attnae.metrics.faces import eye_color_error, symmetry_error
 
 
@@ -141,6 +141,14 @@ def test_known_usage() -> None:
     assert usage.counts.tolist() == [3, 0, 0, 1]
     assert usage.active_codes == 2
     assert usage.perplexity == pytest.approx(4 / 3**0.75)  # exp of the entropy of 3/4 and 1/4
+    assert usage.entropy == pytest.approx(2 - 0.75 * math.log2(3))
+
+
+def test_bits_per_pixel_of_known_usage() -> None:
+    """One image of 16x16: four codes of two bits, and one that tells nothing."""
+    levels = [used(torch.arange(4)).compute(), used(torch.tensor([5])).compute()]
+    assert bits_per_pixel(levels, 256) == pytest.approx(4 * 2 / 256)
+    assert bits_per_pixel([levels[1]], 256) == 0
 
 
 @given(

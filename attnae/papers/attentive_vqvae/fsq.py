@@ -92,7 +92,9 @@ class FiniteScalarQuantizer(nn.Module):
     def look_up(self, codes: Tensor) -> Tensor:
         """What codes stand for: int64 (B, H, W) in [0, K) -> (B, dim, H, W)."""
         numbers = codes[..., None] // self.strides % self.levels - self.levels // 2
-        return rearrange(self.project_out(numbers / (self.levels // 2)), "b h w c -> b c h w")
+        with torch.autocast(codes.device.type, enabled=False):
+            vectors = self.project_out((numbers / (self.levels // 2)).to(self.project_out.weight.dtype))
+        return rearrange(vectors, "b h w c -> b c h w")
 
     @torch.no_grad()
     def count(self, codes: Tensor) -> None:

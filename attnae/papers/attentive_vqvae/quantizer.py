@@ -1,7 +1,7 @@
 """Vector quantization with a codebook learned by moving averages or by gradient. Pure torch.
 
 Ours, not vector-quantize-pytorch 1.32, which is only what the tests compare with: there, codebooks built before the process
-group (as Lightning does) are never synchronised, CPU autocast reaches the distances, and ``gradient`` weighs both losses alike.
+group (as Lightning does) are never synchronized, CPU autocast reaches the distances, and ``gradient`` weighs both losses alike.
 """
 
 from __future__ import annotations
