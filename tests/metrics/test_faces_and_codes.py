@@ -1,4 +1,4 @@
-"""Symmetry and eye colours against plain formulas and drawn faces; the use of a codebook against closed forms."""
+"""Symmetry and eye colors against plain formulas and drawn faces; the use of a codebook against closed forms."""
 
 import math
 import warnings
@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from attnae.data import Eyes, eyes, portraits
-from attnae.metrics.codebook import CodebookUse
-from attnae.metrics.faces import eye_colour_error, symmetry_error
+from attnae.metrics.codebook import CodebookUse, bits_per_pixel
+from attnae.metrics.faces import eye_color_error, symmetry_error
 
 
 def noise(seed: int, *shape: int) -> Tensor:
@@ -20,10 +20,10 @@ def noise(seed: int, *shape: int) -> Tensor:
 
 
 def faces(indices: list[int], size: int = 64) -> tuple[Tensor, Tensor, Tensor, Eyes]:
-    """Portraits in [0, 1], their eyes' centres and radii, and everything known about the eyes."""
+    """Portraits in [0, 1], their eyes' centers and radii, and everything known about the eyes."""
     images = torch.from_numpy(portraits(False, max(indices) + 1, size)[indices]).permute(0, 3, 1, 2) / 255
     truth = eyes(False, indices)
-    return images, torch.from_numpy(truth.centres), torch.from_numpy(truth.radius), truth
+    return images, torch.from_numpy(truth[0]), torch.from_numpy(truth[1]), truth
 
 
 # -- symmetry ---------------------------------------------------------------------------------------------------
@@ -57,10 +57,10 @@ def test_a_symmetrised_face_is_found_out() -> None:
 # -- eyes -------------------------------------------------------------------------------------------------------
 
 
-def plain(output: Tensor, target: Tensor, centres: Tensor, radius: Tensor) -> list[float]:
+def plain(output: Tensor, target: Tensor, centers: Tensor, radius: Tensor) -> list[float]:
     """Pixel by pixel."""
     errors = []
-    for y_hat, y, places, reach in zip(output, target, centres, radius, strict=True):
+    for y_hat, y, places, reach in zip(output, target, centers, radius, strict=True):
         means = []
         for image in (y_hat, y):
             height, width = image.shape[1:]
@@ -76,47 +76,47 @@ def plain(output: Tensor, target: Tensor, centres: Tensor, radius: Tensor) -> li
     return errors
 
 
-def test_eye_colours_are_the_plain_loops() -> None:
+def test_eye_colors_are_the_plain_loops() -> None:
     output, target = noise(3, 4, 3, 20, 24), noise(4, 4, 3, 20, 24)
-    centres, radius = 0.2 + 0.6 * noise(5, 4, 2, 2), 0.08 + 0.1 * noise(6, 4)
-    expected = plain(output, target, centres, radius)
-    np.testing.assert_allclose(eye_colour_error(output, target, centres, radius), expected, atol=1e-6)
+    centers, radius = 0.2 + 0.6 * noise(5, 4, 2, 2), 0.08 + 0.1 * noise(6, 4)
+    expected = plain(output, target, centers, radius)
+    np.testing.assert_allclose(eye_color_error(output, target, centers, radius), expected, atol=1e-6)
 
 
-def test_eye_colours_of_known_pictures() -> None:
-    images, centres, radius, truth = faces([0, 1, 2, 3])
-    assert eye_colour_error(images, images, centres, radius).eq(0).all()
-    with_arrays = eye_colour_error(images.flip(0), images, truth.centres, truth.radius)
-    torch.testing.assert_close(with_arrays, eye_colour_error(images.flip(0), images, centres, radius))
+def test_eye_colors_of_known_pictures() -> None:
+    images, centers, radius, truth = faces([0, 1, 2, 3])
+    assert eye_color_error(images, images, centers, radius).eq(0).all()
+    with_arrays = eye_color_error(images.flip(0), images, truth[0], truth[1])
+    torch.testing.assert_close(with_arrays, eye_color_error(images.flip(0), images, centers, radius))
     shifted = images + torch.tensor([0.1, -0.2, 0.3])[:, None, None]
-    assert eye_colour_error(shifted, images, centres, radius).max() < 1e-6  # an error that both eyes share
+    assert eye_color_error(shifted, images, centers, radius).max() < 1e-6  # an error that both eyes share
     left = images.clone()
     left[..., :32] += torch.tensor([0.1, -0.2, 0.3])[:, None, None]
-    torch.testing.assert_close(eye_colour_error(left, images, centres, radius), torch.full((4,), 0.2))
+    torch.testing.assert_close(eye_color_error(left, images, centers, radius), torch.full((4,), 0.2))
     elsewhere = images.clone()
     elsewhere[..., 40:, :] = 0  # below the eyes
-    assert eye_colour_error(elsewhere, images, centres, radius).max() < 1e-6
+    assert eye_color_error(elsewhere, images, centers, radius).max() < 1e-6
 
 
 def test_eyes_painted_alike_are_found_out() -> None:
-    """Each pair's right eye is replaced by its left one: that matters where they are of two colours."""
+    """Each pair's right eye is replaced by its left one: that matters where they are of two colors."""
     indices = list(range(24))
-    images, centres, radius, truth = faces(indices)
+    images, centers, radius, truth = faces(indices)
     painted = images.clone()
-    for image, ((x, y), (x_2, y_2)) in zip(painted, (centres * 64).round().int().tolist(), strict=True):
+    for image, ((x, y), (x_2, y_2)) in zip(painted, (centers * 64).round().int().tolist(), strict=True):
         image[:, y_2 - 4 : y_2 + 4, x_2 - 4 : x_2 + 4] = image[:, y - 4 : y + 4, x - 4 : x + 4].clone()
-    error = eye_colour_error(painted, images, centres, radius).numpy()
-    two = np.abs(truth.colours[:, 0] - truth.colours[:, 1]).max(1) > 0
+    error = eye_color_error(painted, images, centers, radius).numpy()
+    two = np.abs(truth[2][:, 0] - truth[2][:, 1]).max(1) > 0
     assert two.any()
     assert error[two].mean() > 2 * error[~two].mean()
 
 
 @pytest.mark.parametrize("size", [8, 16, 64])
 def test_every_eye_has_a_pixel(size: int) -> None:
-    images, centres, radius, _ = faces(list(range(8)), size)
-    assert eye_colour_error(images.flip(0), images, centres, radius).isfinite().all()
+    images, centers, radius, _ = faces(list(range(8)), size)
+    assert eye_color_error(images.flip(0), images, centers, radius).isfinite().all()
     corners = torch.tensor([[[0.5, 0.5], [0.25, 0.75]]])  # between four pixels
-    assert eye_colour_error(images[:1], images[1:2], corners, torch.tensor([1e-4])).isfinite().all()
+    assert eye_color_error(images[:1], images[1:2], corners, torch.tensor([1e-4])).isfinite().all()
 
 
 # -- codebook ---------------------------------------------------------------------------------------------------
@@ -141,6 +141,14 @@ def test_known_usage() -> None:
     assert usage.counts.tolist() == [3, 0, 0, 1]
     assert usage.active_codes == 2
     assert usage.perplexity == pytest.approx(4 / 3**0.75)  # exp of the entropy of 3/4 and 1/4
+    assert usage.entropy == pytest.approx(2 - 0.75 * math.log2(3))
+
+
+def test_bits_per_pixel_of_known_usage() -> None:
+    """One image of 16x16: four codes of two bits, and one that tells nothing."""
+    levels = [used(torch.arange(4)).compute(), used(torch.tensor([5])).compute()]
+    assert bits_per_pixel(levels, 256) == pytest.approx(4 * 2 / 256)
+    assert bits_per_pixel([levels[1]], 256) == 0
 
 
 @given(

@@ -2,16 +2,45 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+Norm = Literal["batch", "affine", "group"]
+"""Normalization before each convolution, see :func:`normalized`."""
 
-def activated(channels: int) -> tuple[nn.Module, nn.Module]:
-    """What precedes every convolution of a block: BatchNorm, then LeakyReLU."""
-    return nn.BatchNorm2d(channels), nn.LeakyReLU(0.1, inplace=True)
+
+class Affine(nn.BatchNorm2d):
+    """BatchNorm that keeps the statistics 0 and 1: weight x / sqrt(1 + eps) + bias.
+
+    What Keras' BatchNormalization does when it is always called with ``training=False``, as the authors' sibling code calls
+    it. Parameters, buffers and their names are those of BatchNorm.
+    """
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Scale and shift (B, C, H, W)."""
+        return F.batch_norm(features, self.running_mean, self.running_var, self.weight, self.bias, False, 0, self.eps)
+
+
+def normalized(channels: int, norm: Norm) -> nn.Module:
+    """The normalization of a map with so many channels.
+
+    Args:
+        channels: Channels of the map.
+        norm: ``batch``; ``affine``, see :class:`Affine`; ``group``, GroupNorm of at most 32 groups.
+    """
+    if norm == "group":
+        return nn.GroupNorm(math.gcd(32, channels), channels)
+    return (Affine if norm == "affine" else nn.BatchNorm2d)(channels)
+
+
+def activated(channels: int, norm: Norm) -> tuple[nn.Module, nn.Module]:
+    """What precedes every convolution of a block: normalization, then LeakyReLU."""
+    return normalized(channels, norm), nn.LeakyReLU(0.1, inplace=True)
 
 
 def conv(inputs: int, outputs: int, stride: int = 1) -> nn.Conv2d:
@@ -24,12 +53,29 @@ def up_conv(channels: int) -> nn.ConvTranspose2d:
     return nn.ConvTranspose2d(channels, channels, 3, stride=2, padding=1, output_padding=1)
 
 
+@torch.no_grad()
+def keras_init(module: nn.Module) -> None:
+    """Draws all kernels anew as Keras does by default: Glorot-uniform, with biases of zero.
+
+    Glorot's limit is sqrt(6 / (fan_in + fan_out)), fans being input and output channels times the kernel's area. Keras lays
+    out the kernel of a transposed convolution with inputs and outputs swapped, and so does PyTorch: the sum is the same.
+    PyTorch's own default is uniform up to 1 / sqrt(fan_in), biases too: about half of Keras' standard deviation or less.
+    """
+    for layer in module.modules():
+        if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+            nn.init.xavier_uniform_(layer.weight)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+
+
 class Id(nn.Module):
     """Residual block that keeps the size: (B, width, H, W) -> (B, width, H, W). Paper: Id-ResBlock."""
 
-    def __init__(self, width: int):
+    def __init__(self, width: int, norm: Norm):
         super().__init__()
-        self.main = nn.Sequential(*activated(width), conv(width, width), *activated(width), conv(width, width))
+        self.main = nn.Sequential(
+            *activated(width, norm), conv(width, width), *activated(width, norm), conv(width, width)
+        )
 
     def forward(self, features: Tensor) -> Tensor:
         """See the class."""
@@ -39,10 +85,12 @@ class Id(nn.Module):
 class Down(nn.Module):
     """Residual block that halves the size: (B, width, H, W) -> (B, width, H / 2, W / 2). Paper: Conv-ResBlock."""
 
-    def __init__(self, width: int):
+    def __init__(self, width: int, norm: Norm):
         super().__init__()
-        self.main = nn.Sequential(*activated(width), conv(width, width, 2), *activated(width), conv(width, width))
-        self.skip = nn.Sequential(*activated(width), conv(width, width, 2))
+        self.main = nn.Sequential(
+            *activated(width, norm), conv(width, width, 2), *activated(width, norm), conv(width, width)
+        )
+        self.skip = nn.Sequential(*activated(width, norm), conv(width, width, 2))
 
     def forward(self, features: Tensor) -> Tensor:
         """See the class."""
@@ -53,10 +101,10 @@ class Down(nn.Module):
 class Up(nn.Module):
     """Residual block that doubles the size: (B, width, H, W) -> (B, width, 2 H, 2 W)."""
 
-    def __init__(self, width: int):
+    def __init__(self, width: int, norm: Norm):
         super().__init__()
-        self.main = nn.Sequential(*activated(width), conv(width, width), *activated(width), up_conv(width))
-        self.skip = nn.Sequential(*activated(width), up_conv(width))
+        self.main = nn.Sequential(*activated(width, norm), conv(width, width), *activated(width, norm), up_conv(width))
+        self.skip = nn.Sequential(*activated(width, norm), up_conv(width))
 
     def forward(self, features: Tensor) -> Tensor:
         """See the class."""

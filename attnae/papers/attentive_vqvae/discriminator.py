@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from itertools import pairwise
 from typing import Literal
 
 from torch import Tensor, nn
+
+from attnae.papers.attentive_vqvae.blocks import keras_init, normalized
 
 
 class PatchDiscriminator(nn.Module):
@@ -16,11 +17,14 @@ class PatchDiscriminator(nn.Module):
 
     Args:
         width: Channels of the first three convolutions; even.
-        norm: After the convolutions: ``batch`` as published (reconstructed), after the last one, too; ``group``, which
-            does not depend on the batch; or ``none``.
+        norm: After the convolutions: ``batch`` as published (reconstructed), after the last one, too; ``affine``, which
+            scales and shifts only; ``group``, which does not depend on the batch; or ``none``.
+        dropout: Probability with which a value is set to zero after each convolution with its norm and activation, but
+            for the last, in training mode. Paper: nothing said. The authors' sibling code: 0.25.
+        init: Kernels at the start: PyTorch's, or Keras' defaults, see :func:`keras_init`.
 
     Raises:
-        ValueError: ``width`` is not a positive even number, or ``norm`` is unknown.
+        ValueError: ``width`` is not a positive even number, ``dropout`` not a probability, or ``norm`` or ``init`` unknown.
 
     Example:
         >>> import torch
@@ -28,22 +32,35 @@ class PatchDiscriminator(nn.Module):
         torch.Size([2, 1, 4, 4])
     """
 
-    def __init__(self, width: int = 128, norm: Literal["batch", "group", "none"] = "batch"):
+    def __init__(
+        self,
+        width: int = 128,
+        norm: Literal["batch", "affine", "group", "none"] = "batch",
+        dropout: float = 0.0,
+        init: Literal["torch", "keras"] = "torch",
+    ):
         super().__init__()
         if width < 1 or width % 2:
             raise ValueError(f"width must be positive and even, got {width}")
-        if norm not in ("batch", "group", "none"):
-            raise ValueError(f"norm must be 'batch', 'group' or 'none', got {norm!r}")
+        if norm not in ("batch", "affine", "group", "none"):
+            raise ValueError(f"norm must be 'batch', 'affine', 'group' or 'none', got {norm!r}")
+        if not 0 <= dropout < 1:
+            raise ValueError(f"dropout must be in [0, 1), got {dropout}")
+        if init not in ("torch", "keras"):
+            raise ValueError(f"init must be 'torch' or 'keras', got {init!r}")
         widths = (3, width, width, width, width // 2, width // 2, 1)
         layers: list[nn.Module] = []
         for layer, (inputs, outputs) in enumerate(pairwise(widths)):
             layers.append(nn.Conv2d(inputs, outputs, 3, stride=2 if layer < 3 else 1, padding=1))
-            if norm == "batch":
-                layers.append(nn.BatchNorm2d(outputs))
-            elif norm == "group" and outputs > 1:  # a group of one channel would take each image's mean logit away
-                layers.append(nn.GroupNorm(math.gcd(32, outputs), outputs))
-            layers.append(nn.LeakyReLU(0.1))
-        self.layers = nn.Sequential(*layers[:-1])
+            # A group of one channel would take each image's mean logit away.
+            if norm in ("batch", "affine") or (norm == "group" and outputs > 1):
+                layers.append(normalized(outputs, norm))
+            if layer < len(widths) - 2:
+                layers.append(nn.LeakyReLU(0.1))
+                layers += [nn.Dropout(dropout)] if dropout else []
+        self.layers = nn.Sequential(*layers)
+        if init == "keras":
+            keras_init(self)
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (B, 1, H / 8, W / 8, rounded up) of images (B, 3, H, W) in [0, 1]; positive means real."""

@@ -38,7 +38,7 @@ def attention_figure(images: Tensor, maps: Sequence[Tensor], path: Path) -> Path
     Args:
         images: Images (B, 3, H, W) in [0, 1]; each is a column.
         maps: Mean weight of each pixel over all that attend to it (B, h, w), by level, the lowest first. Each level has
-            its own colour scale, from its least to its largest value.
+            its own color scale, from its least to its largest value.
         path: Where to save.
     """
     figure = Figure(figsize=(1.05 * len(images) + 1.4, 1.15 * (len(maps) + 1)), layout="constrained")

@@ -8,7 +8,8 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from attnae.papers.attentive_vqvae.blocks import Down, Id, PixelAttention, Up, conv
+from attnae.papers.attentive_vqvae.blocks import Down, Id, Norm, PixelAttention, Up, conv, keras_init
+from attnae.papers.attentive_vqvae.fsq import FiniteScalarQuantizer
 from attnae.papers.attentive_vqvae.quantizer import Quantized, Quantizer
 
 
@@ -42,10 +43,15 @@ class AttentiveVQVAE(nn.Module):
         width: Channels inside encoders and decoder.
         latent: Channels of the latents and the codes.
         codes: Codes per codebook.
-        codebook: See :class:`Quantizer`.
+        codebook: How codes learn: ``fsq`` rounds to a fixed grid, see :class:`FiniteScalarQuantizer`; the others see
+            :class:`Quantizer`.
         decay: See :class:`Quantizer`.
-        commitment: See :class:`Quantizer`.
-        revive: See :class:`Quantizer`; 0 as published.
+        commitment: See :class:`Quantizer`; ``fsq`` has no such loss.
+        revive: See :class:`Quantizer`; ``fsq`` has nothing to revive.
+        init: Kernels and biases at the start: PyTorch's, or Keras' defaults, see :func:`keras_init`. The codebooks begin
+            alike.
+        norm: Before each convolution of a block: ``batch`` as published (reconstructed); ``affine`` scales and shifts
+            only, as Keras' BatchNorm called with ``training=False`` does; ``group`` does not depend on the batch.
 
     Raises:
         ValueError: A setting is out of range.
@@ -67,10 +73,12 @@ class AttentiveVQVAE(nn.Module):
         width: int = 128,
         latent: int = 256,
         codes: int = 128,
-        codebook: Literal["ema", "gradient"] = "ema",
+        codebook: Literal["ema", "gradient", "ema_kmeans", "fsq"] = "ema",
         decay: float = 0.99,
         commitment: float = 0.25,
-        revive: float = 0.0,
+        revive: float | None = None,
+        init: Literal["torch", "keras"] = "torch",
+        norm: Norm = "batch",
     ):
         super().__init__()
         if levels not in (1, 2, 3):
@@ -79,24 +87,37 @@ class AttentiveVQVAE(nn.Module):
             raise ValueError(f"attention must be 'none', 'pixel' or 'normalized', got {attention!r}")
         if width < 1 or latent < 1:
             raise ValueError(f"width and latent must be positive, got {width} and {latent}")
+        if init not in ("torch", "keras"):
+            raise ValueError(f"init must be 'torch' or 'keras', got {init!r}")
+        if norm not in ("batch", "affine", "group"):
+            raise ValueError(f"norm must be 'batch', 'affine' or 'group', got {norm!r}")
+        if codebook not in ("ema", "gradient", "ema_kmeans", "fsq"):
+            raise ValueError(f"codebook must be 'ema', 'gradient', 'ema_kmeans' or 'fsq', got {codebook!r}")
+        if codebook == "fsq" and revive:
+            raise ValueError(f"codebook 'fsq' has no codes to revive; leave out revive, got {revive}")
         self.stride = 4 * 2**levels
 
         def head() -> nn.Module:
             return nn.Conv2d(width, latent, 1) if attention == "none" else PixelAttention(width, latent, attention)
 
-        self.base = encoder(3, width, 2, nn.Conv2d(width, latent, 1))
-        self.arens = nn.ModuleList(encoder(latent, width, downs, head()) for downs in range(1, levels + 1))
-        self.quantizers = nn.ModuleList(
-            Quantizer(codes, latent, codebook, decay, commitment, revive) for _ in range(levels)
-        )
-        self.resizes = nn.ModuleList(Up(latent) for _ in range(levels - 1))
+        def quantizer() -> nn.Module:
+            if codebook == "fsq":
+                return FiniteScalarQuantizer(codes, latent, decay)
+            return Quantizer(codes, latent, codebook, decay, commitment, revive)
+
+        self.base = encoder(3, width, 2, nn.Conv2d(width, latent, 1), norm)
+        self.arens = nn.ModuleList(encoder(latent, width, downs, head(), norm) for downs in range(1, levels + 1))
+        self.quantizers = nn.ModuleList(quantizer() for _ in range(levels))
+        self.resizes = nn.ModuleList(Up(latent, norm) for _ in range(levels - 1))
         self.combines = nn.ModuleList(nn.Conv2d(2 * latent, latent, 1) for _ in range(levels - 1))
         self.decoder = nn.Sequential(
             conv(latent, width),
-            *(block(width) for _ in range(3) for block in (Id, Up)),
-            Id(width),
+            *(block(width, norm) for _ in range(3) for block in (Id, Up)),
+            Id(width, norm),
             conv(width, 3),
         )
+        if init == "keras":
+            keras_init(self)
 
     def forward(self, images: Tensor) -> Tensor:
         """Reconstruct images (B, 3, H, W) in [0, 1]; the result is not clamped. Errors as in :meth:`encode`."""
@@ -137,15 +158,21 @@ class AttentiveVQVAE(nn.Module):
             ValueError: The codes have another shape or are not in the codebook.
         """
         lowest = codes if isinstance(codes, Tensor) else codes[0]
-        quantizer = self.quantizers[0]
-        assert isinstance(quantizer, Quantizer)
-        size = len(quantizer.codebook)
+        quantizer = self.lowest
+        size = quantizer.size
         if lowest.ndim != 3 or lowest.is_floating_point():
             raise ValueError(f"codes must be integers (B, h, w), got {lowest.dtype} {tuple(lowest.shape)}")
         if ((lowest < 0) | (lowest >= size)).any():
             raise ValueError(f"codes must be in [0, {size}), got {lowest.min()} to {lowest.max()}")
         images: Tensor = self.decoder(quantizer.look_up(lowest))
         return images
+
+    @property
+    def lowest(self) -> Quantizer | FiniteScalarQuantizer:
+        """The quantizer of the lowest level."""
+        quantizer = self.quantizers[0]
+        assert isinstance(quantizer, Quantizer | FiniteScalarQuantizer)
+        return quantizer
 
     @torch.no_grad()
     def attention_maps(self, images: Tensor) -> list[Tensor]:
@@ -180,10 +207,10 @@ class AttentiveVQVAE(nn.Module):
         return found
 
 
-def encoder(inputs: int, width: int, downs: int, head: nn.Module) -> nn.Sequential:
+def encoder(inputs: int, width: int, downs: int, head: nn.Module, norm: Norm) -> nn.Sequential:
     """Base and AREN: (B, inputs, H, W) -> (B, latent, H / 2^downs, W / 2^downs); the head makes ``latent`` channels."""
-    halving = [block(width) for _ in range(downs) for block in (Id, Id, Down)]
-    return nn.Sequential(conv(inputs, width), *halving, Id(width), Id(width), head)
+    halving = [block(width, norm) for _ in range(downs) for block in (Id, Id, Down)]
+    return nn.Sequential(conv(inputs, width), *halving, Id(width, norm), Id(width, norm), head)
 
 
 class ParameterCounts(NamedTuple):

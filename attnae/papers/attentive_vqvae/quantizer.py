@@ -1,7 +1,7 @@
-"""Vector quantisation with a codebook learned by moving averages or by gradient. Pure torch.
+"""Vector quantization with a codebook learned by moving averages or by gradient. Pure torch.
 
 Ours, not vector-quantize-pytorch 1.32, which is only what the tests compare with: there, codebooks built before the process
-group (as Lightning does) are never synchronised, CPU autocast reaches the distances, and ``gradient`` weighs both losses alike.
+group (as Lightning does) are never synchronized, CPU autocast reaches the distances, and ``gradient`` weighs both losses alike.
 """
 
 from __future__ import annotations
@@ -9,10 +9,18 @@ from __future__ import annotations
 from typing import Literal, NamedTuple
 
 import torch
-import torch.distributed as dist
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
+
+from attnae.papers.attentive_vqvae.kmeans import SAMPLES_PER_CODE, kmeans
+from attnae.papers.attentive_vqvae.ranks import add_over_ranks, offers_over_ranks
+
+Rule = Literal["ema", "gradient", "ema_kmeans"]
+"""How codes begin and learn, see :class:`Quantizer`."""
+
+EXPIRY = 0.1
+"""Uses per step below which ``ema_kmeans`` replaces a code, where nothing else is said."""
 
 
 class Quantized(NamedTuple):
@@ -39,11 +47,12 @@ class Quantizer(nn.Module):
         codes: Number of codes K.
         dim: Channels of a latent.
         codebook: How codes learn: ``ema`` moves each to the mean of the latents that chose it, ``gradient`` by the loss
-            ||sg(latent) - code||^2.
+            ||sg(latent) - code||^2, as Keras' example of a VQ-VAE does, ``ema_kmeans`` is ``ema`` from the k-means of the
+            first batch, with unused codes replaced.
         decay: Weight of the past in the moving averages of counts and sums, per training step.
         commitment: Weight of ||latent - sg(code)||^2 in the loss.
         revive: A code whose moving-average count (latents per step) falls below this is replaced by a latent of the
-            batch chosen at random; 0 for never.
+            batch chosen at random; 0 for never. ``None`` for 0.1 with ``ema_kmeans`` and else for never, as published.
 
     Raises:
         ValueError: A setting is out of range.
@@ -59,21 +68,23 @@ class Quantizer(nn.Module):
         self,
         codes: int,
         dim: int,
-        codebook: Literal["ema", "gradient"] = "ema",
+        codebook: Rule = "ema",
         decay: float = 0.99,
         commitment: float = 0.25,
-        revive: float = 0.0,
+        revive: float | None = None,
     ):
         super().__init__()
         if codes < 2 or dim < 1:
             raise ValueError(f"need at least 2 codes of at least 1 dimension, got {codes} of {dim}")
-        if codebook not in ("ema", "gradient"):
-            raise ValueError(f"codebook must be 'ema' or 'gradient', got {codebook!r}")
+        if codebook not in ("ema", "gradient", "ema_kmeans"):
+            raise ValueError(f"codebook must be 'ema', 'gradient' or 'ema_kmeans', got {codebook!r}")
+        if revive is None:
+            revive = EXPIRY if codebook == "ema_kmeans" else 0.0
         if not 0 <= decay < 1:
             raise ValueError(f"decay must be in [0, 1), got {decay}")
         if commitment < 0 or revive < 0:
             raise ValueError(f"commitment and revive must not be negative, got {commitment} and {revive}")
-        self.decay, self.commitment, self.revive = decay, commitment, revive
+        self.size, self.decay, self.commitment, self.revive = codes, decay, commitment, revive
         # Paper: nothing said. We: as VQ-VAE implementations do.
         initial = torch.empty(codes, dim).uniform_(-1 / codes, 1 / codes)
         self.counts: Tensor
@@ -85,9 +96,11 @@ class Quantizer(nn.Module):
         else:
             self.register_buffer("codebook", initial)
             self.register_buffer("sums", initial.clone())  # and the sum of these latents
+        self.started: Tensor | None  # whether k-means has been run; not in the state dict of other rules
+        self.register_buffer("started", torch.zeros((), dtype=torch.bool) if codebook == "ema_kmeans" else None)
 
     def forward(self, latents: Tensor, learn: bool = True) -> Quantized:
-        """Quantise, and in training mode learn from the latents.
+        """Quantize, and in training mode learn from the latents.
 
         Args:
             latents: (B, dim, H, W).
@@ -95,6 +108,8 @@ class Quantizer(nn.Module):
         """
         with torch.autocast(latents.device.type, enabled=False):
             latents = latents.to(self.codebook.dtype)
+            if self.training and learn and self.started is not None and not self.started:
+                self.start(rearrange(latents.detach(), "b c h w -> (b h w) c"))
             codes = self.assign(latents)
             chosen = self.look_up(codes)
             size = max(latents.numel(), 1)  # an empty batch has no loss, not the mean of nothing
@@ -122,6 +137,22 @@ class Quantizer(nn.Module):
         return F.embedding(codes, self.codebook).permute(0, 3, 1, 2)
 
     @torch.no_grad()
+    def start(self, latents: Tensor) -> None:
+        """Codes, and how often each is used, by the k-means of latents (N, dim) of all ranks."""
+        assert self.started is not None
+        offers = offers_over_ranks(latents, SAMPLES_PER_CODE * self.size)
+        points = offers[offers[:, -1] > 0, :-1]
+        if not len(points):
+            return
+        number = latents.new_tensor(float(len(latents)))
+        add_over_ranks(number)
+        means, sizes = kmeans(points, self.size)
+        self.codebook.copy_(means)
+        self.counts.copy_(sizes * (number / len(points)))
+        self.sums.copy_(means * self.counts[:, None])
+        self.started.fill_(True)
+
+    @torch.no_grad()
     def update(self, latents: Tensor, codes: Tensor) -> None:
         """Moving averages of counts and sums, the codes they make, and revival.
 
@@ -145,20 +176,9 @@ class Quantizer(nn.Module):
 
     def replace(self, dead: Tensor, latents: Tensor) -> None:
         """Makes dead codes (a mask, (K,)) out of latents (N, dim) of all ranks, each of them once."""
-        # Rank r offers a latent for each of the codes r, r + ranks, r + 2 ranks... and zeros for the others.
-        rank, ranks = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
-        offers = latents.new_zeros(len(dead), latents.shape[1] + 1)  # (K, dim + 1), the last column 1 for an offer
-        picks = torch.randperm(len(latents), device=latents.device)[: len(offers[rank::ranks])]
-        offers[rank::ranks][: len(picks)] = F.pad(latents[picks], (0, 1), value=1)
-        add_over_ranks(offers)
+        offers = offers_over_ranks(latents, len(dead))  # (K, dim + 1), the last column 1 for an offer
         dead = dead & (offers[:, -1] > 0)
         for values, new in ((self.codebook, offers[:, :-1]), (self.counts, torch.full_like(self.counts, self.revive))):
             values[dead] = new[dead]
         if not isinstance(self.codebook, nn.Parameter):
             self.sums[dead] = offers[dead, :-1] * self.revive
-
-
-def add_over_ranks(values: Tensor) -> None:
-    """Sum over the ranks of distributed training, in place."""
-    if dist.is_initialized():
-        dist.all_reduce(values)

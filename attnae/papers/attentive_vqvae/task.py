@@ -1,7 +1,8 @@
-"""Adversarial training of the Attentive VQ-VAE by manual optimisation, and its evaluation."""
+"""Adversarial training of the Attentive VQ-VAE by manual optimization, and its evaluation."""
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,35 +15,42 @@ from torch import Tensor, nn
 from attnae.data.batch import Batch
 from attnae.data.faces import eyes
 from attnae.errors import UserError
-from attnae.metrics.codebook import CodebookUse
-from attnae.metrics.faces import eye_colour_error, symmetry_error
+from attnae.metrics.codebook import CodebookUse, bits_per_pixel
+from attnae.metrics.faces import ALIGNED, eye_color_error, symmetry_error
 from attnae.papers.attentive_vqvae.discriminator import PatchDiscriminator
+from attnae.papers.attentive_vqvae.losses import AdversarialLoss, accuracy, discriminator_loss, generator_loss
 from attnae.papers.attentive_vqvae.net import AttentiveVQVAE, parameter_counts
-from attnae.papers.attentive_vqvae.quantizer import Quantizer
+from attnae.papers.attentive_vqvae.recompute import has_batchnorm, with_recomputed_batchnorm
 from attnae.training.task import ImageTask, Prediction
 
 
 class AttentiveVQVAETask(ImageTask):
     """Autoencoding with a patch discriminator as opponent.
 
-    Paper: Attentive VQ-VAE, "reconstruction, VQ and adversarial losses"; optimiser, rates, weights and batch size are not
+    Paper: Attentive VQ-VAE, "reconstruction, VQ and adversarial losses"; optimizer, rates, weights and batch size are not
     given. We: Adam as VQGANs use it and an adversarial weight of our own, the same for every variant. Both networks are
-    optimised by hand, one step each per batch: the generator first, then the discriminator on the images that the
-    generator had made.
+    optimized manually, one step each per batch: the generator first, then the discriminator on the same reconstructions.
 
     Args:
         net: The autoencoder.
         discriminator: Its opponent; ``None`` trains without one.
         lr: Learning rate of Adam for the autoencoder.
         discriminator_lr: Learning rate of Adam for the discriminator.
-        betas: Decays of both Adams' moments.
+        betas: Decays of Adam's moments.
+        discriminator_betas: The same for the discriminator; ``None`` for those of the autoencoder.
         reconstruction: Mean absolute (``l1``) or squared (``l2``) error per value.
         vq_weight: Weight of the quantizers' losses.
-        adversarial: Loss of the discriminator, ``hinge`` or ``bce``, and its counterpart for the generator.
+        adversarial_loss: ``hinge`` or ``bce``, binary cross-entropy on logits; for both networks.
         adversarial_weight: Weight of the generator's adversarial loss.
         adversarial_start: Steps of the generator before the discriminator enters.
         clip: Largest norm of each network's gradient; ``None`` for any. The trainer cannot clip under manual
-            optimisation.
+            optimization.
+        flip: Mirror each training image left to right with probability 1/2. The authors' sibling code does.
+        recompute_batchnorm: Training images from which a test first computes BatchNorm's statistics anew, in a copy of the
+            autoencoder; 0 to test as trained. The protocols ``heldout`` and, with the trained statistics,
+            ``heldout_as_trained`` are then reported; the saved weights stay as trained. No effect without BatchNorm.
+        aligned: Say ``celeba`` where the images are CelebA's aligned 178x218 ones, to measure the error of eye color where
+            the alignment puts the eyes. Nothing can check it. Embedded portraits know their eyes without it.
 
     Raises:
         ValueError: A number is out of range.
@@ -58,26 +66,37 @@ class AttentiveVQVAETask(ImageTask):
         lr: float = 2e-4,
         discriminator_lr: float = 2e-4,
         betas: tuple[float, float] = (0.5, 0.9),
+        discriminator_betas: tuple[float, float] | None = None,
         reconstruction: Literal["l1", "l2"] = "l1",
         vq_weight: float = 1.0,
-        adversarial: Literal["hinge", "bce"] = "hinge",
+        adversarial_loss: AdversarialLoss = "hinge",
         adversarial_weight: float = 0.02,
         adversarial_start: int = 0,
         clip: float | None = 1.0,
+        flip: bool = False,
+        recompute_batchnorm: int = 0,
+        aligned: Literal["celeba"] | None = None,
     ):
         super().__init__(net)
         if lr <= 0 or discriminator_lr <= 0 or vq_weight < 0 or adversarial_weight < 0 or adversarial_start < 0:
             raise ValueError("learning rates must be positive, weights and adversarial_start not negative")
         if clip is not None and clip <= 0:
             raise ValueError(f"clip must be positive or null, got {clip}")
+        if recompute_batchnorm < 0:
+            raise ValueError(f"recompute_batchnorm must not be negative, got {recompute_batchnorm}")
+        if aligned is not None and aligned not in ALIGNED:
+            raise ValueError(f"aligned must be null or one of {', '.join(ALIGNED)}, got {aligned!r}")
         self.automatic_optimization = False
         self.discriminator = discriminator and discriminator.to(memory_format=torch.channels_last)
-        self.lr, self.discriminator_lr, self.betas, self.clip = lr, discriminator_lr, betas, clip
-        self.reconstruction, self.adversarial = reconstruction, adversarial
+        self.lr, self.discriminator_lr, self.clip, self.flip = lr, discriminator_lr, clip, flip
+        self.betas, self.discriminator_betas = betas, discriminator_betas or betas
+        self.reconstruction, self.adversarial_loss = reconstruction, adversarial_loss
         self.vq_weight, self.adversarial_weight = vq_weight, adversarial_weight
         self.adversarial_start = adversarial_start
+        self.recompute_batchnorm, self.aligned = recompute_batchnorm, aligned
         self.generator_steps = 0  # Lightning's global_step counts the discriminator's, too
-        self.use: list[CodebookUse] = []
+        self.use: dict[str, list[CodebookUse]] = {}  # of each protocol that counts codes, by level
+        self.recomputed: list[AttentiveVQVAE] = []  # in a list, so that it is not a submodule and is never saved
 
     # -- training -----------------------------------------------------------------------------------------------
 
@@ -85,11 +104,12 @@ class AttentiveVQVAETask(ImageTask):
         """An Adam for each network."""
         optimizers: list[torch.optim.Optimizer] = [torch.optim.Adam(self.net.parameters(), self.lr, self.betas)]
         if self.discriminator is not None:
-            optimizers.append(torch.optim.Adam(self.discriminator.parameters(), self.discriminator_lr, self.betas))
+            parameters = self.discriminator.parameters()
+            optimizers.append(torch.optim.Adam(parameters, self.discriminator_lr, self.discriminator_betas))
         return optimizers
 
     def on_fit_start(self) -> None:
-        """Refuses what manual optimisation of two networks cannot do.
+        """Refuses what manual optimization of two networks cannot do.
 
         Raises:
             UserError: Half precision with a loss scale, or a strategy that expects every weight to have a gradient.
@@ -111,33 +131,48 @@ class AttentiveVQVAETask(ImageTask):
         optimizers = self.optimizers()
         generator, *opponents = optimizers if isinstance(optimizers, list) else [optimizers]
         adversarial = bool(opponents) and self.generator_steps >= self.adversarial_start
-        images = batch.target
+        inputs, images = self._flipped(batch)
 
         self.toggle_optimizer(generator)
-        output = self.net.forward_with_codes(batch.input)
+        output = self.net.forward_with_codes(inputs)
         reconstruction = output.reconstruction.float()
         error = (F.l1_loss if self.reconstruction == "l1" else F.mse_loss)(reconstruction, images)
         losses = {"reconstruction": error, "vq": output.loss}
         loss = error + self.vq_weight * output.loss
         if adversarial and self.discriminator is not None:
-            losses["adversarial"] = self._fooled(self._logits(images, reconstruction)[1])
+            losses["adversarial"] = generator_loss(self.adversarial_loss, self._logits(images, reconstruction)[1])
             loss = loss + self.adversarial_weight * losses["adversarial"]
-        self._step(generator, self.net, loss, losses)
+        measured = {"grad_norm": self._step(generator, self.net, loss, losses)}
         self.untoggle_optimizer(generator)
         self.generator_steps += 1
 
         if adversarial and self.discriminator is not None:
             self.toggle_optimizer(opponents[0])
-            losses["discriminator"] = self._told_apart(*self._logits(images, reconstruction.detach()))
-            self._step(opponents[0], self.discriminator, losses["discriminator"], losses)
+            real, fake = self._logits(images, reconstruction.detach())
+            losses["discriminator"] = discriminator_loss(self.adversarial_loss, real, fake)
+            measured["discriminator_accuracy"] = accuracy(real, fake)
+            measured["grad_norm_discriminator"] = self._step(
+                opponents[0], self.discriminator, losses["discriminator"], losses
+            )
             self.untoggle_optimizer(opponents[0])
 
-        shown = {f"train/{name}": value.detach() for name, value in {"loss": loss, **losses}.items()}
+        shown = {f"train/{name}": value.detach() for name, value in {"loss": loss, **losses, **measured}.items()}
         self.log_dict(shown, on_step=False, on_epoch=True, batch_size=len(images), sync_dist=True)
         return loss.detach()
 
-    def _step(self, optimizer: LightningOptimizer, net: nn.Module, loss: Tensor, losses: dict[str, Tensor]) -> None:
-        """Backward pass, clipping, update; nothing is updated by a loss that is not finite."""
+    def _flipped(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Inputs and targets of a batch, some of the images mirrored where ``flip`` says so."""
+        if not self.flip:
+            return batch.input, batch.target
+        mirrored = (torch.rand(len(batch.target)) < 0.5).to(batch.target.device)[:, None, None, None]
+        inputs, targets = (
+            torch.where(mirrored, images.flip(-1), images).contiguous(memory_format=torch.channels_last)
+            for images in (batch.input, batch.target)
+        )
+        return inputs, targets
+
+    def _step(self, optimizer: LightningOptimizer, net: nn.Module, loss: Tensor, losses: dict[str, Tensor]) -> Tensor:
+        """Backward pass, clipping, update; a loss that is not finite updates nothing. Returns the norm before clipping."""
         if not loss.isfinite():
             values = ", ".join(f"{name} {float(value.detach()):.4g}" for name, value in losses.items())
             raise UserError(
@@ -146,37 +181,29 @@ class AttentiveVQVAETask(ImageTask):
             )
         optimizer.zero_grad()
         self.manual_backward(loss)
+        norm = nn.utils.get_total_norm([p.grad for p in net.parameters() if p.grad is not None])
         if self.clip is not None:
-            nn.utils.clip_grad_norm_(net.parameters(), self.clip)
+            nn.utils.clip_grads_with_norm_(net.parameters(), self.clip, norm)
         optimizer.step()
+        return norm
 
-    def _logits(self, real: Tensor, made: Tensor) -> tuple[Tensor, Tensor]:
-        """The discriminator's opinion on real and made images (B, 3, H, W), judged as one batch.
+    def _logits(self, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits of real images and reconstructions (B, 3, H, W), judged as one batch.
 
-        Apart from each other, the BatchNorm after the last convolution would give both the same mean logit, and a hinge
-        loss, which for the generator is that mean, would have no gradient at all.
+        In two batches, the BatchNorm after the last convolution would give both the same mean logit, and the generator's
+        hinge loss, which is that mean, would have no gradient at all.
         """
         assert self.discriminator is not None
-        logits: Tensor = self.discriminator(torch.cat([real, made])).float()
+        logits: Tensor = self.discriminator(torch.cat([real, fake])).float()
         first, second = logits.chunk(2)
         return first, second
-
-    def _told_apart(self, real: Tensor, made: Tensor) -> Tensor:
-        """The discriminator's loss from logits of real and made images."""
-        if self.adversarial == "hinge":
-            return (F.relu(1 - real).mean() + F.relu(1 + made).mean()) / 2
-        return (F.softplus(-real).mean() + F.softplus(made).mean()) / 2
-
-    def _fooled(self, made: Tensor) -> Tensor:
-        """The generator's loss from logits of its images."""
-        return -made.mean() if self.adversarial == "hinge" else F.softplus(-made).mean()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keeps the step counter."""
         checkpoint["generator_steps"] = self.generator_steps
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Takes the step counter up again."""
+        """Restores the step counter."""
         super().on_load_checkpoint(checkpoint)
         self.generator_steps = int(checkpoint.get("generator_steps", 0))
 
@@ -188,52 +215,80 @@ class AttentiveVQVAETask(ImageTask):
         return images
 
     def predictions(self, batch: Batch, split: str) -> dict[str, Prediction]:
-        """The reconstruction under the split's own name; counts the codes that it uses."""
-        output = self.net.forward_with_codes(batch.input)
-        images = output.reconstruction.float()
-        if split in ("val", "heldout"):
-            for use, codes in zip(self.use, output.codes, strict=False):  # none outside of a validation or test
+        """The reconstruction under the split's name, in a test with both BatchNorm statistics; counts the codes in use."""
+        nets = {split: self.net}
+        if self.recomputed and split != "val":
+            nets = {split: self.recomputed[0], f"{split}_as_trained": self.net}
+        found = {}
+        for protocol, net in nets.items():
+            output = net.forward_with_codes(batch.input)
+            images = output.reconstruction.float()
+            for use, codes in zip(self.use.get(protocol, ()), output.codes, strict=False):
                 use.update(codes)
-        if split == "val":
-            return {split: Prediction(images, {})}
-        shown = images.clamp(0, 1)
-        further = {"symmetry": symmetry_error(shown, batch.target)}
+            found[protocol] = Prediction(
+                images, {} if split == "val" else self._faces(images.clamp(0, 1), batch, split)
+            )
+        return found
+
+    def _faces(self, images: Tensor, batch: Batch, split: str) -> dict[str, Tensor]:
+        """Per-image measures of symmetry, and of eye color where the places of the eyes are known."""
+        measures = {"symmetry": symmetry_error(images, batch.target)}
         location = self.trainer.datamodule.location  # type: ignore[attr-defined]
-        if split == "heldout" and (location.kind, location.name) == ("embedded", "faces"):
-            known = eyes(False, batch.index.cpu())
-            further["eye_colour"] = eye_colour_error(shown, batch.target, known.centres, known.radius)
-        return {split: Prediction(images, further)}
+        if location.kind == "embedded":
+            if split == "heldout" and location.name == "faces":
+                centers, radius, _ = eyes(False, batch.index.cpu())
+                measures["eye_color"] = eye_color_error(images, batch.target, centers, radius)
+        elif self.aligned:
+            measures["eye_color"] = eye_color_error(images, batch.target, *ALIGNED[self.aligned].of(images))
+        return measures
 
-    def _count_codes(self) -> None:
-        self.use = [CodebookUse(len(level.codebook)).to(self.device) for level in self.net.quantizers]  # type: ignore[arg-type]
+    def _count_codes(self, *protocols: str) -> None:
+        sizes = [level.size for level in self.net.quantizers]
+        self.use = {name: [CodebookUse(size).to(self.device) for size in sizes] for name in protocols}  # type: ignore[arg-type]
 
-    def _codes(self) -> dict[str, float]:
+    def _codes(self, protocol: str) -> dict[str, float]:
+        levels = [use.compute() for use in self.use[protocol]]
         numbers = {}
-        for level, use in enumerate(self.use, start=1):
-            usage = use.compute()
+        for level, usage in enumerate(levels, start=1):
             numbers[f"active_codes_{level}"] = float(usage.active_codes)
             numbers[f"perplexity_{level}"] = usage.perplexity
+        if pixels := 64 * int(levels[0].counts.sum()):  # a code of the lowest level stands for 8x8 pixels
+            numbers["bits_per_pixel"] = bits_per_pixel(levels, pixels)
         return numbers
 
     def on_validation_epoch_start(self) -> None:
         """Counts codes anew."""
-        self._count_codes()
+        self._count_codes("val")
 
     def on_validation_epoch_end(self) -> None:
         """Logs how much of the codebooks the followed images use."""
-        self.log_dict({f"val/{name}": value for name, value in self._codes().items()})
+        self.log_dict({f"val/{name}": value for name, value in self._codes("val").items()})
 
     def on_test_start(self) -> None:
-        """Forgets earlier tests."""
+        """Forgets earlier tests, and recomputes BatchNorm's statistics where the configuration says so."""
         super().on_test_start()
-        self._count_codes()
+        self.recomputed = []
+        if self.recompute_batchnorm and has_batchnorm(self.net):
+            data = self.trainer.datamodule  # type: ignore[attr-defined]
+            with self.trainer.precision_plugin.test_step_context():
+                self.recomputed = [with_recomputed_batchnorm(self.net, data, self.recompute_batchnorm)]
+        self._count_codes("heldout", *(["heldout_as_trained"] if self.recomputed else []))
+
+    def on_predict_start(self) -> None:
+        """Predicts as trained, whatever was tested before."""
+        self.recomputed = []
 
     def test_metrics(self) -> dict[str, float]:
-        """Quality, and the use of the codebooks over all held-out images."""
-        return super().test_metrics() | {f"heldout/{name}": value for name, value in self._codes().items()}
+        """Quality, symmetry error relative to the error, and the use of the codebooks over all held-out images."""
+        numbers = super().test_metrics()
+        for protocol in self.quality:
+            symmetry, error = numbers[f"{protocol}/symmetry"], numbers[f"{protocol}/mae_over_sigma"]
+            numbers[f"{protocol}/symmetry_ratio"] = symmetry / error if error else math.nan
+        codes = {f"{protocol}/{name}": value for protocol in self.use for name, value in self._codes(protocol).items()}
+        return numbers | codes
 
     def parameter_counts(self) -> dict[str, int]:
-        """Both ways to count; the discriminator is no part of the model."""
+        """Both ways to count; the discriminator is not part of the model."""
         counts = parameter_counts(self.net)
         return {"params_trainable": counts.trainable, "params_total": counts.trainable, "params_keras": counts.keras}
 
@@ -244,7 +299,7 @@ class AttentiveVQVAETask(ImageTask):
         if "heldout" not in self.first_batches:
             return []
         batch = self.first_batches["heldout"][0][:8]
-        drawn = [usage_figure([use.compute().counts for use in self.use], folder / "codes.png")]
+        drawn = [usage_figure([use.compute().counts for use in self.use["heldout"]], folder / "codes.png")]
         attended = self.net.attention_maps(batch.input)
         if attended:
             drawn.append(attention_figure(batch.target, attended, folder / "attention.png"))
@@ -255,13 +310,7 @@ class AttentiveVQVAETask(ImageTask):
     @property
     def codes(self) -> int:
         """Codes of the lowest level, of which the levels above it are already part."""
-        return len(self._lowest.codebook)
-
-    @property
-    def _lowest(self) -> Quantizer:
-        quantizer = self.net.quantizers[0]
-        assert isinstance(quantizer, Quantizer)
-        return quantizer
+        return self.net.lowest.size
 
     def encode(self, images: Tensor) -> Tensor:
         """See :class:`ImageTask`."""
@@ -272,5 +321,5 @@ class AttentiveVQVAETask(ImageTask):
         return self.net.decode(codes)
 
     def code_frequencies(self) -> Tensor:
-        """The moving averages of a codebook that learns by them; else all the same."""
-        return self._lowest.counts
+        """Moving averages of how many latents of a training step chose each code."""
+        return self.net.lowest.counts

@@ -49,5 +49,5 @@ def test_bad_settings() -> None:
     for width in (0, -2, 7):
         with pytest.raises(ValueError, match=f"width must be positive and even, got {width}"):
             PatchDiscriminator(width)
-    with pytest.raises(ValueError, match="norm must be 'batch', 'group' or 'none', got 'layer'"):
+    with pytest.raises(ValueError, match="norm must be 'batch', 'affine', 'group' or 'none', got 'layer'"):
         PatchDiscriminator(norm="layer")  # type: ignore[arg-type]

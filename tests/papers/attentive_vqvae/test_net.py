@@ -194,7 +194,7 @@ def test_half_precision_keeps_codes_and_attention_exact() -> None:
 
 @pytest.mark.parametrize(("block", "size"), [(Id, (6, 8)), (Down, (3, 4)), (Up, (12, 16))])
 def test_blocks(block: Any, size: tuple[int, int]) -> None:
-    module = block(4)
+    module = block(4, "batch")
     assert module(torch.rand(2, 4, 6, 8)).shape == (2, 4, *size)
     for sequence in module.children():
         kinds = [type(layer) for layer in sequence]

@@ -293,7 +293,7 @@ def test_ranks_learn_from_the_joined_batch(tmp_path: Path) -> None:
     ("settings", "message"),
     [
         ({"codes": 1}, "at least 2 codes of at least 1 dimension, got 1 of 6"),
-        ({"codebook": "kmeans"}, "codebook must be 'ema' or 'gradient', got 'kmeans'"),
+        ({"codebook": "kmeans"}, "codebook must be 'ema', 'gradient' or 'ema_kmeans', got 'kmeans'"),
         ({"decay": 1.0}, r"decay must be in \[0, 1\), got 1.0"),
         ({"commitment": -1.0}, "must not be negative, got -1.0 and 0.0"),
         ({"revive": -1.0}, "must not be negative, got 0.25 and -1.0"),
