@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import shutil
 import stat
 import subprocess
@@ -130,6 +131,27 @@ def test_doctor_flags_malicious_and_missing_packages(
     assert "lightning 2.6.3 is a malicious release" in out
     assert "einops is missing" in out
     assert "Nothing can run before this is mended: packages" in out
+
+
+def test_doctor_prints_json_for_bug_reports(
+    elsewhere: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["doctor", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["versions"]["torch"] == metadata.version("torch")
+    assert report["versions"]["python"] == platform.python_version()
+    assert all(finding.keys() == {"state", "subject", "text"} for finding in report["findings"])
+    assert {"attnae", "packages", "machine", "runs"} <= {finding["subject"] for finding in report["findings"]}
+
+    def version(name: str) -> str:
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(metadata, "version", version)
+    assert main(["doctor", "--json"]) == 1
+    report = json.loads(capsys.readouterr().out)
+    assert report["versions"]["torch"] is None
+    (broken,) = [finding["text"] for finding in report["findings"] if finding["state"] == "broken"]
+    assert "torch is missing" in broken
 
 
 def test_doctor_tells_a_folder_that_cannot_be_written_to(elsewhere: Path, capsys: pytest.CaptureFixture[str]) -> None:

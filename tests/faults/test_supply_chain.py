@@ -11,6 +11,7 @@ from packaging.requirements import Requirement
 from packaging.version import Version
 
 import attnae
+from attnae.bench.commands import doctor
 
 tomllib = pytest.importorskip("tomllib")  # Python 3.11
 
@@ -77,10 +78,17 @@ def test_downloads_are_off_unless_asked_for() -> None:
 
 
 def pins() -> dict[str, Version]:
+    """Versions for the Python that runs this test."""
     lines = [line.split("#")[0].strip() for line in CONSTRAINTS.read_text(encoding="utf-8").splitlines()]
-    return {
-        name.lower().replace("_", "-"): Version(version) for name, version in (li.split("==") for li in lines if li)
-    }
+    pinned = [pin for pin in map(Requirement, filter(None, lines)) if pin.marker is None or pin.marker.evaluate()]
+    versions = {}
+    for pin in pinned:
+        name = pin.name.lower().replace("_", "-")
+        assert name not in versions, f"{name} is pinned twice"
+        (specifier,) = pin.specifier
+        assert specifier.operator == "==", pin
+        versions[name] = Version(specifier.version)
+    return versions
 
 
 def requirements() -> list[Requirement]:
@@ -113,6 +121,9 @@ def test_pins_hold_what_the_packages_ask_of_each_other() -> None:
 def test_malicious_releases_are_excluded() -> None:
     (lightning,) = [r for r in requirements() if r.name == "lightning"]
     assert not any(lightning.specifier.contains(bad) for bad in ("2.6.2", "2.6.3"))
+    pinned = pins()
+    for name, bad in doctor.MALICIOUS.items():
+        assert str(pinned[name]) not in bad
 
 
 def test_lower_bounds_are_stated() -> None:

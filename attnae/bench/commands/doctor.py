@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import platform
 import shutil
@@ -40,12 +41,16 @@ def register(commands: Subparsers[Any]) -> None:
     """Adds the command to the parser."""
     parser = commands.add_parser("doctor", help="what this machine has, what is missing and what would be downloaded")
     add_out(parser)
+    parser.add_argument("--json", action="store_true", help="print the findings as JSON, for a bug report")
     parser.set_defaults(handler=doctor)
 
 
 def doctor(options: argparse.Namespace) -> int:
     """Prints what was found; 1 only if nothing can run."""
     findings = [*_packages(), *_devices(), *_machine(options.out), *_data(), _wandb(), _slurm()]
+    if options.json:
+        print(json.dumps(_as_json(findings), indent=2))
+        return 1 if any(state == BROKEN for state, _, _ in findings) else 0
     table = grid()
     for state, subject, text in findings:
         color = {OK: "green", NOTE: "yellow", BROKEN: "red"}[state]
@@ -57,14 +62,34 @@ def doctor(options: argparse.Namespace) -> int:
     return 1 if broken else 0
 
 
+def _as_json(findings: list[Finding]) -> dict[str, Any]:
+    """What a bug report needs. ``versions`` has None for a required package that is not installed."""
+    versions = {"attnae": __version__, "python": platform.python_version(), "platform": platform.platform()}
+    packages: dict[str, str | None] = {}
+    for need in _requirements():
+        try:
+            packages[need.name] = metadata.version(need.name)
+        except metadata.PackageNotFoundError:
+            packages[need.name] = None
+    return {
+        "versions": {**versions, **packages},
+        "findings": [{"state": state, "subject": subject, "text": text} for state, subject, text in findings],
+    }
+
+
+def _requirements() -> Iterator[Requirement]:
+    """What attnae needs on this machine, without extras."""
+    for text in metadata.requires("attnae") or []:
+        need = Requirement(text)
+        if not need.marker or need.marker.evaluate({"extra": ""}):
+            yield need
+
+
 def _packages() -> Iterator[Finding]:
     """Python, and every package that attnae needs, without importing any."""
     yield OK, "attnae", f"{__version__}, Python {platform.python_version()}"
     wrong, versions = [], []
-    for text in metadata.requires("attnae") or []:
-        need = Requirement(text)
-        if need.marker and not need.marker.evaluate({"extra": ""}):
-            continue
+    for need in _requirements():
         try:
             version = metadata.version(need.name)
         except metadata.PackageNotFoundError:
