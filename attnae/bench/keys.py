@@ -1,8 +1,6 @@
 """Which keys a run takes: unknown keys, wrong types and what cannot work in a benchmark are refused before anything starts.
 
-``keys.json`` holds every key of ``attnae fit`` for the suite's classes. It is made from their signatures by
-``python -m attnae.training.keys``; nothing here imports torch. What stands below other people's classes is left to the
-run's own parser.
+What stands below other people's classes is left to the run's own parser.
 """
 
 from __future__ import annotations
@@ -11,13 +9,13 @@ import ast
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from difflib import SequenceMatcher
-from functools import cache, lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from attnae.bench import values
+from attnae.bench.key_catalog import Argument, catalog, class_of, every, find, is_group
 from attnae.errors import UserError
 
 CANNOT_WORK = {
@@ -49,25 +47,7 @@ OPTIONS = {
 """Keys that an option of ``attnae-bench run`` sets, so that the report knows."""
 
 PLACES = ("class_path", "init_args", "dict_kwargs")
-SOURCE = Path(__file__).with_name("keys.json")
 ALIKE = 0.6
-
-
-@dataclass(frozen=True)
-class Argument:
-    """One key.
-
-    Attributes:
-        type: In Python's notation, see :mod:`attnae.bench.values`.
-        help: One line.
-        default: What it is unless set.
-        required: Whether there is no default.
-    """
-
-    type: str
-    help: str = ""
-    default: Any = None
-    required: bool = False
 
 
 class Unknown(Exception):
@@ -76,18 +56,6 @@ class Unknown(Exception):
     def __init__(self, key: str):
         super().__init__(key)
         self.key = key
-
-
-@lru_cache(maxsize=1)
-def catalog() -> tuple[dict[str, Argument], dict[str, dict[str, Argument]], dict[str, list[str]]]:
-    """The keys of ``attnae fit``, those of each class by import path, and which types each class fits."""
-    raw = json.loads(SOURCE.read_text(encoding="utf-8"))
-
-    def arguments(entries: dict[str, Any]) -> dict[str, Argument]:
-        return {key: Argument(**entry) for key, entry in entries.items()}
-
-    classes = {path: arguments(entry["arguments"]) for path, entry in raw["classes"].items()}
-    return arguments(raw["arguments"]), classes, {path: entry["fits"] for path, entry in raw["classes"].items()}
 
 
 def check(overrides: Mapping[str, Any], configurations: Mapping[str, Mapping[str, Any]]) -> None:
@@ -101,7 +69,7 @@ def check(overrides: Mapping[str, Any], configurations: Mapping[str, Mapping[str
         UserError: A key cannot be set, is unknown to one of the variants, or has a value of another type.
     """
     for key, value in _flat(overrides, typed=True):
-        if _is_group(key):
+        if is_group(key):
             raise UserError(
                 f"--set {key}: name one of its keys, such as {next(n for n in catalog()[0] if n.startswith(key))}."
             )
@@ -142,23 +110,14 @@ def check_configuration(configuration: Mapping[str, Any], where: str) -> None:
             raise UserError(f"{where}: unknown key {unknown.key}.{_guess(unknown.key, configuration)}") from None
 
 
-def known(configuration: Mapping[str, Any]) -> dict[str, Argument]:
-    """Every key that can be set in a configuration, with the classes that stand there."""
-    return {key: argument for key, argument, here, _ in _every(configuration) if here}
-
-
 def _flat(nested: Mapping[str, Any], prefix: str = "", typed: bool = False) -> Iterator[tuple[str, Any]]:
     """Keys and values; ``trainer: {max_epochs: 3}`` is ``trainer.max_epochs`` and 3."""
     for key, value in nested.items():
         whole, inside = f"{prefix}{key}", values.loaded(value) if typed else value
-        if isinstance(inside, Mapping) and inside and _is_group(whole):
+        if isinstance(inside, Mapping) and inside and is_group(whole):
             yield from _flat(inside, f"{whole}.")
         else:
             yield whole, value
-
-
-def _is_group(key: str) -> bool:
-    return any(name.startswith(f"{key}.") for name in catalog()[0])
 
 
 def _check(key: str, value: Any, configuration: Mapping[str, Any], said: str, typed: bool = False) -> None:
@@ -200,7 +159,7 @@ def _descend(argument: Argument, key: str, rest: list[str], here: Any, value: An
         if any(values.is_class(each) for one in inside for each in values.options(one)):
             return None  # of the last class in a list
         raise Unknown(key)
-    arguments = _class_of(here, classes, argument)
+    arguments = class_of(here, classes, argument)
     if arguments is None or isinstance(here, list):
         return None  # not the suite's
     if rest[0] == "class_path" and len(rest) == 1:
@@ -235,7 +194,7 @@ def _value(argument: Argument, kind: ast.expr, key: str, value: Any, here: Any, 
     real = values.loaded(value)
     spec = real if isinstance(real, Mapping) else {"class_path": real}
     if classes and isinstance(spec.get("class_path", ""), str) and not _plain_fits(kind, value, typed):
-        if (path := spec.get("class_path")) and (found := _find(path)):
+        if (path := spec.get("class_path")) and (found := find(path)):
             wanted = {values.head(one) for one in classes}
             if not wanted & set(catalog()[2][found]):
                 raise UserError(f"{said}: expected {values.spoken(kind)}, and {path} is none.")
@@ -245,7 +204,7 @@ def _value(argument: Argument, kind: ast.expr, key: str, value: Any, here: Any, 
             close = max(fitting, key=lambda name: SequenceMatcher(None, name.lower(), path.lower()).ratio(), default="")
             raise UserError(f"{said}: there is no class {path}." + (f" Did you mean {close}?" if close else ""))
         for name, each in (spec.get("init_args") or {}).items():
-            arguments = _class_of(spec if path else here, classes, argument)
+            arguments = class_of(spec if path else here, classes, argument)
             if arguments is not None and name not in arguments:
                 raise Unknown(f"{key}.init_args.{name}" if not key.endswith("init_args") else f"{key}.{name}")
             if arguments is not None:
@@ -261,65 +220,16 @@ def _plain_fits(kind: ast.expr, value: Any, typed: bool) -> bool:
     return any(not values.is_class(one) and values.fits(one, value, typed) for one in values.options(kind))
 
 
-def _find(path: str) -> str | None:
-    """Which class of the suite an import path means: from where it is defined, or from a package that offers it."""
-    classes = catalog()[1]
-    if path in classes or not (path.startswith("attnae.") or "." not in path):
-        return path if path in classes else None
-    same = [name for name in classes if name.rpartition(".")[2] == path.rpartition(".")[2]]
-    return same[0] if len(same) == 1 else None
-
-
-def _class_of(here: Any, classes: list[ast.expr], argument: Argument) -> dict[str, Argument] | None:
-    """Arguments of the class that stands somewhere; ``None`` where it is not the suite's."""
-    if isinstance(here, str):
-        path: Any = here
-    elif isinstance(here, Mapping) and "class_path" in here:
-        path = here["class_path"]
-    elif isinstance(argument.default, Mapping):
-        path = argument.default.get("class_path")
-    else:
-        path = values.head(classes[0]) if len(classes) == 1 else None
-    found = _find(path) if isinstance(path, str) else None
-    return catalog()[1][found] if found else None
-
-
-def _every(configuration: Mapping[str, Any]) -> Iterator[tuple[str, Argument, bool, str]]:
-    """Keys, also those of classes that could stand somewhere: key, argument, whether its class stands there, class."""
-    top, classes, fits = catalog()
-
-    def below(prefix: str, argument: Argument, here: Any, depth: int) -> Iterator[tuple[str, Argument, bool, str]]:
-        kinds = [one for one in values.options(values.parsed(argument.type)) if values.is_class(one)]
-        wanted = {values.head(one) for one in kinds} - {"torch.nn.modules.module.Module"}
-        own = _class_of(here, kinds, argument) if kinds else None
-        for path, arguments in classes.items():
-            stands = arguments is own
-            if stands or (depth < 3 and wanted & set(fits[path])):
-                for name, one in arguments.items():
-                    key = f"{prefix}.init_args.{name}"
-                    yield key, one, stands, path
-                    inner = (here.get("init_args") or {}).get(name) if stands and isinstance(here, Mapping) else None
-                    for deep, each, there, owner in below(key, one, inner, depth + 1):
-                        yield deep, each, stands and there, owner
-
-    for name, argument in top.items():
-        here: Any = configuration
-        for part in name.split("."):
-            here = here.get(part) if isinstance(here, Mapping) else None
-        yield name, argument, True, ""
-        yield from below(name, argument, here, 0)
-
-
 def _guess(key: str, configuration: Mapping[str, Any]) -> str:
     """The key that was probably meant, in a sentence; where to find all keys if none is alike."""
     best, meant, owners = 0.0, "", {}
     words, end = _words(key), key.rpartition(".")[2]
-    for candidate, _, here, owner in _every(configuration):
+    for candidate, _, here, owner in every(configuration):
         name = owner.rpartition(".")[2]
         have = _words(f"{candidate} {name}")
         alike = sum(max(_alike(word, one) for one in have) for word in words) / len(words)
         last = _alike(end, candidate.rpartition(".")[2])
-        score = alike + last + 0.3 * _alike(key, candidate) + 0.1 * here - 0.01 * candidate.count(".")
+        score = alike + last + 0.5 * _alike(key, candidate) + 0.1 * here - 0.01 * candidate.count(".")
         if candidate not in CANNOT_WORK and candidate not in (key, "") and max(alike, last) > ALIKE:
             if score > best:
                 best, meant, owners = score, candidate, {}

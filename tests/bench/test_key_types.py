@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from attnae.bench import catalog, keys, plan, values
+from attnae.bench import catalog, key_catalog, keys, plan, values
 from attnae.errors import UserError
 from attnae.files import shipped
 
@@ -49,7 +49,7 @@ def refuses(benchmark: str, variant: str, key: str, value: str) -> str:
 def settable() -> list[tuple[str, str, str]]:
     found = {}
     for benchmark, variant in VARIANTS:
-        for key in keys.known(configuration(benchmark, variant)):
+        for key in key_catalog.known(configuration(benchmark, variant)):
             if key not in keys.CANNOT_WORK and key not in keys.OPTIONS:
                 found.setdefault(key, (benchmark, variant, key))
     return sorted(found.values())
@@ -79,7 +79,7 @@ def test_checks_agree_with_the_parser(place: tuple[str, str, str], value: str) -
     said, real = refuses(benchmark, variant, key, value), takes(benchmark, variant, key, value)
     nothing = values.loaded(value) is None and key.count("init_args") == 1
     assert nothing or not (said and real), f"--{key}={value} is taken, but the runner says: {said}"
-    argument = keys.known(configuration(benchmark, variant))[key]
+    argument = key_catalog.known(configuration(benchmark, variant))[key]
     if not nothing and "." not in argument.type.replace(
         "...", ""
     ):  # below other people's classes the run itself decides

@@ -9,18 +9,19 @@ import textwrap
 
 from attnae.bench import keys, plan, values
 from attnae.bench.catalog import Benchmark
+from attnae.bench.key_catalog import Argument, known
 from attnae.errors import UserError
 
 WIDTH = 80
 """Columns where the output is no terminal; lines are never longer than this where the words allow it."""
 
 
-def configurable(benchmark: Benchmark) -> dict[str, tuple[keys.Argument, list[str]]]:
+def configurable(benchmark: Benchmark) -> dict[str, tuple[Argument, list[str]]]:
     """Every key that ``--set`` takes for a benchmark, with the variants that have it; sorted."""
-    found: dict[str, tuple[keys.Argument, list[str]]] = {}
+    found: dict[str, tuple[Argument, list[str]]] = {}
     profile = next(iter(benchmark.profiles))
     for variant in benchmark.variants:
-        for key, argument in keys.known(plan._merge(benchmark, variant, profile, {})).items():
+        for key, argument in known(plan._merge(benchmark, variant, profile, {})).items():
             if key not in keys.CANNOT_WORK and key not in keys.OPTIONS:
                 found.setdefault(key, (argument, []))[1].append(variant)
     return dict(sorted(found.items()))
