@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 from attnae.errors import UserError
 from attnae.files import read_yaml, shipped
@@ -78,21 +76,14 @@ def _shipped_config(arg: str) -> str:
 
 
 def _completion(shell: str) -> str:
-    """Completes the commands, the files and the keys that the configurations of the shipped benchmarks use.
+    """Completes the commands, the files and the keys of the benchmarks' classes.
 
     The real parser knows thousands of keys and takes minutes to write them all down.
     """
     import shtab
 
-    from attnae.bench import catalog
+    from attnae.bench.completion import keys
 
-    configurations = (
-        benchmark.configuration(variant, profile)
-        for benchmark in map(catalog.load, catalog.names())
-        for variant in benchmark.variants
-        for profile in benchmark.profiles
-    )
-    keys = {key for configuration in configurations for key in _keys(configuration)}
     parser = argparse.ArgumentParser(prog="attnae")
     subparsers = parser.add_subparsers()
     commands.add_commands(subparsers)
@@ -100,25 +91,11 @@ def _completion(shell: str) -> str:
         command = subparsers.add_parser(name, help=name)  # shtab leaves out what has no help
         for option in (("-c", "--config"), ("--weights",), ("--ckpt_path",)):
             command.add_argument(*option, help="file").complete = shtab.FILE  # type: ignore[attr-defined]
-        for key in [
-            "seed_everything",
-            "trainer.default_root_dir",
-            "trainer.accelerator",
-            "trainer.logger",
-            *sorted(keys),
-        ]:
+        for key in ["seed_everything", "trainer.default_root_dir", "trainer.devices", "trainer.precision", *keys()]:
             command.add_argument(f"--{key}", help=key)
     if shell not in shtab.SUPPORTED_SHELLS:
         raise UserError(f"--print-completion {shell}: choose from {', '.join(shtab.SUPPORTED_SHELLS)}.")
     return shtab.complete(parser, shell)
-
-
-def _keys(config: dict[str, Any], prefix: str = "") -> Iterator[str]:
-    for key, value in config.items():
-        if isinstance(value, dict) and value:
-            yield from _keys(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}"
 
 
 def _check_configs(args: list[str]) -> None:

@@ -51,8 +51,11 @@ class _Completion(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, namespace: Any, values: Any, option: str | None = None) -> None:
         import shtab
 
+        from attnae.bench import completion
+
         if values not in shtab.SUPPORTED_SHELLS:
             parser.error(f"--print-completion {values!r}: choose from {', '.join(shtab.SUPPORTED_SHELLS)}")
+        completion.offer(parser)
         print(shtab.complete(parser, values))
         parser.exit()
 

@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from attnae._version import __version__
-from attnae.bench import tracking
+from attnae.bench import keys, tracking
 from attnae.bench.benchmark import Benchmark
 from attnae.bench.catalog import choose
 from attnae.bench.run import Run
@@ -92,6 +92,7 @@ def make(
     """
     profile = choose("profile", profile or next(iter(benchmark.profiles)), benchmark.profiles)
     settings = dict(_setting(text) for text in overrides or [])
+    typed = dict(settings)
     logger = {key: settings.pop(key) for key in list(settings) if f"{key}.".startswith(f"{tracking.LOGGER}.")}
     tested = {key: settings.pop(key) for key in MEASURES if key in settings}
     for key, value in tested.items():  # a training that does not get it cannot refuse it, either
@@ -111,6 +112,7 @@ def make(
 
     location: Location | None = None
     merged = {variant: _merge(benchmark, variant, profile, settings) for variant in benchmark.variants}
+    keys.check(typed, {variant: merged[variant] for variant in chosen})
     try:
         location = _locate(benchmark, merged[chosen[0]])
     except UserError:
@@ -231,7 +233,7 @@ def _seeds(text: str) -> list[int]:
 
 def _setting(text: str) -> tuple[str, str]:
     key, sign, value = text.partition("=")
-    if not sign or not re.fullmatch(r"[A-Za-z_][\w.]*", key):
+    if not sign or not re.fullmatch(r"[A-Za-z_][\w.]*\+?", key):
         raise UserError(f"--set {text!r}: expected key=value with a key of `attnae fit`, such as trainer.max_epochs=3.")
     if key in RESERVED:
         raise UserError(f"--set {key}: {RESERVED[key]}")

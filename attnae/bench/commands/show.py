@@ -12,6 +12,7 @@ from rich.markup import escape
 from attnae.bench import catalog, plan, store
 from attnae.bench.benchmark import Benchmark
 from attnae.bench.commands.arguments import Subparsers, add_out
+from attnae.bench.commands.show_keys import show_keys
 from attnae.bench.markdown import number
 from attnae.bench.reporting.cells import RELATIONS, named, title_of
 from attnae.bench.running.launch import duration
@@ -37,6 +38,13 @@ def register(commands: Subparsers[Any]) -> None:
     parser.add_argument(
         "benchmark", metavar="BENCHMARK", help="a name, see attnae-bench list, or the path of a benchmark file"
     )
+    parser.add_argument(
+        "--keys",
+        nargs="?",
+        const="",
+        metavar="WORD",
+        help="list the keys that --set takes, all or those with a word in them",
+    )
     add_out(parser)
     parser.set_defaults(handler=show)
 
@@ -44,6 +52,8 @@ def register(commands: Subparsers[Any]) -> None:
 def show(options: argparse.Namespace) -> int:
     """Prints everything about a benchmark; times come from finished runs below ``--out``."""
     benchmark, out = catalog.find(options.benchmark), console()
+    if options.keys is not None:
+        return show_keys(benchmark, options.keys)
     out.print(f"[bold]{escape(benchmark.title)}[/]  {escape(benchmark.question)}\n", soft_wrap=True)
     found = [one for _, one in store.results(options.out, missing_ok=True) if one.benchmark == benchmark.name]
     _paper(benchmark, out)

@@ -1,0 +1,36 @@
+"""What a shell offers for the next word: benchmarks, variants, profiles and keys."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+
+from attnae.bench import catalog
+from attnae.bench.commands.show_keys import configurable
+
+
+def offer(parser: argparse.ArgumentParser) -> None:
+    """Tells the parser of a completion script what its options take; such a parser must parse nothing afterwards."""
+    benchmarks = [catalog.load(name) for name in catalog.names()]
+    offered = {
+        "benchmark": [one.name for one in benchmarks],
+        "profile": list(dict.fromkeys(profile for one in benchmarks for profile in one.profiles)),
+        "variants": list(dict.fromkeys(variant for one in benchmarks for variant in one.variants)),
+        "overrides": [f"{key}=" for key in keys()],
+    }
+    for action in _actions(parser):
+        if action.dest in offered:
+            action.choices = offered[action.dest]
+
+
+def keys() -> list[str]:
+    """All keys that ``--set`` takes in some benchmark."""
+    return sorted({key for name in catalog.names() for key in configurable(catalog.load(name))})
+
+
+def _actions(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
+    for action in parser._actions:
+        yield action
+        if isinstance(action, argparse._SubParsersAction):
+            for command in action.choices.values():
+                yield from _actions(command)

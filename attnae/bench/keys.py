@@ -1,0 +1,257 @@
+"""Which keys a run takes: unknown keys, wrong types and what cannot work in a benchmark are refused before anything starts.
+
+What stands below other people's classes is left to the run's own parser.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+from collections.abc import Iterator, Mapping
+from difflib import SequenceMatcher
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from attnae.bench import values
+from attnae.bench.key_catalog import Argument, catalog, class_of, every, find, is_group
+from attnae.errors import UserError
+
+CANNOT_WORK = {
+    "trainer.fast_dev_run": "it leaves nothing to report; use data.init_args.train_images=... and trainer.max_epochs=1.",
+    "trainer.max_steps": "a run is counted in epochs; use trainer.max_epochs.",
+    "trainer.min_steps": "a run is counted in epochs; use trainer.max_epochs.",
+    "trainer.max_time": "a run is counted in epochs; use trainer.max_epochs, or --timeout to end a run that takes too long.",
+    "trainer.min_epochs": "a run trains trainer.max_epochs epochs, whatever the smallest number is.",
+    "trainer.overfit_batches": "it tests on training images; use data.init_args.train_images.",
+    "trainer.enable_checkpointing": "a run is resumed and tested from its checkpoint.",
+    "trainer.barebones": "it turns off the checkpoint and the numbers that a report needs.",
+    "trainer.plugins": "checkpoints are written by the suite's own; for precision use --precision.",
+    "trainer.use_distributed_sampler": "batches are shared among devices already.",
+    "trainer.reload_dataloaders_every_n_epochs": "images stay in memory; there is nothing to load again.",
+    "trainer.default_root_dir": "use --out.",
+    "ckpt_path": "a run continues from its own checkpoint by itself.",
+    "weights": "a run trains its own weights.",
+    "weights_only": "a run continues from its own checkpoint by itself.",
+    "checkpoint.dirpath": "the report looks for checkpoints in the run's folder; use --out.",
+}
+"""Keys of which a benchmark can make no use, and what to use instead."""
+
+OPTIONS = {
+    "seed_everything": "use --seeds.",
+    "trainer.devices": "use --devices.",
+    "trainer.num_nodes": "use --nodes.",
+    "trainer.precision": "use --precision.",
+}
+"""Keys that an option of ``attnae-bench run`` sets, so that the report knows."""
+
+PLACES = ("class_path", "init_args", "dict_kwargs")
+ALIKE = 0.6
+
+
+class Unknown(Exception):
+    """A configuration does not have a key."""
+
+    def __init__(self, key: str):
+        super().__init__(key)
+        self.key = key
+
+
+def check(overrides: Mapping[str, Any], configurations: Mapping[str, Mapping[str, Any]]) -> None:
+    """Checks what ``--set`` says.
+
+    Args:
+        overrides: Key to value; a value is the text as typed, or what YAML makes of it.
+        configurations: Variant to its merged configuration, which tells the class that stands at each place.
+
+    Raises:
+        UserError: A key cannot be set, is unknown to one of the variants, or has a value of another type.
+    """
+    for key, value in _flat(overrides, typed=True):
+        if is_group(key):
+            raise UserError(
+                f"--set {key}: name one of its keys, such as {next(n for n in catalog()[0] if n.startswith(key))}."
+            )
+        said = f"--set {key}={value if isinstance(value, str) else _written(value)}"
+        if reason := {**CANNOT_WORK, **OPTIONS}.get(key.rstrip("+")):
+            raise UserError(f"--set {key}: {reason}")
+        lacking = {}
+        for variant, configuration in configurations.items():
+            try:
+                _check(key, value, configuration, said, typed=True)
+            except Unknown as unknown:
+                lacking[variant] = unknown.key
+        if len(lacking) == len(configurations) and lacking:
+            unknown = next(iter(lacking.values()))
+            raise UserError(f"Unknown key {unknown}.{_guess(unknown, next(iter(configurations.values())))}")
+        if lacking:
+            rest = ",".join(name for name in configurations if name not in lacking)
+            has = "has" if len(lacking) == 1 else "have"
+            raise UserError(f"--set {key}: {', '.join(lacking)} {has} no such key. Leave out with --variants {rest}.")
+
+
+def check_configuration(configuration: Mapping[str, Any], where: str) -> None:
+    """Checks a configuration that stands in a file.
+
+    Args:
+        configuration: Nested as in the file, whole enough to say which classes its keys belong to.
+        where: File and place, for messages.
+
+    Raises:
+        UserError: A key cannot be used in a benchmark, is unknown, or has a value of another type.
+    """
+    for key, value in _flat(configuration):
+        if reason := CANNOT_WORK.get(key.rstrip("+")):
+            raise UserError(f"{where}: {key}: {reason}")
+        try:
+            _check(key, value, configuration, f"{where}: {key}: {_written(value)}")
+        except Unknown as unknown:
+            raise UserError(f"{where}: unknown key {unknown.key}.{_guess(unknown.key, configuration)}") from None
+
+
+def _flat(nested: Mapping[str, Any], prefix: str = "", typed: bool = False) -> Iterator[tuple[str, Any]]:
+    """Keys and values; ``trainer: {max_epochs: 3}`` is ``trainer.max_epochs`` and 3."""
+    for key, value in nested.items():
+        whole, inside = f"{prefix}{key}", values.loaded(value) if typed else value
+        if isinstance(inside, Mapping) and inside and is_group(whole):
+            yield from _flat(inside, f"{whole}.")
+        else:
+            yield whole, value
+
+
+def _check(key: str, value: Any, configuration: Mapping[str, Any], said: str, typed: bool = False) -> None:
+    """Follows a key from class to class and compares the value with the type at its end."""
+    top = catalog()[0]
+    bare = key.rstrip("+")
+    name = max((one for one in top if bare == one or bare.startswith(f"{one}.")), key=len, default=None)
+    if name is None:
+        raise Unknown(key)
+    rest = [part for part in bare[len(name) :].split(".") if part]
+    here: Any = configuration
+    for part in name.split("."):
+        here = here.get(part) if isinstance(here, Mapping) else None
+    _descend(top[name], key, rest, here, value, said, typed)
+
+
+def _descend(argument: Argument, key: str, rest: list[str], here: Any, value: Any, said: str, typed: bool) -> None:
+    """Checks what a key says at and below one argument.
+
+    Args:
+        argument: The argument.
+        key: The whole key, for messages.
+        rest: What of the key is below the argument.
+        here: What the merged configuration has at the argument.
+        value: What is set.
+        said: Key and value as a person wrote them.
+        typed: Whether on a command line.
+    """
+    kind = values.parsed(argument.type)
+    if not rest:
+        if key.endswith("+"):
+            return _append(kind, key, value, said, typed)
+        return _value(argument, kind, key, value, here, said, typed)
+    classes = [one for one in values.options(kind) if values.is_class(one)]
+    if not classes:
+        if any(values.head(one) in ("dict", "Any") for one in values.options(kind)):
+            return None
+        inside = [each for one in values.options(kind) if values.head(one) == "list" for each in values.items(one)]
+        if any(values.is_class(each) for one in inside for each in values.options(one)):
+            return None  # of the last class in a list
+        raise Unknown(key)
+    arguments = class_of(here, classes, argument)
+    if arguments is None or isinstance(here, list):
+        return None  # not the suite's
+    if rest[0] == "class_path" and len(rest) == 1:
+        return _value(argument, kind, key, value, here, said, typed)
+    if rest[0] not in PLACES[1:]:
+        raise Unknown(key)
+    if len(rest) == 1:
+        return _value(argument, kind, key, {rest[0]: values.loaded(value)}, here, said, typed)
+    if rest[1] not in arguments:
+        raise Unknown(key)
+    below = (here.get("init_args") or {}).get(rest[1]) if isinstance(here, Mapping) else None
+    return _descend(arguments[rest[1]], key, rest[2:], below, value, said, typed)
+
+
+def _append(kind: ast.expr, key: str, value: Any, said: str, typed: bool) -> None:
+    """What ``key+`` appends: one element, or several."""
+    inside = [each for one in values.options(kind) if values.head(one) == "list" for each in values.items(one)]
+    if not inside:
+        raise UserError(f"{said}: only lists can be appended to.")
+    real = values.loaded(value)
+    if not all(
+        any(values.fits(one, each, typed) for one in inside) for each in (real if isinstance(real, list) else [real])
+    ):
+        raise UserError(f"{said}: expected {' or '.join(map(values.spoken, inside))}.")
+
+
+def _value(argument: Argument, kind: ast.expr, key: str, value: Any, here: Any, said: str, typed: bool) -> None:
+    """Compares a value with a type; a class's own arguments, too."""
+    if value == argument.default and type(value) is type(argument.default):
+        return
+    classes = [one for one in values.options(kind) if values.is_class(one)]
+    real = values.loaded(value)
+    spec = real if isinstance(real, Mapping) else {"class_path": real}
+    if classes and isinstance(spec.get("class_path", ""), str) and not _plain_fits(kind, value, typed):
+        if (path := spec.get("class_path")) and (found := find(path)):
+            wanted = {values.head(one) for one in classes}
+            if not wanted & set(catalog()[2][found]):
+                raise UserError(f"{said}: expected {values.spoken(kind)}, and {path} is none.")
+        elif path and path.startswith("attnae.") and not Path(path).is_file():
+            wanted = {values.head(one) for one in classes}
+            fitting = [name for name, kinds in catalog()[2].items() if wanted & set(kinds)]
+            close = max(fitting, key=lambda name: SequenceMatcher(None, name.lower(), path.lower()).ratio(), default="")
+            raise UserError(f"{said}: there is no class {path}." + (f" Did you mean {close}?" if close else ""))
+        for name, each in (spec.get("init_args") or {}).items():
+            arguments = class_of(spec if path else here, classes, argument)
+            if arguments is not None and name not in arguments:
+                raise Unknown(f"{key}.init_args.{name}" if not key.endswith("init_args") else f"{key}.{name}")
+            if arguments is not None:
+                inner = (here.get("init_args") or {}).get(name) if isinstance(here, Mapping) and not path else None
+                _descend(arguments[name], f"{key}.init_args.{name}", [], inner, each, f"{said}: {name}", False)
+        if not isinstance(real, Mapping) or set(real) <= set(PLACES):
+            return
+    if not values.fits(kind, value, typed):
+        raise UserError(f"{said}: expected {values.spoken(kind)}.")
+
+
+def _plain_fits(kind: ast.expr, value: Any, typed: bool) -> bool:
+    return any(not values.is_class(one) and values.fits(one, value, typed) for one in values.options(kind))
+
+
+def _guess(key: str, configuration: Mapping[str, Any]) -> str:
+    """The key that was probably meant, in a sentence; where to find all keys if none is alike."""
+    best, meant, owners = 0.0, "", {}
+    words, end = _words(key), key.rpartition(".")[2]
+    for candidate, _, here, owner in every(configuration):
+        name = owner.rpartition(".")[2]
+        have = _words(f"{candidate} {name}")
+        alike = sum(max(_alike(word, one) for one in have) for word in words) / len(words)
+        last = _alike(end, candidate.rpartition(".")[2])
+        score = alike + last + 0.5 * _alike(key, candidate) + 0.1 * here - 0.01 * candidate.count(".")
+        if candidate not in CANNOT_WORK and candidate not in (key, "") and max(alike, last) > ALIKE:
+            if score > best:
+                best, meant, owners = score, candidate, {}
+            if candidate == meant:
+                owners[name] = here
+    if meant in OPTIONS:
+        return f" Did you mean {meant}? {OPTIONS[meant].capitalize()[:-1]}."
+    if not meant:
+        return " `attnae-bench show BENCHMARK --keys` lists all."
+    return f" Did you mean {meant}?" + ("" if any(owners.values()) else f" It is a key of {' and '.join(owners)} only.")
+
+
+def _words(text: str) -> list[str]:
+    parts = re.findall(r"[A-Z]?[a-z0-9]+|[A-Z]+", text.replace("init_args", ""))
+    return [part.lower() for part in parts] or [text.lower()]
+
+
+@cache
+def _alike(one: str, other: str) -> float:
+    return SequenceMatcher(None, one, other).ratio()
+
+
+def _written(value: Any) -> str:
+    """A value as YAML writes it in one line."""
+    return value if isinstance(value, str) else json.dumps(value, default=str)

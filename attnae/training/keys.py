@@ -1,0 +1,198 @@
+"""All keys of ``attnae fit`` with types, defaults and explanations: ``python -m attnae.training.keys`` writes them down.
+
+The runner checks keys and values without importing torch. It reads them from ``attnae/bench/keys.json``, which this module
+makes from the signatures and docstrings of the suite.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import inspect
+import io
+import json
+import pkgutil
+import re
+import types
+import typing
+from collections.abc import Iterator
+from importlib import import_module, metadata
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin
+
+from jsonargparse import ArgumentParser
+
+import attnae
+from attnae.files import PACKAGE, write_text
+from attnae.training.cli import AttnaeCLI, run_cli
+
+FILE = PACKAGE / "bench" / "keys.json"
+COMMAND = "python -m attnae.training.keys"
+UNIONS = (Union, types.UnionType)
+PLAIN = (bool, int, float, str, dict, list, tuple)
+
+
+class _Captured(BaseException):
+    """Carries the parser of ``attnae fit`` out of the command line before it parses anything."""
+
+    def __init__(self, parser: ArgumentParser):
+        self.parser = parser
+
+
+def catalog() -> dict[str, Any]:
+    """Every key that ``attnae fit`` takes.
+
+    Returns:
+        ``arguments``: dotted key to what :func:`_argument` says of it. ``classes``: import path of every class of the suite
+        that can stand at a ``class_path`` to its ``arguments``, its ``about`` line, and what it ``fits``: the types of arguments
+        that take it. ``lightning``: the version whose Trainer this is.
+    """
+    parser = fit_parser()
+    arguments, wanted = _arguments(parser), _classes_in(parser)
+    found: dict[type, dict[str, Any]] = {}
+    types_asked: set[type] = set()
+    while new := wanted - types_asked:  # a task asks for networks, which may ask for further classes
+        types_asked |= new
+        for cls in _suite():
+            if any(_fits(cls, kind) for kind in new) and cls not in found:
+                own = ArgumentParser(exit_on_error=False)
+                try:
+                    own.add_class_arguments(cls, fail_untyped=False)
+                except ValueError:  # has arguments that no configuration can hold
+                    continue
+                found[cls] = {"about": _line(inspect.getdoc(cls) or ""), "arguments": _arguments(own)}
+                wanted |= _classes_in(own)
+    for cls, entry in found.items():
+        entry["fits"] = sorted(_path(kind) for kind in wanted if _fits(cls, kind))
+    classes = {_path(cls): entry for cls, entry in found.items()}
+    return {"arguments": arguments, "classes": classes, "lightning": metadata.version("lightning")}
+
+
+def text() -> str:
+    """The file's content: sorted, so that a new argument is a few new lines."""
+    return json.dumps(catalog(), indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+def fit_parser() -> ArgumentParser:
+    """The parser of ``attnae fit`` itself."""
+
+    def capture(cli: AttnaeCLI, parser: ArgumentParser, args: Any) -> None:
+        raise _Captured(cli._subcommand_parsers["fit"])
+
+    usual = AttnaeCLI.parse_arguments
+    AttnaeCLI.parse_arguments = capture  # type: ignore[method-assign, assignment]
+    try:
+        with contextlib.redirect_stderr(io.StringIO()):  # a terminal would have a progress bar by default
+            run_cli()
+    except _Captured as captured:
+        return captured.parser
+    finally:
+        AttnaeCLI.parse_arguments = usual  # type: ignore[method-assign]
+    raise RuntimeError("attnae fit has no parser")
+
+
+def _suite() -> Iterator[type]:
+    """Every public class that the package defines."""
+    seen = set()
+    for module in pkgutil.walk_packages(attnae.__path__, "attnae."):
+        if not module.name.startswith("attnae.bench") and module.name.rpartition(".")[2] != "__main__":
+            for cls in vars(import_module(module.name)).values():
+                own = inspect.isclass(cls) and cls.__module__ == module.name and not cls.__name__.startswith("_")
+                if own and not inspect.isabstract(cls) and not getattr(cls, "_is_protocol", False) and cls not in seen:
+                    seen.add(cls)
+                    yield cls
+
+
+def _arguments(parser: ArgumentParser) -> dict[str, dict[str, Any]]:
+    """Key to type, default and explanation; a key without a default is ``required``."""
+    found: dict[str, dict[str, Any]] = {}
+    for action in parser._actions:
+        if (hint := getattr(action, "_typehint", None)) is not None and action.default != "==SUPPRESS==":
+            entry = {"type": spelled(hint), "help": _line(action.help or "")}
+            if action.required:
+                entry["required"] = True
+            else:
+                entry["default"] = _plain(action.default)
+            found[action.dest] = entry
+    return found
+
+
+def spelled(hint: Any) -> str:
+    """A type in Python's own notation, with import paths for classes and ``Any`` for what is not checked."""
+    origin, inside = get_origin(hint), get_args(hint)
+    if hint is type(None) or hint is None:
+        return "None"
+    if origin in UNIONS:
+        names = list(dict.fromkeys(map(spelled, inside)))
+        return " | ".join(sorted(names, key=lambda name: name == "None"))
+    if origin is Literal:
+        return f"Literal[{', '.join(map(repr, inside))}]"
+    if origin in (tuple, dict) or hint in (tuple, dict):
+        items = ["..." if part is Ellipsis else spelled(part) for part in inside]
+        return f"{(origin or hint).__name__}[{', '.join(items)}]" if items else (origin or hint).__name__
+    if (
+        inspect.isclass(origin or hint)
+        and issubclass(origin or hint, typing.Iterable)
+        and not issubclass(origin or hint, (str, bytes, typing.Mapping))
+        and (origin is not None or hint is list)
+    ):
+        return f"list[{spelled(inside[0])}]" if inside else "list"
+    if hint in PLAIN:
+        return hint.__name__
+    if hint in (Path, datetime.timedelta):
+        return hint.__name__
+    return _path(hint) if inspect.isclass(hint) and hint.__module__ != "builtins" and not inside else "Any"
+
+
+def _classes_in(parser: ArgumentParser) -> set[type]:
+    """Classes that arguments take, wherever in their types these stand."""
+    found, waiting = set(), [getattr(action, "_typehint", None) for action in parser._actions]
+    while waiting:
+        hint = waiting.pop()
+        waiting += get_args(hint) if get_origin(hint) is not Literal else ()
+        if inspect.isclass(hint) and hint.__module__ not in ("builtins", "pathlib", "datetime"):
+            found.add(hint)
+    return found
+
+
+def _fits(cls: type, kind: type) -> bool:
+    """Whether a class can stand where a type is asked for; a protocol takes what has its methods with their signatures."""
+    if not getattr(kind, "_is_protocol", False):
+        return issubclass(cls, kind)
+    methods = [name for name, value in vars(kind).items() if inspect.isfunction(value) and name != "__init__"]
+    wanted = {name: vars(kind)[name] for name in methods if name == "__call__" or not name.startswith("_")}
+    own = {name: inspect.getattr_static(cls, name, None) for name in wanted}
+    return all(
+        inspect.isfunction(own[name])
+        and list(inspect.signature(own[name]).parameters) == list(inspect.signature(one).parameters)
+        for name, one in wanted.items()
+    )
+
+
+def _plain(value: Any) -> Any:
+    """A default as JSON holds it; objects by name."""
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, dict):
+        return {str(key): _plain(each) for key, each in value.items()}
+    return str(value) if isinstance(value, Path) else {"class_path": _path(type(value))}
+
+
+def _path(cls: type) -> str:
+    return f"{cls.__module__}.{cls.__qualname__}"
+
+
+def _line(text: str) -> str:
+    """The first sentence of an explanation, without markup."""
+    first = re.split(r"\n\s*\n", text.strip(), maxsplit=1)[0]
+    flat = " ".join(first.split())
+    flat = re.sub(r":\w+:`~?\.?(?:[\w.]*\.)?([^`]*)`", r"\1", flat).replace("``", "")
+    sentence = re.split(r"(?<=[a-z)\]\d'\"])\. (?=[A-Z])|(?<=\.)(?<!e\.g\.)(?<!i\.e\.) (?=[A-Z])", flat, maxsplit=1)[0]
+    return sentence.rstrip(". ")
+
+
+if __name__ == "__main__":
+    write_text(FILE, text())
+    print(f"Wrote {FILE}")

@@ -1,0 +1,131 @@
+"""What the runner says of keys and values, against the parser of ``attnae fit`` itself."""
+
+from __future__ import annotations
+
+import json
+from functools import lru_cache
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from attnae.bench import catalog, key_catalog, keys, plan, values
+from attnae.errors import UserError
+from attnae.files import shipped
+
+VARIANTS = [("saaae_vs_vae", "vae"), ("saaae_vs_vae", "saaae"), ("moe_denoising", "moe"), ("attentive_vqvae", "ah")]
+
+
+def configuration(benchmark: str, variant: str) -> dict[str, Any]:
+    return plan._merge(catalog.load(benchmark), variant, "quick", {})
+
+
+@lru_cache(maxsize=1)
+def parser() -> Any:
+    from attnae.training.keys import fit_parser
+
+    return fit_parser()
+
+
+def takes(benchmark: str, variant: str, key: str, value: str) -> bool:
+    """Whether ``attnae fit`` itself takes a key and a value."""
+    files = catalog.load(benchmark).configs(variant, "quick")
+    try:
+        parser().parse_args([part for file in files for part in ("-c", str(shipped(file)))] + [f"--{key}={value}"])
+    except UserError:
+        return False
+    return True
+
+
+def refuses(benchmark: str, variant: str, key: str, value: str) -> str:
+    try:
+        keys.check({key: value}, {variant: configuration(benchmark, variant)})
+    except UserError as error:
+        return str(error)
+    return ""
+
+
+def settable() -> list[tuple[str, str, str]]:
+    found = {}
+    for benchmark, variant in VARIANTS:
+        for key in key_catalog.known(configuration(benchmark, variant)):
+            if key not in keys.CANNOT_WORK and key not in keys.OPTIONS:
+                found.setdefault(key, (benchmark, variant, key))
+    return sorted(found.values())
+
+
+scalars = st.one_of(
+    st.sampled_from(["true", "false", "null", "True", "yes", "abc", "3", "-1", "0", "0.5", "1e-4", "1e3", ".inf", "nan", "3.0",
+                     "1_000", "0x10", "''", '"3"', "warn", "learned", "auto", "constant", "12:30:15", "2024-01-01", "~", "-"]),
+    st.integers(-5, 300).map(str),
+    st.floats(allow_nan=False, allow_infinity=False, width=32).map(str),
+    st.text("abcdef .-_:/+1e", max_size=6),
+)  # fmt: skip
+lists = st.lists(scalars.filter(lambda s: s.strip() and not set(s) & set(":,'\"")), max_size=5).map(
+    lambda parts: f"[{', '.join(parts)}]"
+)
+mappings = st.dictionaries(st.sampled_from(["days", "hours", "a"]), st.integers(0, 5), max_size=2).map(json.dumps)
+
+
+@settings(max_examples=250, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.sampled_from(settable()), st.one_of(scalars, lists, mappings))
+def test_checks_agree_with_the_parser(place: tuple[str, str, str], value: str) -> None:
+    """Nothing that training takes is refused; and plain types are decided alike.
+
+    One exception: the parser lets null pass at the first level of a class, whatever the type, and the class then fails.
+    """
+    benchmark, variant, key = place
+    said, real = refuses(benchmark, variant, key, value), takes(benchmark, variant, key, value)
+    nothing = values.loaded(value) is None and key.count("init_args") == 1
+    assert nothing or not (said and real), f"--{key}={value} is taken, but the runner says: {said}"
+    argument = key_catalog.known(configuration(benchmark, variant))[key]
+    if not nothing and "." not in argument.type.replace(
+        "...", ""
+    ):  # below other people's classes the run itself decides
+        assert bool(said) == (not real), f"--{key}={value} is refused by training only"
+
+
+@pytest.mark.parametrize(
+    ("benchmark", "variant", "key", "value"),
+    [
+        ("saaae_vs_vae", "vae", "data.init_args.corruption", "attnae.data.PixelMask"),
+        ("saaae_vs_vae", "vae", "data.init_args.corruption.class_path", "attnae.data.masks.CenterMask"),
+        ("saaae_vs_vae", "vae", "data.init_args.corruption", "{class_path: attnae.data.PixelMask, init_args: {ratio: 0.1}}"),
+        ("saaae_vs_vae", "vae", "model.init_args.net.init_args", "{hidden_dim: 3}"),
+        ("saaae_vs_vae", "vae", "model.init_args.net", "attnae.papers.saaae.SAAAE"),
+        ("attentive_vqvae", "ah", "model.init_args.discriminator", "null"),
+        ("attentive_vqvae", "ah", "model.init_args.discriminator.init_args.width", "64"),
+        ("moe_denoising", "moe", "data.init_args.corruption.init_args.sigma", "[0.1, 0.3]"),
+        ("moe_denoising", "moe", "model.init_args.net.init_args.budgets", "[8, null]"),
+        ("moe_denoising", "moe", "trainer.callbacks+", "EarlyStopping"),
+        ("moe_denoising", "moe", "trainer.callbacks+", "{class_path: lightning.pytorch.callbacks.Timer}"),
+        ("moe_denoising", "moe", "trainer.logger", "TensorBoardLogger"),
+        ("moe_denoising", "moe", "trainer", "{limit_val_batches: 3}"),
+    ],
+)  # fmt: skip
+def test_classes_are_taken(benchmark: str, variant: str, key: str, value: str) -> None:
+    said = refuses(benchmark, variant, key, value)
+    real = (
+        takes(benchmark, variant, key, value) if key != "trainer.logger" else True
+    )  # needs save_dir, which the runner adds
+    assert (said, real) == ("", True)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("data.init_args.corruption", "attnae.data.PixelMsk"),
+        ("data.init_args.corruption", "attnae.papers.saaae.VAE"),
+        ("data.init_args.corruption", "{class_path: attnae.data.PixelMask, init_args: {share: 0.1}}"),
+        ("model.init_args.net", "attnae.data.PixelMask"),
+        ("model.init_args.net.init_args", "{hidden: 3}"),
+        ("model.init_args.net.init_args.gate", "constant"),
+        ("trainer.max_epochs+", "3"),
+        ("trainer.max_epochs.x", "3"),
+        ("trainer", "{limit_val_batchs: 3}"),
+    ],
+)
+def test_wrong_classes_are_refused(key: str, value: str) -> None:
+    assert refuses("saaae_vs_vae", "vae", key, value)
+    assert not takes("saaae_vs_vae", "vae", key, value)
