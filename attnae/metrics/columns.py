@@ -46,6 +46,8 @@ _ALL = [
     Column("sse", "squared error per image", "sum (x - y)^2; the SAAAE paper's \"MSE\"", "squared pixel value", "[0, D]", "lower", 2),
     Column("kl", "KL", "-1/2 sum (1 + log s^2 - m^2 - s^2) over the latents, posterior N(m, s^2) against N(0, 1); for the VAE of learnt relevance against its own prior N(0, v)", "nat per image", "[0, inf)", "-", 2),
     Column("kl_mse", "KL+MSE", "training objective of the last epoch as the SAAAE paper prints it: squared error in [-1, 1] (4 times that in [0, 1]) plus KL, mean per image / 20.48, which is the sum over 5,000 images / (256 x 20 x 20)", "-", "[0, inf)", "lower", 2),
+    Column("kl_gated", "gated KL", "KL of what the decoder sees, N(m, (g s)^2) with the gate g on the noise, against the same prior; gates below 1e-6 count as 1e-6; equal to KL for a plain VAE", "nat per image", "[0, inf)", "-", 2),
+    Column("kl_mse_gated", "KL+MSE, gated", "kl_mse with the gated KL, also where training minimizes the other", "-", "[0, inf)", "lower", 2),
     Column("mae", "MAE", "sum |x - y| / D", "pixel value", "[0, 1]", "lower", 4),
     Column("mae_over_sigma", "MAE/sigma", "mae / standard deviation of all values of all x; missing below 0.001, where images have no contrast", "-", "[0, inf)", "lower", 4),
     Column("sigma", "sigma", "population standard deviation of all values of all x, channels together", "pixel value", "[0, 0.5]", "-", 4),
@@ -71,6 +73,7 @@ _ALL = [
     Column("route_edge", "edge correlation", "correlation over tokens of the probability with the mean Sobel gradient of the token's clean patch", "-", "[-1, 1]", "-", 3),
     Column("route_entropy", "entropy", "mean entropy of a token's routing probabilities; _b is block b", "nat", "[0, log E]", "-", 3),
     Column("dead", "dead", "share of a picture's values that are exactly 0 or 1 in every output of the set", "-", "[0, 1]", "lower", 4),
+    Column("dead_rows", "dead rows", "rows of the last layer, which makes C x p x p values of each patch of p x p pixels, whose outputs are exactly 0 or 1 in every patch of every image of the set", "-", "[0, C p p]", "lower", 0),
     Column("images", "images", "number of images evaluated", "-", "[1, inf)", "-", 0),
     Column("params_trainable", "parameters", "numbers that training changes, codebooks included", "-", "[0, inf)", "lower", 0),
     Column("params_total", "parameters (all)", "all parameters, frozen ones too", "-", "[0, inf)", "lower", 0),
@@ -88,7 +91,7 @@ PROTOCOLS: dict[str, str] = {
     "heldout": "held-out images, each with its own fixed corruption; variational models decode the posterior's mean",
     "heldout_sampled": "the same, decoding one sample of the posterior, seeded by the image's position",
     "heldout_sigma_<s>": "held-out images with Gaussian noise of standard deviation s, fixed for each image",
-    "published": "what the paper evaluates: the first 256 training images, decoding a sample",
+    "train_set": "256 training images, decoding a sample: what the SAAAE paper evaluates",
 }
 """Which images a metric was computed on, and how; the part of a key before the slash."""
 
