@@ -39,6 +39,7 @@ class Part:
     metrics: dict[str, float] = field(default_factory=dict)
     efficiency: dict[str, float] = field(default_factory=dict)
     curves: dict[str, list[float | None]] = field(default_factory=dict)
+    last_epochs: dict[str, list[float | None]] = field(default_factory=dict)
     data: dict[str, Any] = field(default_factory=dict)
     selection: str = ""
     versions: dict[str, str] = field(default_factory=dict)

@@ -8,11 +8,12 @@ import re
 import sys
 import warnings
 from pathlib import Path
-from typing import NoReturn
+from typing import Any
 
 import lightning as L
 import torch
 from jsonargparse import Namespace
+from jsonargparse.typing import NonNegativeInt
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
@@ -20,9 +21,13 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveCon
 from attnae.data.base import ImageDataModule
 from attnae.errors import UserError
 from attnae.files import write_text
+from attnae.training import weights
 from attnae.training.memory import keep_freed_memory
+from attnae.training.parser import OneLineParser
 from attnae.training.progress import Progress
 from attnae.training.record import Record
+from attnae.training.schedule import ScheduleCheck
+from attnae.training.selection import LAST, Selection, last_epochs
 from attnae.training.task import ImageTask
 
 QUIET = (
@@ -35,18 +40,6 @@ QUIET = (
     "corrupt EXIF data",  # the image is read, or refused, all the same
     "LeafSpec",  # https://github.com/Lightning-AI/pytorch-lightning/issues/21326
 )
-
-
-class OneLineParser(LightningArgumentParser):
-    """Says in one line what is wrong with a key or value, instead of printing the usage."""
-
-    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """Raises what the command line prints."""
-        line = " ".join(str(message).split())
-        if found := re.search(r"Errors: - (.*?)(?: - Expected a <class 'NoneType'>)?(?: Given value type.*?)?$", line):
-            given = re.search(r"Given value: (.{1,80})$", line)  # a class's whole configuration says nothing
-            line = f"{line.split(':', 1)[0]}: {found[1]}" + (f", got {given[1]}" if given else "")
-        raise UserError(line) from ex
 
 
 class SaveConfigOnce(SaveConfigCallback):
@@ -72,12 +65,24 @@ class AttnaeCLI(LightningCLI):
     """``fit``, ``validate``, ``test`` and ``predict`` for every :class:`ImageTask`."""
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Adds ``--weights``, ``--perceptual`` and the checkpoint that makes an interrupted run go on."""
+        """Adds the suite's own keys, and the checkpoint from which an interrupted training resumes."""
         parser.add_argument(
             "--weights", type=Path | None, default=None, help="weights.safetensors to start from or evaluate"
         )
         parser.add_argument(
             "--perceptual", type=bool, default=False, help="LPIPS and rFID in tests; downloads weights of 340 MB"
+        )
+        parser.add_argument(
+            "--selection",
+            type=str,
+            default=LAST,
+            help="epoch whose weights are evaluated: last, or a logged number such as val/mse whose lowest value selects",
+        )
+        parser.add_argument(
+            "--last_epochs",
+            type=NonNegativeInt,
+            default=0,
+            help="keep the weights of so many last epochs; a test measures each of them, too",
         )
         parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
         # One file, overwritten: the last finished epoch, with the optimizer's state.
@@ -95,6 +100,11 @@ class AttnaeCLI(LightningCLI):
         config.checkpoint.dirpath = config.checkpoint.dirpath or str(folder / "checkpoints")
         if isinstance(config.trainer.devices, str) and not re.fullmatch(r"auto|-1|\d+(,\d+)*", config.trainer.devices):
             raise UserError(f"trainer.devices is {config.trainer.devices!r}, not a number of devices.")
+        if config.trainer.fast_dev_run:
+            raise UserError(
+                "trainer.fast_dev_run keeps no weights or records. For a short trial give trainer.max_epochs=1 and "
+                "trainer.limit_train_batches=2."
+            )
         if self.subcommand == "fit" and config.trainer.strategy == "auto" and _several(config.trainer):
             # Controls switch parts of a network off and two networks may take turns; plain DDP stops at the first
             # weight without a gradient. Looking for such weights costs a few per cent of a step at most.
@@ -107,6 +117,31 @@ class AttnaeCLI(LightningCLI):
             raise UserError("trainer.max_epochs is 0: there is nothing to train.")
         if self.subcommand == "fit" and (folder / "weights.safetensors").exists() and not config.ckpt_path:
             raise UserError(f"{folder} holds a finished training. Give --trainer.default_root_dir another folder.")
+
+    def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
+        """Builds the trainer; whatever callbacks a user gives, those of the suite follow them."""
+        config = self.config[self.subcommand]
+        self.progress = Progress()
+        selection = Selection(config.selection, config.last_epochs)
+        self.record = Record(selection)
+        # Progress stops on broken weights before they are selected; Lightning moves the checkpoint to the end.
+        self.trainer_defaults["callbacks"] = [self.progress, ScheduleCheck(), selection, self.record]
+        return super().instantiate_trainer(**kwargs)
+
+    def before_test(self) -> None:
+        """Tests the weights of the last epochs, metrics only."""
+        config = self.config[self.subcommand]
+        found = last_epochs(Path(self.trainer.default_root_dir), config.last_epochs)
+        chosen = config.weights and weights.digest(config.weights)
+        self.record.earlier = dict.fromkeys(found)
+        others = {epoch: path for epoch, path in found.items() if weights.digest(path) != chosen}
+        self.progress.tests = 1 + len(others)
+        for self.record.testing_epoch, path in others.items():
+            self.model.load_weights(path)
+            self.trainer.test(self.model, self.datamodule, verbose=False)
+        self.record.testing_epoch = None
+        if others and config.weights:
+            self.model.load_weights(config.weights)
 
     def instantiate_classes(self) -> None:
         """Builds task, data and trainer, and loads the weights to start from or to evaluate."""
@@ -176,7 +211,6 @@ def run_cli() -> None:
                 "max_epochs": 1,
                 "devices": 1,
                 "logger": False,
-                "callbacks": [Progress(), Record()],
                 "plugins": [{"class_path": "attnae.training.record.AtomicCheckpoints"}],
                 "use_distributed_sampler": False,  # EpochBatches shards by itself, repeatably
                 "enable_model_summary": False,

@@ -1,4 +1,4 @@
-"""What a run writes while it trains: ``metrics.csv``, one row an epoch, and ``progress.json``, about once a second."""
+"""What a run writes while it trains or tests: ``metrics.csv``, one row an epoch, and ``progress.json``, once a second."""
 
 from __future__ import annotations
 
@@ -73,12 +73,18 @@ class Progress(Callback):
     """Follows a training: rows by epoch with the seconds they took, a heartbeat, and a stop on broken numbers.
 
     ``seconds`` counts training steps alone; validation, checkpoints and earlier attempts' lost epochs are excluded.
+    ``images`` counts the images that the epoch's steps have seen. ``train/grad_norm`` is the norm of all gradients before
+    they are clipped, averaged over the epoch's steps; tasks that optimize manually log their own.
+
+    Attributes:
+        tests: How many tests of all images this process makes; the heartbeat's steps cover all of them.
     """
 
     def __init__(self) -> None:
         self.rows: list[Row] = []
         self.started = self.epoch_seconds = self.last_beat = self.began = self.speed = 0.0
-        self.first_epoch = self.images = 0
+        self.first_epoch = self.images = self.tested = 0
+        self.tests = 1
         self.written: list[str] = []  # columns of the file as it stands
         self.validated = False
         self.batch: Any = None
@@ -116,10 +122,19 @@ class Progress(Callback):
                 f"{broken(task, self.batch if trainer.world_size == 1 else None)}. {ADVICE}"
             )
 
+    def on_before_optimizer_step(
+        self, trainer: L.Trainer, task: L.LightningModule, optimizer: torch.optim.Optimizer
+    ) -> None:
+        """Logs the norm of the gradients, which are not clipped yet."""
+        if task.automatic_optimization:
+            gradients = [weight.grad for weight in task.parameters() if weight.grad is not None]
+            norm = torch.nn.utils.get_total_norm(gradients)
+            task.log("train/grad_norm", norm, on_step=False, on_epoch=True, batch_size=1)
+
     def on_train_batch_end(
         self, trainer: L.Trainer, task: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Counts, and beats."""
+        """Counts images, and writes the heartbeat."""
         loss = outputs.get("loss") if isinstance(outputs, dict) else outputs
         self.images += len(batch.index) * trainer.world_size
         if trainer.is_last_batch:
@@ -142,6 +157,7 @@ class Progress(Callback):
         if not trainer.is_global_zero:
             return
         row: Row = {"epoch": float(trainer.current_epoch + 1), "epoch_seconds": round(self.epoch_seconds, 4)}
+        row["images"] = float(self.images)
         row["seconds"] = round(sum(r["epoch_seconds"] or 0 for r in self.rows) + self.epoch_seconds, 4)
         logged = sorted(trainer.callback_metrics.items())
         row |= {name: float(value) for name, value in logged if self.validated or not name.startswith("val/")}
@@ -168,11 +184,43 @@ class Progress(Callback):
             write_text(path, text.getvalue())
             self.written = names
 
+    def on_test_start(self, trainer: L.Trainer, task: L.LightningModule) -> None:
+        """Starts the heartbeat of the first test."""
+        self.folder = Path(trainer.default_root_dir)
+        self.began = self.began or time.monotonic()
+
+    def on_test_batch_end(
+        self,
+        trainer: L.Trainer,
+        task: L.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Counts steps, and writes the heartbeat: all tests of this process are one epoch."""
+        now = time.monotonic()
+        self.tested += 1
+        if now - self.last_beat > 1:
+            self.last_beat = now
+            batches = trainer.num_test_batches
+            beat = {
+                "stage": "test",
+                "epoch": 0,
+                "epochs": 1,
+                "step": self.tested,
+                "steps": self.tests * int(sum(batches) if isinstance(batches, list) else batches),
+                "first_epoch": 0,
+                "seconds": now - self.began,
+            }
+            write_text(self.folder / "progress.json", json.dumps(beat))
+
     def _beat(self, trainer: L.Trainer, loss: torch.Tensor | None = None, force: bool = False) -> None:
         now = time.monotonic()
         if trainer.is_global_zero and (force or now - self.last_beat > 1):
             self.last_beat = now
             beat = {
+                "stage": "fit",
                 "epoch": trainer.current_epoch,
                 "epochs": trainer.max_epochs,
                 "step": trainer.fit_loop.batch_idx + 1,

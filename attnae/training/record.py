@@ -20,7 +20,7 @@ import lightning as L
 import numpy as np
 import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback
 
 from attnae import result
 from attnae.data.base import ImageDataModule
@@ -29,6 +29,7 @@ from attnae.files import atomic
 from attnae.training import tracking, weights
 from attnae.training.pictures import save_rows
 from attnae.training.progress import Row, read_metrics
+from attnae.training.selection import Selection
 from attnae.training.task import ImageTask
 
 CURVE_POINTS = 200
@@ -88,7 +89,20 @@ class AtomicCheckpoints(TorchCheckpointIO):
 
 
 class Record(Callback):
-    """Writes the run's parts of ``result.json`` and the weights that are evaluated."""
+    """Writes the run's parts of ``result.json`` and the weights that are evaluated.
+
+    Args:
+        selection: Chooses those weights.
+
+    Attributes:
+        earlier: Test metrics of the last epochs, by epoch; ``None`` stands for the evaluated weights' own. While
+            ``testing_epoch`` is set, a test adds to them and writes nothing.
+    """
+
+    def __init__(self, selection: Selection):
+        self.selection = selection
+        self.earlier: dict[int, dict[str, float] | None] = {}
+        self.testing_epoch: int | None = None
 
     def on_fit_start(self, trainer: L.Trainer, task: L.LightningModule) -> None:
         """Measures the memory of this training alone."""
@@ -101,15 +115,16 @@ class Record(Callback):
             return
         folder = Path(trainer.default_root_dir)
         rows = read_metrics(folder / "metrics.csv")
-        state, selection = _selected(trainer, task)
+        state, selection = self.selection.selected(trainer, task)
         weights.save(state, folder / "weights.safetensors")
-        data = _data(trainer)
+        last = rows[-1] if rows else {}
+        seen = last.get("images")
         seconds = [row["epoch_seconds"] or 0.0 for row in rows[1:]]
         efficiency = {"peak_memory_mb": _peak_memory(trainer) / 1e6}
         if seconds:
             efficiency["seconds_per_epoch"] = statistics.median(seconds)
-            efficiency["images_per_second"] = data["train"] / efficiency["seconds_per_epoch"]
-        last = rows[-1] if rows else {}
+        if seconds and seen:
+            efficiency["images_per_second"] = seen / efficiency["seconds_per_epoch"]
         part = result.Part(
             # What training itself reports under a protocol's name is a result; train/ and val/ are curves only.
             metrics={
@@ -117,7 +132,7 @@ class Record(Callback):
             },
             efficiency=efficiency,
             curves=_curves(rows),
-            data=data,
+            data=_data(trainer, train=int(seen or 0)),
             selection=selection,
             versions=_versions(),
             hardware=_hardware(trainer),
@@ -129,6 +144,10 @@ class Record(Callback):
         """Saves metrics, per-image measures and pictures."""
         if not trainer.is_global_zero or not isinstance(task, ImageTask):
             return
+        metrics = task.test_metrics()
+        if self.testing_epoch is not None:
+            self.earlier[self.testing_epoch] = metrics
+            return
         folder = Path(trainer.default_root_dir)
         pictures = _pictures(task, folder / "images")
         with atomic(folder / "per_image.npz") as temporary:
@@ -136,9 +155,10 @@ class Record(Callback):
             with temporary.open("wb") as stream:
                 np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]
         part = result.Part(
-            metrics=task.test_metrics(),
+            metrics=metrics,
+            last_epochs=_by_epoch({epoch: found or metrics for epoch, found in self.earlier.items()}),
             efficiency={**task.parameter_counts(), "gflops_forward": task.gflops_forward()},
-            data=_data(trainer),
+            data=_data(trainer, test=int(metrics.get("heldout/images", 0))),
             selection=task.selection,
             versions=_versions(),
             hardware=_hardware(trainer),
@@ -151,13 +171,11 @@ class Record(Callback):
             print(f"{protocol}: " + "  ".join(f"{name} {value:.5g}" for name, value in shown.items()), flush=True)
 
 
-def _selected(trainer: L.Trainer, task: L.LightningModule) -> tuple[dict[str, torch.Tensor], str]:
-    """Weights of the epoch that the configuration selects: the best by a monitored value, else the last."""
-    for callback in trainer.checkpoint_callbacks:
-        if isinstance(callback, ModelCheckpoint) and callback.monitor and callback.best_model_path:
-            best = AtomicCheckpoints().load_checkpoint(callback.best_model_path, map_location="cpu")
-            return best["state_dict"], f"best {callback.monitor} (epoch {best['epoch'] + 1})"
-    return task.state_dict(), f"last epoch ({trainer.current_epoch})"
+def _by_epoch(metrics: dict[int, dict[str, float]]) -> dict[str, list[float | None]]:
+    """Metrics of some epochs as equally long lists, in order of epochs; nothing without any."""
+    names = list(dict.fromkeys(name for numbers in metrics.values() for name in numbers))
+    columns: dict[str, list[float | None]] = {name: [metrics[e].get(name) for e in sorted(metrics)] for name in names}
+    return {"epoch": [*map(float, sorted(metrics))], **columns} if metrics else {}
 
 
 def _curves(rows: list[Row]) -> dict[str, list[float | None]]:
@@ -177,11 +195,23 @@ def _pictures(task: ImageTask, folder: Path) -> list[Path]:
     return paths + task.figures(folder)
 
 
-def _data(trainer: L.Trainer) -> dict[str, Any]:
+def _data(trainer: L.Trainer, **used: int) -> dict[str, Any]:
+    """What a report says about the data.
+
+    Args:
+        trainer: Holds the DataModule.
+        used: Images of ``train`` or ``test`` that the command has used. Where there are more of them, the record holds
+            both: ``train`` were used of ``train_of``, likewise ``test`` of ``test_of``.
+    """
     module = trainer.datamodule  # type: ignore[attr-defined]
     if not isinstance(module, ImageDataModule):
         raise UserError(f"{type(module).__name__} is not an ImageDataModule: its images cannot be named in a record.")
-    return module.about()
+    about = module.about()
+    fewer = {split: count for split, count in used.items() if 0 < count < about[split]}
+    about |= {**fewer, **{f"{split}_of": about[split] for split in fewer}}
+    if "train" in used:  # how many images are tested, the test will say
+        del about["test"]
+    return about
 
 
 def _peak_memory(trainer: L.Trainer) -> float:

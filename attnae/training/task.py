@@ -124,7 +124,7 @@ class ImageTask(L.LightningModule):
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Logs the mean squared error per value of the followed images."""
         for name, prediction in self.predictions(batch, "val").items():
-            mse = (prediction.images.clamp(0, 1) - batch.target).square().flatten(1).mean(1)
+            mse = (prediction.images.float().clamp(0, 1) - batch.target).square().flatten(1).mean(1)
             self.log(f"{name}/mse", mse.mean(), batch_size=len(mse), prog_bar=True, sync_dist=True)
 
     def predict_step(self, batch: Batch, batch_idx: int) -> None:

@@ -48,6 +48,15 @@ def read(path: Path) -> dict[str, Tensor]:
     return tensors
 
 
+def digest(path: Path) -> str | None:
+    """Digest of the tensors by the file's header; ``None`` where it has none or cannot be read."""
+    try:
+        with safe_open(path, "pt") as file:
+            return (file.metadata() or {}).get(DIGEST)
+    except (OSError, SafetensorError):
+        return None
+
+
 def _digest(tensors: dict[str, Tensor]) -> str:
     digest = hashlib.blake2b(digest_size=16)
     for name, tensor in sorted(tensors.items()):

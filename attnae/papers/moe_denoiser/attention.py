@@ -68,12 +68,17 @@ class ExpertAttention(nn.Module):
         # sum_e p_e (W_e x_e + b_e) = [W_1 W_2 ...] [p_1 x_1, p_2 x_2, ...] + sum_e p_e b_e: one product again.
         weight = rearrange(self.out.weight[self.rows], "(e o) i -> o (e i)", e=len(self.budgets))
         bias = rearrange(self.out.bias[self.rows], "(e o) -> e o", e=len(self.budgets))
-        probabilities = self.router(tokens).softmax(-1) if self.router is not None else None  # (B, N, E)
+        probabilities = None
+        if self.router is not None:
+            logits = self.router(tokens)
+            # Half precision under autocast would round the probabilities that the balance loss takes logarithms of.
+            probabilities = logits.to(torch.promote_types(logits.dtype, torch.float32)).softmax(-1)  # (B, N, E)
         if probabilities is None:
             share = 1 / len(self.budgets)
             mixed = F.linear(attended.flatten(2), share * weight, share * bias.sum(0))
         else:
-            mixed = F.linear((attended * probabilities[..., None]).flatten(2), weight) + probabilities @ bias
+            shares = probabilities.to(attended.dtype)
+            mixed = F.linear((attended * shares[..., None]).flatten(2), weight) + shares @ bias
         return self.merge_proj(mixed), probabilities
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor, nn
 
 from attnae.data.batch import Batch
@@ -58,10 +59,14 @@ class MoEDenoiserTask(ImageTask):
         return loss
 
     def denoise(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Images (B, 3, H, W) and routing probabilities (B, N, E) of each block, none for networks that do not route."""
-        if isinstance(self.net, MoEDenoiser):
-            return self.net.forward_with_routing(images)
-        return self.net(images), []
+        """Images (B, 3, H, W) and routing probabilities (B, N, E) of each block, none for networks that do not route.
+
+        The images have the input's precision, also where autocast computes them in half of it.
+        """
+        output, routing = (
+            self.net.forward_with_routing(images) if isinstance(self.net, MoEDenoiser) else (self.net(images), [])
+        )
+        return output.to(images.dtype), routing
 
     def reconstruct(self, batch: Batch) -> Tensor:
         """See :class:`ImageTask`."""
@@ -85,10 +90,14 @@ class MoEDenoiserTask(ImageTask):
         return {split: Prediction(output, {})}
 
     def test_metrics(self) -> dict[str, float]:
-        """Quality, the router's statistics on held-out images, and the share of dead output positions."""
+        """Quality, the router's statistics on held-out images, the share of dead output positions, and dead rows."""
         numbers = self.routing.compute()
         if self.saturated is not None:
             numbers["dead"] = float(self.saturated.float().mean())
+            if isinstance(self.net, MoEDenoiser):  # each row of the last layer makes one value of every patch
+                patch = self.net.patch_size
+                rows = rearrange(self.saturated, "c (h p) (w q) -> (c p q) (h w)", p=patch, q=patch)
+                numbers["dead_rows"] = float(rows.all(1).sum())
         return super().test_metrics() | {f"heldout/{name}": value for name, value in numbers.items()}
 
     def figures(self, folder: Path) -> list[Path]:

@@ -518,22 +518,22 @@ def test_active_latents_are_those_whose_mean_moves_over_the_held_out_images() ->
             assert np.isnan(task.test_metrics()["heldout/active_units"])
 
 
-def test_published_protocol_samples_with_the_frozen_noise_of_the_training() -> None:
+def test_training_images_are_sampled_with_the_frozen_noise_of_the_training() -> None:
     task, batch = SAAAETask(SAAAE(**SMALL, noise="frozen")), batch_of(4)
     with torch.no_grad():
         expected = (task.net(2 * batch.input - 1)[0] + 1) / 2
-        torch.testing.assert_close(task.predictions(batch, "published")["published"].images, expected)
+        torch.testing.assert_close(task.predictions(batch, "train_set")["train_set"].images, expected)
 
 
-def test_published_objective_is_the_mean_of_the_training_over_20_48(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_logged_objective_is_the_mean_of_the_training_over_20_48(monkeypatch: pytest.MonkeyPatch) -> None:
     task, batch = SAAAETask(VAE(**SMALL, noise="frozen")), batch_of(4)
     logged: dict[str, float] = {}
     monkeypatch.setattr(task, "log", lambda name, value, **options: logged.update({name: float(value)}))
     with torch.no_grad():
         task.training_step(batch, 0)
-        prediction = task.predictions(batch, "published")["published"]
+        prediction = task.predictions(batch, "train_set")["train_set"]
     sse = np.square((prediction.images - batch.target).numpy()).sum((1, 2, 3))
     kl = prediction.further["kl"].numpy()
-    np.testing.assert_allclose(logged["published/kl_mse"], (4 * sse + kl).mean() / 20.48, rtol=1e-5)
+    np.testing.assert_allclose(logged["train_set/kl_mse"], (4 * sse + kl).mean() / 20.48, rtol=1e-5)
     assert "kl_mse" not in prediction.further  # an evaluation must not stand in for the training's own number
     assert prediction.further["gate_mean"].eq(1).all()

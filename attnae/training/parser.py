@@ -1,0 +1,33 @@
+"""The parser of ``attnae fit`` and its siblings: what is wrong with a key or value, in one line."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from typing import Any, NoReturn
+
+from lightning.pytorch.cli import LightningArgumentParser
+
+from attnae.errors import UserError
+
+
+class OneLineParser(LightningArgumentParser):
+    """Takes no abbreviated keys, and reports errors in one line instead of printing the usage."""
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        super().__init__(*args, **kwargs, allow_abbrev=False)
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Raises what the command line prints."""
+        line = " ".join(str(message).split())
+        if found := re.search(r"Errors: - (.*?)(?: - Expected a <class 'NoneType'>)?(?: Given value type.*?)?$", line):
+            given = re.search(r"Given value: (.{1,80})$", line)  # a class's whole configuration says nothing
+            line = f"{line.split(':', 1)[0]}: {found[1]}" + (f", got {given[1]}" if given else "")
+        raise UserError(line + self._nearest(line)) from ex
+
+    def _nearest(self, line: str) -> str:
+        """Names the known key that is nearest to the unknown one, where there is one."""
+        unknown = re.search(r"(?:[Uu]nrecognized arguments: --|Key '|[Oo]ption ')([\w.]+)", line)
+        known = [name[2:] for name in self._option_string_actions if name.startswith("--")]
+        nearest = difflib.get_close_matches(unknown[1], known, 1, 0.7) if unknown else []
+        return f" Nearest key: {nearest[0]}." if nearest else ""
