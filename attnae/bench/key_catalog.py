@@ -57,6 +57,13 @@ def is_group(key: str) -> bool:
     return any(name.startswith(f"{key}.") for name in catalog()[0])
 
 
+def under(nested: Any, *keys: str) -> Any:
+    """What stands below keys; ``None`` where something else than a mapping is in the way."""
+    for key in keys:
+        nested = nested.get(key) if isinstance(nested, Mapping) else None
+    return nested
+
+
 def find(path: str) -> str | None:
     """Which class of the suite an import path means: from where it is defined, or from a package that offers it."""
     classes = catalog()[1]
@@ -94,13 +101,10 @@ def every(configuration: Mapping[str, Any]) -> Iterator[tuple[str, Argument, boo
                 for name, one in arguments.items():
                     key = f"{prefix}.init_args.{name}"
                     yield key, one, stands, path
-                    inner = (here.get("init_args") or {}).get(name) if stands and isinstance(here, Mapping) else None
+                    inner = under(here, "init_args", name) if stands else None
                     for deep, each, there, owner in below(key, one, inner, depth + 1):
                         yield deep, each, stands and there, owner
 
     for name, argument in top.items():
-        here: Any = configuration
-        for part in name.split("."):
-            here = here.get(part) if isinstance(here, Mapping) else None
         yield name, argument, True, ""
-        yield from below(name, argument, here, 0)
+        yield from below(name, argument, under(configuration, *name.split(".")), 0)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from attnae.bench import values
-from attnae.bench.key_catalog import Argument, catalog, class_of, every, find, is_group
+from attnae.bench.key_catalog import Argument, catalog, class_of, every, find, is_group, under
 from attnae.errors import UserError
 
 CANNOT_WORK = {
@@ -73,7 +73,7 @@ def check(overrides: Mapping[str, Any], configurations: Mapping[str, Mapping[str
             raise UserError(
                 f"--set {key}: name one of its keys, such as {next(n for n in catalog()[0] if n.startswith(key))}."
             )
-        said = f"--set {key}={value if isinstance(value, str) else _written(value)}"
+        said = f"--set {key}={_written(value)}"
         if reason := {**CANNOT_WORK, **OPTIONS}.get(key.rstrip("+")):
             raise UserError(f"--set {key}: {reason}")
         lacking = {}
@@ -83,8 +83,8 @@ def check(overrides: Mapping[str, Any], configurations: Mapping[str, Mapping[str
             except Unknown as unknown:
                 lacking[variant] = unknown.key
         if len(lacking) == len(configurations) and lacking:
-            unknown = next(iter(lacking.values()))
-            raise UserError(f"Unknown key {unknown}.{_guess(unknown, next(iter(configurations.values())))}")
+            variant, wrong = next(iter(lacking.items()))
+            raise UserError(f"Unknown key {wrong}.{_guess(wrong, configurations[variant])}")
         if lacking:
             rest = ",".join(name for name in configurations if name not in lacking)
             has = "has" if len(lacking) == 1 else "have"
@@ -127,11 +127,8 @@ def _check(key: str, value: Any, configuration: Mapping[str, Any], said: str, ty
     name = max((one for one in top if bare == one or bare.startswith(f"{one}.")), key=len, default=None)
     if name is None:
         raise Unknown(key)
-    rest = [part for part in bare[len(name) :].split(".") if part]
-    here: Any = configuration
-    for part in name.split("."):
-        here = here.get(part) if isinstance(here, Mapping) else None
-    _descend(top[name], key, rest, here, value, said, typed)
+    rest = bare[len(name) + 1 :].split(".") if len(bare) > len(name) else []
+    _descend(top[name], key, rest, under(configuration, *name.split(".")), value, said, typed)
 
 
 def _descend(argument: Argument, key: str, rest: list[str], here: Any, value: Any, said: str, typed: bool) -> None:
@@ -170,8 +167,7 @@ def _descend(argument: Argument, key: str, rest: list[str], here: Any, value: An
         return _value(argument, kind, key, {rest[0]: values.loaded(value)}, here, said, typed)
     if rest[1] not in arguments:
         raise Unknown(key)
-    below = (here.get("init_args") or {}).get(rest[1]) if isinstance(here, Mapping) else None
-    return _descend(arguments[rest[1]], key, rest[2:], below, value, said, typed)
+    return _descend(arguments[rest[1]], key, rest[2:], under(here, "init_args", rest[1]), value, said, typed)
 
 
 def _append(kind: ast.expr, key: str, value: Any, said: str, typed: bool) -> None:
@@ -203,12 +199,15 @@ def _value(argument: Argument, kind: ast.expr, key: str, value: Any, here: Any, 
             fitting = [name for name, kinds in catalog()[2].items() if wanted & set(kinds)]
             close = max(fitting, key=lambda name: SequenceMatcher(None, name.lower(), path.lower()).ratio(), default="")
             raise UserError(f"{said}: there is no class {path}." + (f" Did you mean {close}?" if close else ""))
-        for name, each in (spec.get("init_args") or {}).items():
+        given = spec.get("init_args") or {}
+        if not isinstance(given, Mapping):
+            raise UserError(f"{said}: expected init_args: {{name: value}}.")
+        for name, each in given.items():
             arguments = class_of(spec if path else here, classes, argument)
             if arguments is not None and name not in arguments:
                 raise Unknown(f"{key}.init_args.{name}" if not key.endswith("init_args") else f"{key}.{name}")
             if arguments is not None:
-                inner = (here.get("init_args") or {}).get(name) if isinstance(here, Mapping) and not path else None
+                inner = None if path else under(here, "init_args", name)
                 _descend(arguments[name], f"{key}.init_args.{name}", [], inner, each, f"{said}: {name}", False)
         if not isinstance(real, Mapping) or set(real) <= set(PLACES):
             return
@@ -222,7 +221,8 @@ def _plain_fits(kind: ast.expr, value: Any, typed: bool) -> bool:
 
 def _guess(key: str, configuration: Mapping[str, Any]) -> str:
     """The key that was probably meant, in a sentence; where to find all keys if none is alike."""
-    best, meant, owners = 0.0, "", {}
+    best, meant = 0.0, ""
+    owners: dict[str, bool] = {}
     words, end = _words(key), key.rpartition(".")[2]
     for candidate, _, here, owner in every(configuration):
         name = owner.rpartition(".")[2]
@@ -254,4 +254,4 @@ def _alike(one: str, other: str) -> float:
 
 def _written(value: Any) -> str:
     """A value as YAML writes it in one line."""
-    return value if isinstance(value, str) else json.dumps(value, default=str)
+    return " ".join((value if isinstance(value, str) else json.dumps(value, default=str)).split())

@@ -22,14 +22,13 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 from jsonargparse import ArgumentParser
 
-import attnae
 from attnae.files import PACKAGE, write_text
 from attnae.training.cli import AttnaeCLI, run_cli
 
 FILE = PACKAGE / "bench" / "keys.json"
 COMMAND = "python -m attnae.training.keys"
 UNIONS = (Union, types.UnionType)
-PLAIN = (bool, int, float, str, dict, list, tuple)
+PLAIN = (bool, int, float, str, dict, list, tuple, Path, datetime.timedelta)
 
 
 class _Captured(BaseException):
@@ -94,7 +93,7 @@ def fit_parser() -> ArgumentParser:
 def _suite() -> Iterator[type]:
     """Every public class that the package defines."""
     seen = set()
-    for module in pkgutil.walk_packages(attnae.__path__, "attnae."):
+    for module in pkgutil.walk_packages([str(PACKAGE)], "attnae."):
         if not module.name.startswith("attnae.bench") and module.name.rpartition(".")[2] != "__main__":
             for cls in vars(import_module(module.name)).values():
                 own = inspect.isclass(cls) and cls.__module__ == module.name and not cls.__name__.startswith("_")
@@ -108,7 +107,7 @@ def _arguments(parser: ArgumentParser) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     for action in parser._actions:
         if (hint := getattr(action, "_typehint", None)) is not None and action.default != "==SUPPRESS==":
-            entry = {"type": spelled(hint), "help": _line(action.help or "")}
+            entry: dict[str, Any] = {"type": spelled(hint), "help": _line(action.help or "")}
             if action.required:
                 entry["required"] = True
             else:
@@ -138,9 +137,7 @@ def spelled(hint: Any) -> str:
     ):
         return f"list[{spelled(inside[0])}]" if inside else "list"
     if hint in PLAIN:
-        return hint.__name__
-    if hint in (Path, datetime.timedelta):
-        return hint.__name__
+        return str(hint.__name__)
     return _path(hint) if inspect.isclass(hint) and hint.__module__ != "builtins" and not inside else "Any"
 
 

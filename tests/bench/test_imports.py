@@ -45,6 +45,8 @@ def loaded(code: str, cwd: Path) -> set[str]:
         ["list"],
         ["status"],
         ["run", "saaae_vs_vae", "--dry-run"],
+        ["run", "saaae_vs_vae", "--dry-run", "--set", "mask_ratio=0.5"],
+        ["show", "saaae_vs_vae", "--keys"],
         ["rum"],
         ["show", "saaae_vs_vae"],
         ["doctor"],

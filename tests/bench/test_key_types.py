@@ -68,7 +68,7 @@ lists = st.lists(scalars.filter(lambda s: s.strip() and not set(s) & set(":,'\""
 mappings = st.dictionaries(st.sampled_from(["days", "hours", "a"]), st.integers(0, 5), max_size=2).map(json.dumps)
 
 
-@settings(max_examples=250, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.sampled_from(settable()), st.one_of(scalars, lists, mappings))
 def test_checks_agree_with_the_parser(place: tuple[str, str, str], value: str) -> None:
     """Nothing that training takes is refused; and plain types are decided alike.
@@ -97,8 +97,8 @@ def test_checks_agree_with_the_parser(place: tuple[str, str, str], value: str) -
         ("attentive_vqvae", "ah", "model.init_args.discriminator", "null"),
         ("attentive_vqvae", "ah", "model.init_args.discriminator.init_args.width", "64"),
         ("moe_denoising", "moe", "data.init_args.corruption.init_args.sigma", "[0.1, 0.3]"),
-        ("moe_denoising", "moe", "model.init_args.net.init_args.budgets", "[8, null]"),
-        ("moe_denoising", "moe", "trainer.callbacks+", "EarlyStopping"),
+        ("moe_denoising", "moe", "model.init_args.net.init_args.budgets", "[8, 16]"),
+        ("moe_denoising", "moe", "trainer.callbacks+", "Timer"),
         ("moe_denoising", "moe", "trainer.callbacks+", "{class_path: lightning.pytorch.callbacks.Timer}"),
         ("moe_denoising", "moe", "trainer.logger", "TensorBoardLogger"),
         ("moe_denoising", "moe", "trainer", "{limit_val_batches: 3}"),

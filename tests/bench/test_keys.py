@@ -10,6 +10,8 @@ import time
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from attnae import cli
 from attnae.bench import catalog, key_catalog, keys, plan
@@ -98,6 +100,39 @@ def test_callbacks_can_be_appended(capsys: pytest.CaptureFixture[str]) -> None:
 )
 def test_values_of_another_type(setting: str, expected: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert refusal(capsys, *RUN, setting) == f"--set {setting}: expected {expected}."
+
+
+parts = st.sampled_from(["trainer", "data", "model", "init_args", "class_path", "net", "corruption", "max_epochs", "callbacks",
+                         "logger", "ratio", "checkpoint", "dict_kwargs", "", "plugins", "+"])  # fmt: skip
+SPECS = (
+    *(
+        "attnae.data.PixelMask",
+        "{class_path: attnae.papers.saaae.VAE}",
+        "{init_args: 3}",
+        "[]",
+        "{}",
+        "{class_path: 3}",
+    ),
+    *("{init_args: {net: {init_args: {channels: x}}}}", "{class_path: [1], init_args: {a: 1}}", "[1,\n2]", "&a [*a]"),
+)
+texts = st.one_of(st.text(max_size=8), st.sampled_from(SPECS))
+
+
+@given(
+    st.lists(parts, min_size=1, max_size=6).map(".".join),
+    texts,
+    st.lists(parts, min_size=1, max_size=4).map(".".join),
+    texts,
+)
+def test_anything_is_taken_or_refused_in_one_line(key: str, value: str, other: str, second: str) -> None:
+    """Whatever stands in the configuration already."""
+    benchmark = catalog.load("saaae_vs_vae")
+    settings, said = {key: value, other: second}, ""
+    try:
+        keys.check(settings, {one: plan._merge(benchmark, one, "quick", settings) for one in ("vae", "saaae")})
+    except UserError as error:
+        said = str(error)
+    assert len(said.splitlines()) <= 1
 
 
 # -- files ---------------------------------------------------------------------------------------------------------

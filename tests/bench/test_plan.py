@@ -184,10 +184,12 @@ def test_nonsense_is_one_line_or_left_to_the_run(benchmark: Benchmark, setting: 
 
 def test_settings_reach_the_commands(benchmark: Benchmark) -> None:
     (run,) = plan.make(
-        benchmark, variants="vae", overrides=["trainer.max_epochs=7", "a.b=x=y", "model.init_args.lr=1e-4"]
+        benchmark,
+        variants="vae",
+        overrides=["trainer.max_epochs=7", "checkpoint.filename=x=y", "model.init_args.lr=1e-4"],
     ).runs
     assert run.epochs == 7
-    assert {"--trainer.max_epochs=7", "--a.b=x=y", "--model.init_args.lr=1e-4"} <= set(run.fit)
+    assert {"--trainer.max_epochs=7", "--checkpoint.filename=x=y", "--model.init_args.lr=1e-4"} <= set(run.fit)
 
 
 def test_the_last_of_two_settings_counts(benchmark: Benchmark) -> None:
@@ -230,16 +232,16 @@ def test_what_needs_no_training_is_only_tested(benchmark: Benchmark) -> None:
         ("paper", ["model.init_args.lr=1e-4"], "paper-natural64-lr=1e-4", ["lr=1e-4"]),
         (
             "short",
-            ["trainer.precision=bf16-mixed", "data.init_args.batch_size=64", "trainer.max_epochs=3"],
-            "short-natural64-batch_size=64-3ep-precision=bf16-mixed",
-            ["batch_size=64", "precision=bf16-mixed"],
+            ["trainer.num_sanity_val_steps=2", "data.init_args.batch_size=64", "trainer.max_epochs=3"],
+            "short-natural64-batch_size=64-3ep-num_sanity_val_steps=2",
+            ["batch_size=64", "num_sanity_val_steps=2"],
         ),
         ("short", ["data.init_args.download=false"], "short-natural64", []),
         (
             "short",
-            ["model.init_args.channels=[1, 2/3]"],
-            "short-natural64-channels=_1_2_3_",
-            ["channels=_1_2_3_"],
+            ["checkpoint.filename=[1, 2/3]"],
+            "short-natural64-filename=_1_2_3_",
+            ["filename=_1_2_3_"],
         ),
     ],
 )
@@ -301,7 +303,8 @@ def test_the_hash_is_the_seeds_but_not_the_variants(benchmark: Benchmark) -> Non
 
 
 @pytest.mark.parametrize(
-    "setting", ["trainer.max_epochs=6", "model.init_args.lr=1e-4", "data.init_args.batch_size=32", "x.y=1"]
+    "setting",
+    ["trainer.max_epochs=6", "model.init_args.lr=1e-4", "data.init_args.batch_size=32", "trainer.sync_batchnorm=true"],
 )
 def test_the_hash_changes_with_a_setting(benchmark: Benchmark, setting: str) -> None:
     assert not set(hashes(plan.make(benchmark))) & set(hashes(plan.make(benchmark, overrides=[setting])))
