@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import math
+import os
+import sys
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
+from attnae.cli import main
 from attnae.data import CelebAHQDataModule
 from attnae.papers.attentive_vqvae import AttentiveVQVAE, AttentiveVQVAETask, PatchDiscriminator
 from attnae.papers.attentive_vqvae.losses import accuracy
@@ -149,3 +154,60 @@ def test_bf16_trains_like_float32_and_keeps_codebooks_in_it(tmp_path: Path, rule
     assert all(values.dtype == torch.float64 for values in tasks[1].quality["heldout"].per_image().values())
     assert math.isfinite(tested["heldout/symmetry_ratio"])
     assert 0 <= tested["heldout/bits_per_pixel"] <= (3 / 64 + 3 / 256)  # 8 codes a level
+
+
+# -- through the command ------------------------------------------------------------------------------------------
+
+CONFIG = """
+model:
+  class_path: attnae.papers.attentive_vqvae.AttentiveVQVAETask
+  init_args:
+    net:
+      class_path: attnae.papers.attentive_vqvae.AttentiveVQVAE
+      init_args: {{levels: 2, attention: pixel, width: 4, latent: 6, codes: 16, init: keras, norm: {norm}, codebook: {rule}}}
+    discriminator: {discriminator}
+    betas: [0.5, 0.999]
+    flip: true
+    recompute_batchnorm: 8
+data:
+  class_path: attnae.data.CelebAHQDataModule
+  init_args: {{image_size: 32, batch_size: 4, train_images: 12, test_images: 4}}
+trainer: {{max_epochs: 2, accelerator: cpu}}
+"""
+BCE = (
+    "{class_path: attnae.papers.attentive_vqvae.PatchDiscriminator, init_args: {width: 4, dropout: 0.25, norm: affine}}"
+)
+
+
+def command(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    monkeypatch.setattr(sys, "argv", ["attnae", *arguments])
+    monkeypatch.setattr(os, "environ", os.environ.copy())  # Lightning leaves the seed there
+    try:
+        return main()
+    except SystemExit as end:
+        return int(end.code or 0)
+
+
+@pytest.mark.parametrize(
+    ("discriminator", "norm", "rule"), [("null", "affine", "ema_kmeans"), (BCE, "batch", "fsq")], ids=["none", "bce"]
+)
+def test_a_run_by_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, discriminator: str, norm: str, rule: str
+) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text(CONFIG.format(discriminator=discriminator, norm=norm, rule=rule))
+    where = f"--trainer.default_root_dir={tmp_path / 'run'}"
+    adversary = ["--model.init_args.adversarial_loss=bce", "--model.init_args.adversarial_weight=0.01"]
+    assert command(monkeypatch, "fit", "-c", str(config), where, *adversary) == 0
+    weights = f"--weights={tmp_path / 'run' / 'weights.safetensors'}"
+    assert command(monkeypatch, "test", "-c", str(config), where, weights, *adversary) == 0
+    curves = json.loads((tmp_path / "run" / "fit.json").read_text())["curves"]
+    assert {"train/reconstruction", "train/grad_norm"} <= curves.keys()
+    assert ("train/discriminator_accuracy" in curves) == (discriminator != "null")
+    metrics = json.loads((tmp_path / "run" / "test.json").read_text())["metrics"]
+    assert {"heldout/symmetry_ratio", "heldout/bits_per_pixel", "heldout/eye_color"} <= metrics.keys()
+    assert ("heldout_as_trained/mse" in metrics) == (norm == "batch")
+    saved = load_file(tmp_path / "run" / "weights.safetensors")
+    assert any(name.startswith("discriminator") for name in saved) == (discriminator != "null")
+    tracked = [int(value) for name, value in saved.items() if name.endswith("num_batches_tracked") and "net" in name]
+    assert all(value == (6 if norm == "batch" else 0) for value in tracked)  # steps of training, not of recomputing
