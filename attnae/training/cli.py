@@ -134,11 +134,11 @@ class AttnaeCLI(LightningCLI):
         found = last_epochs(Path(self.trainer.default_root_dir), config.last_epochs)
         chosen = config.weights and weights.digest(config.weights)
         self.record.earlier = dict.fromkeys(found)
-        others = {epoch: path for epoch, path in found.items() if weights.digest(path) != chosen}
+        others = {epoch: path for epoch, path in found.items() if chosen is None or weights.digest(path) != chosen}
         self.progress.tests = 1 + len(others)
         for self.record.testing_epoch, path in others.items():
             self.model.load_weights(path)
-            self.trainer.test(self.model, self.datamodule, verbose=False)
+            self.trainer.test(self.model, datamodule=self.datamodule, verbose=False)
         self.record.testing_epoch = None
         if others and config.weights:
             self.model.load_weights(config.weights)

@@ -129,7 +129,7 @@ class Progress(Callback):
         if task.automatic_optimization:
             gradients = [weight.grad for weight in task.parameters() if weight.grad is not None]
             norm = torch.nn.utils.get_total_norm(gradients)
-            task.log("train/grad_norm", norm, on_step=False, on_epoch=True, batch_size=1)
+            task.log("train/grad_norm", norm, on_step=False, on_epoch=True, batch_size=1, sync_dist=True)
 
     def on_train_batch_end(
         self, trainer: L.Trainer, task: L.LightningModule, outputs: Any, batch: Any, batch_idx: int

@@ -19,7 +19,6 @@ class ScheduleCheck(Callback):
     def on_fit_start(self, trainer: L.Trainer, task: L.LightningModule) -> None:
         """Remembers the schedules as they are configured, before a checkpoint's are restored."""
         self.configured = _lengths(trainer)
-        self.epochs = trainer.max_epochs
 
     def on_train_start(self, trainer: L.Trainer, task: L.LightningModule) -> None:
         """Compares them with the restored ones.
@@ -28,10 +27,11 @@ class ScheduleCheck(Callback):
             UserError: They differ.
         """
         if (restored := _lengths(trainer)) != self.configured:
+            theirs, ours = (", ".join(map(str, lengths)) or "any length" for lengths in (restored, self.configured))
             raise UserError(
-                f"The checkpoint's learning-rate schedule is made for {restored[0]} epochs or steps, that of "
-                f"trainer.max_epochs={self.epochs} for {self.configured[0]}. Resume with the length that it began with, "
-                "or start anew."
+                f"The learning-rate schedule of the checkpoint has the length {theirs}, that of "
+                f"trainer.max_epochs={trainer.max_epochs} {ours}. Resume with the length that the training began with, or "
+                "start anew."
             )
 
 

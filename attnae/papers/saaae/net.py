@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from attnae.papers.saaae.folded import folded_importance
 
-
 SMALLEST_GATE = 1e-6
 """Gate below which a gated KL divergence grows no further: 13.8 nats of one latent."""
 

@@ -165,6 +165,30 @@ def test_single_expert_is_the_chosen_one() -> None:
     assert gradient.unflatten(0, (3, 48)).abs().sum((1, 2)).gt(0).tolist() == [False, True, False]
 
 
+def test_single_expert_is_dense_attention_and_a_merge_layer() -> None:
+    """At 32x32 there are 64 tokens: k = 128 is full attention, and the merge layer is all that ``dense`` lacks."""
+    torch.manual_seed(0)
+    single, dense = MoEDenoiser(router=2), MoEDenoiser(budgets=[None])
+    weights, rows = single.state_dict(), slice(2 * 128, 3 * 128)  # of the third expert
+    for name, value in dense.state_dict().items():
+        expert = any(f".attn.{layer}." in name for layer in ("query", "key", "value", "out"))
+        value.copy_(weights[name][rows] if expert else weights[name])
+    for number, block in enumerate(dense.blocks):
+        merge = nn.Linear(128, 128)
+        merge.load_state_dict({kind: weights[f"blocks.{number}.attn.merge_proj.{kind}"] for kind in ("weight", "bias")})
+        block.attn.merge_proj = merge  # type: ignore[union-attr]
+    images = images_of(4)
+    torch.testing.assert_close(dense(images), single(images), atol=1e-6, rtol=0)
+    for net in (dense, single):
+        (net(images) - 0.5).square().sum().backward()
+    gradients = {name: weight.grad for name, weight in single.named_parameters()}
+    for name, weight in dense.named_parameters():
+        expert = any(f".attn.{layer}." in name for layer in ("query", "key", "value", "out"))
+        gradient = gradients[name]
+        assert gradient is not None
+        torch.testing.assert_close(weight.grad, gradient[rows] if expert else gradient, atol=1e-4, rtol=1e-4)
+
+
 def test_routing_is_returned_where_it_is_learned() -> None:
     images = images_of(2)
     output, routing = MoEDenoiser().forward_with_routing(images)

@@ -70,6 +70,15 @@ def test_wide_vae_has_the_parameters_of_saaae_within_one_percent() -> None:
     assert abs(trainable(wide) / PARAMETERS["saaae"] - 1) < 0.01
 
 
+@pytest.mark.parametrize(("size", "width", "ratio"), [(32, 1.337, 1.73), (64, 3.473, 8.93)])
+def test_widened_convolutions_reach_the_parameters_of_saaae(size: int, width: float, ratio: float) -> None:
+    with torch.device("meta"):
+        plain, wide, saaae = VAE(size), VAE(size, width=width), SAAAE(size)
+    assert trainable(saaae) / trainable(plain) == pytest.approx(ratio, abs=0.005)
+    assert trainable(wide) == pytest.approx(trainable(saaae), rel=0.002)
+    assert len(list(wide.modules())) == len(list(plain.modules()))  # no deeper: the same layers, wider
+
+
 @pytest.mark.parametrize("net", [VAE, SAAAE])
 @pytest.mark.parametrize("size", [16, 32, 48])
 def test_output_has_the_shape_and_range_of_the_input(net: type[VAE], size: int) -> None:
@@ -88,7 +97,15 @@ def test_image_size_must_be_a_multiple_of_16(net: type[VAE], size: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"latent_dim": 0}, {"latent_dim": -1}, {"channels": (4, 0, 8, 10)}, {"hidden_dim": -1}]
+    "wrong",
+    [
+        {"latent_dim": 0},
+        {"latent_dim": -1},
+        {"channels": (4, 0, 8, 10)},
+        {"hidden_dim": -1},
+        {"width": 0.1},
+        {"width": -1},
+    ],
 )
 def test_widths_must_be_positive(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="must be positive"):
@@ -166,6 +183,27 @@ def test_kl_from_a_learnt_prior_is_that_of_torch() -> None:
     torch.testing.assert_close(ours, torch.distributions.kl_divergence(normal, prior), rtol=1e-9, atol=1e-12)
     plain = Posterior(mean, log_variance, Gate(torch.ones(1, 1)))
     torch.testing.assert_close(plain._replace(prior_variance=torch.ones(1, 12)).kl_per_latent(), plain.kl_per_latent())
+
+
+@pytest.mark.parametrize("variance", [None, 0.25])
+def test_gated_kl_is_that_of_torch(variance: float | None) -> None:
+    """Of N(mean, (gate * std)^2): what the decoder sees."""
+    generator = torch.Generator().manual_seed(0)
+    mean, log_variance = torch.randn(2, 5, 7, dtype=torch.float64, generator=generator)
+    gate = torch.rand(5, 7, dtype=torch.float64, generator=generator).clamp_min(0.01)
+    prior = None if variance is None else torch.full((1, 7), variance, dtype=torch.float64)
+    posterior = Posterior(mean, log_variance, Gate(gate), prior)
+    seen = torch.distributions.Normal(mean, gate * (0.5 * log_variance).exp())
+    expected = torch.distributions.kl_divergence(seen, torch.distributions.Normal(0.0, (variance or 1.0) ** 0.5))
+    torch.testing.assert_close(posterior.kl_gated_per_latent(), expected)
+    wide_open = posterior._replace(gate=Gate(torch.ones(1, 1, dtype=torch.float64)))
+    torch.testing.assert_close(wide_open.kl_gated_per_latent(), posterior.kl_per_latent(), rtol=0, atol=0)
+
+
+def test_gated_kl_is_finite_where_a_latent_has_no_noise() -> None:
+    posterior = Posterior(torch.zeros(1, 2), torch.zeros(1, 2), Gate(torch.tensor([[0.0, 1e-6]])))
+    closed, smallest = posterior.kl_gated_per_latent()[0].tolist()
+    assert closed == smallest == pytest.approx(6 * np.log(10) - 0.5, rel=1e-5)
 
 
 def test_the_prior_moves_to_the_second_moment_of_the_latents_in_training_only() -> None:
@@ -528,12 +566,27 @@ def test_training_images_are_sampled_with_the_frozen_noise_of_the_training() -> 
 def test_logged_objective_is_the_mean_of_the_training_over_20_48(monkeypatch: pytest.MonkeyPatch) -> None:
     task, batch = SAAAETask(VAE(**SMALL, noise="frozen")), batch_of(4)
     logged: dict[str, float] = {}
-    monkeypatch.setattr(task, "log", lambda name, value, **options: logged.update({name: float(value)}))
+    monkeypatch.setattr(task, "log_dict", lambda values, **options: logged.update(values))
     with torch.no_grad():
         task.training_step(batch, 0)
         prediction = task.predictions(batch, "train_set")["train_set"]
     sse = np.square((prediction.images - batch.target).numpy()).sum((1, 2, 3))
     kl = prediction.further["kl"].numpy()
     np.testing.assert_allclose(logged["train_set/kl_mse"], (4 * sse + kl).mean() / 20.48, rtol=1e-5)
+    np.testing.assert_allclose(logged["train_set/kl_mse_gated"], logged["train_set/kl_mse"], rtol=1e-5)  # no gate
     assert "kl_mse" not in prediction.further  # an evaluation must not stand in for the training's own number
     assert prediction.further["gate_mean"].eq(1).all()
+
+
+@pytest.mark.parametrize("net", [VAE, SAAAE])
+def test_bfloat16_gives_float32_measures_near_those_of_float32(net: type[VAE]) -> None:
+    task, batch = SAAAETask(net(**SMALL, noise="frozen")).eval(), batch_of(16)
+    with torch.no_grad():
+        exact = task.predictions(batch, "heldout_sampled")["heldout_sampled"]
+        with torch.autocast("cpu", torch.bfloat16):
+            rounded = task.predictions(batch, "heldout_sampled")["heldout_sampled"]
+    assert rounded.images.dtype == torch.float32
+    torch.testing.assert_close(rounded.images, exact.images, rtol=0, atol=0.02)
+    for name, values in exact.further.items():
+        assert rounded.further[name].dtype == torch.float32
+        torch.testing.assert_close(rounded.further[name], values, rtol=0.05, atol=0.02)
