@@ -21,7 +21,7 @@ SMALL: dict[str, Any] = {"image_size": 16, "width": 48, "heads": 3, "depth": 1, 
 
 
 def reference_class() -> Any:
-    path = Path(__file__).parents[3] / "benchmarks" / "speed" / "moe_denoiser.py"
+    path = Path(__file__).parents[3] / "experiments" / "speed" / "moe_denoiser.py"
     spec = importlib.util.spec_from_file_location("moe_denoiser_speed", path)
     assert spec is not None
     assert spec.loader is not None
