@@ -1,5 +1,7 @@
-"""No test touches the home folder, and all of them compute on two threads."""
+"""No test touches the home folder, all of them compute on two threads, and a passed run leaves no temporary files."""
 
+import os
+import shutil
 from collections.abc import Iterator
 
 import pytest
@@ -7,8 +9,11 @@ import torch
 
 
 @pytest.fixture(scope="session", autouse=True)
-def surroundings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def surroundings(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     torch.set_num_threads(2)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ATTNAE_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
+    # pytest removes the folders of shared fixtures after a passed run, but not those of xdist's workers.
+    if "PYTEST_XDIST_WORKER" in os.environ and not request.session.testsfailed:
+        shutil.rmtree(tmp_path_factory.getbasetemp(), ignore_errors=True)

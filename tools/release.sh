@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The release check list, followed up to the upload, which stays a person's decision. Needs a clean checkout, and uv or pip.
+# Follows the release check list up to the upload, which a person does. Needs a clean checkout.
 #   tools/release.sh               # at the tag of the version in attnae/_version.py
 #   tools/release.sh --rehearsal   # at any commit: no tag, changelog entry or clean checkout is asked for
 # Leaves the files to upload in dist/.
@@ -51,9 +51,9 @@ python3 -m zipfile -l "$wheel" | awk 'NR > 1 {print $1}' > "$work/wheel.txt"
 tar -tzf "$sdist" | sed "s|^attnae-$version/||" > "$work/sdist.txt"
 strangers=$(grep -vE "^attnae/|^attnae-$version\.dist-info/" "$work/wheel.txt" || true)
 [[ -z $strangers ]] || problem "the wheel holds more than the package: $strangers"
-unwanted=$(grep -E '^(data|runs|reports|experiments|tools|\.github)/|\.(ckpt|pt|pth)$' "$work/sdist.txt" || true)
+unwanted=$(grep -E '^(data|runs|reports|tools|\.github)/|\.(ckpt|pt|pth)$' "$work/sdist.txt" || true)
 [[ -z $unwanted ]] || problem "the sdist holds $unwanted"
-for wanted in pyproject.toml README.md LICENSE CHANGELOG.md CITATION.cff SECURITY.md constraints.txt tests/conftest.py benchmarks/saaae_vs_vae.yaml; do
+for wanted in pyproject.toml README.md LICENSE CHANGELOG.md CITATION.cff SECURITY.md constraints.txt tests/conftest.py experiments/speed/moe_denoiser.py benchmarks/saaae_vs_vae.yaml; do
   grep -qx "$wanted" "$work/sdist.txt" || problem "the sdist lacks $wanted"
 done
 
