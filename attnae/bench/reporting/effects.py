@@ -6,20 +6,25 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 
 from attnae.bench.benchmark import Benchmark
 from attnae.bench.reporting import evidence
 from attnae.bench.reporting.cells import kind_of
 from attnae.bench.reporting.evidence import Report
-from attnae.bench.reporting.figures import save
+from attnae.bench.reporting.pictures.style import SMALL, WIDTH, plain, save
 from attnae.bench.reporting.statistics import Difference
 from attnae.metrics.columns import Column, column
 
 NAME = "effects.png"
 
 SHOWN = (-1.25, 1.75)
-"""Multiples of a published effect that fit into the picture; what lies outside is drawn at the edge, as an arrow."""
+"""Multiples of a published effect that fit into the picture; of what lies outside an arrow at the edge tells the number."""
+
+SEVERAL, ONE = "#0072B2", "#7F7F7F"
 
 
 class Effect(NamedTuple):
@@ -30,6 +35,7 @@ class Effect(NamedTuple):
     published: float
     ours: Difference
     metric: Column
+    same_schedule: bool
 
 
 def effects(benchmarks: list[Benchmark], reports: list[Report]) -> dict[str, list[Effect]]:
@@ -40,58 +46,106 @@ def effects(benchmarks: list[Benchmark], reports: list[Report]) -> dict[str, lis
         for claim in benchmark.claims:
             best = evidence.best(benchmark, claim, ranked)
             if claim.effect and claim.margin == 0 and best and best.verdict.difference:
-                found.setdefault(benchmark.title, []).append(
-                    Effect(
-                        claim.claim, kind_of(best.runs), claim.effect, best.verdict.difference, column(claim.keys[0])
-                    )
+                effect = Effect(
+                    claim.claim,
+                    kind_of(best.runs),
+                    claim.effect,
+                    best.verdict.difference,
+                    column(claim.keys[0]),
+                    best.runs[0].profile == "paper",
                 )
+                found.setdefault(benchmark.title, []).append(effect)
     return found
 
 
 def draw(benchmarks: list[Benchmark], reports: list[Report], path: Path) -> None:
     """Draws :func:`effects` as multiples of the published ones, if there are any."""
-    groups = effects(benchmarks, reports)
     rows: list[str | Effect] = []
-    for title, found in groups.items():
+    for title, found in effects(benchmarks, reports).items():
         rows += [title, *found]
     if not rows:
         return
-    figure = Figure(figsize=(11, 0.46 * len(rows) + 1))
-    axes = figure.add_axes((0.49, 0.09, 0.3, 0.89))
-    low, high = SHOWN
-    axes.axvspan(0.5, high, color="tab:green", alpha=0.07, linewidth=0)
+    height = 0.46 * len(rows) + 1.9
+    figure = Figure(figsize=(WIDTH, height))
+    figure.text(
+        0.5, 1 - 0.12 / height, "Measured effects as shares of the published ones", ha="center", va="top", fontsize=11
+    )
+    axes = figure.add_axes((0.42, 1.25 / height, 0.3, 1 - 1.75 / height))
     for place, text in ((0, "no effect"), (1, "as published")):
-        axes.axvline(place, color="black" if place else "grey", linewidth=1, linestyle="-" if place else ":")
-        axes.text(place, -0.7, text, ha="right" if place == 0 else "left", va="bottom", fontsize=9)
+        axes.axvline(place, color="black" if place else "0.5", linewidth=1, linestyle="-" if place else ":", zorder=0)
+        axes.text(place, -0.75, text, ha="center", va="bottom", fontsize=SMALL)
     for y, row in enumerate(rows):
-        if isinstance(row, str):
-            continue
-        mean, low_end, high_end = row.ours.mean / row.published, row.ours.low, row.ours.high
-        colour = "tab:blue" if low_end is not None else "tab:grey"
-        inside = min(max(mean, low + 0.03), high - 0.03)
-        axes.plot(inside, y, "o" if inside == mean else "<" if mean < low else ">", color=colour, markersize=7)
-        if low_end is not None and high_end is not None:
-            span = sorted(min(max(end / row.published, low), high) for end in (low_end, high_end))
-            axes.plot(span, [y, y], "-", color=colour, linewidth=2)
-        if inside != mean:
-            axes.text(inside + (0.06 if mean < low else -0.06), y, f"{mean:.1f}", fontsize=8, va="center",
-                      ha="left" if mean < low else "right")  # fmt: skip
-        ours, published = (f"{value:+,.{row.metric.digits}f}" for value in (row.ours.mean, row.published))
-        unit = "" if row.metric.unit == "-" else f" [{row.metric.unit}]"
-        note = f"{row.metric.title}{unit}\n{ours}, published {published}, n = {row.ours.n}"
-        axes.text(high + 0.04, y, note, fontsize=8, va="center")
-    labels = [row if isinstance(row, str) else f"{_plain(row.text)}\n{row.condition}" for row in rows]
-    axes.set_yticks(range(len(rows)), labels, fontsize=8)
+        if isinstance(row, Effect):
+            _row(axes, y, row)
+    labels = [row if isinstance(row, str) else plain(_wrapped(_bare(row.text))) for row in rows]
+    axes.set_yticks(range(len(rows)), labels, fontsize=SMALL)
     for label, row in zip(axes.get_yticklabels(), rows, strict=True):
         label.set_fontweight("bold" if isinstance(row, str) else "normal")
     axes.set(xlim=SHOWN, ylim=(len(rows) - 0.4, -0.8), xlabel="measured effect / published effect")
-    legend = "blue: mean and 95% interval over seeds; grey: one seed, no error bar; green: more than half of what is published"
-    figure.text(0.5, 0.005, legend, ha="center", fontsize=8)
-    axes.tick_params(axis="y", length=0)
+    axes.tick_params(axis="y", length=0, pad=9)
     axes.spines[["top", "right", "left"]].set_visible(False)
+    _legend(figure)
     save(figure, path)
 
 
-def _plain(claim: str) -> str:
+def _row(axes: Axes, y: int, row: Effect) -> None:
+    """Mean and interval of one effect; numbers beside it."""
+    low, high = SHOWN
+    color = SEVERAL if row.ours.low is not None else ONE
+    if not row.same_schedule:
+        axes.barh(
+            y,
+            high - low,
+            left=low,
+            height=0.94,
+            facecolor="none",
+            edgecolor="0.87",
+            hatch="///",
+            linewidth=0,
+            zorder=-1,
+        )
+    mean = row.ours.mean / row.published
+    if row.ours.low is not None and row.ours.high is not None:
+        ends = sorted((row.ours.low / row.published, row.ours.high / row.published))
+        axes.plot([min(max(end, low), high) for end in ends], [y, y], "-", color=color, linewidth=2)
+        for end, edge, marker, side in ((ends[0], low, "<", "left"), (ends[1], high, ">", "right")):
+            if not low <= end <= high:
+                axes.plot(edge, y, marker, color=color, markersize=5, clip_on=False)
+                axes.text(edge, y + 0.14, f"{end:.1f}", fontsize=SMALL - 1, ha=side, va="top", color=color)
+    if low <= mean <= high:
+        axes.plot(mean, y, "o", color=color, markersize=7)
+    else:
+        edge, marker, side = (low, "<", "left") if mean < low else (high, ">", "right")
+        axes.plot(edge, y, marker, color=color, markersize=8, clip_on=False)
+        axes.text(
+            edge + (0.08 if mean < low else -0.08), y, f"{mean:.1f}", fontsize=SMALL, va="center", ha=side, color=color
+        )
+    ours, published = (f"{value:+,.{row.metric.digits}f}" for value in (row.ours.mean, row.published))
+    unit = f" {row.metric.unit}" if row.metric.unit == "dB" else ""
+    note = f"{row.metric.title}: {ours}{unit}, n = {row.ours.n}\npublished {published}{unit}"
+    axes.text(high + 0.08, y, plain(note), fontsize=SMALL, va="center")
+
+
+def _legend(figure: Figure) -> None:
+    handles = [
+        Line2D([], [], color=SEVERAL, marker="o", label="mean, 95% interval over seeds"),
+        Line2D([], [], color=ONE, marker="o", linestyle="", label="one seed: no interval"),
+        Line2D([], [], color="0.3", marker="<", linestyle="", label="beyond the axis, at the number written"),
+        Patch(facecolor="none", edgecolor="0.7", hatch="///", linewidth=0, label="hatched: not the published schedule"),
+    ]
+    figure.legend(handles=handles, loc="lower center", ncols=2, frameon=False, fontsize=SMALL)
+
+
+def _bare(claim: str) -> str:
     """Without what is in brackets: sizes stand beside the row."""
     return re.sub(r" \(.*?\)", "", claim)
+
+
+def _wrapped(text: str, width: int = 52) -> str:
+    """Two lines of about equal length where one is too long."""
+    if len(text) <= width:
+        return text
+    middle = min(
+        (place for place, letter in enumerate(text) if letter == " "), key=lambda place: abs(place - len(text) // 2)
+    )
+    return f"{text[:middle]}\n{text[middle + 1 :]}"

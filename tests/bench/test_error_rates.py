@@ -1,0 +1,113 @@
+"""Error rates of verdicts over synthetic benchmarks whose effects are known."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+
+from attnae.bench.reporting.judgment import HOLDS, NO_DIFFERENCE, OPPOSITE, Question, judge_all
+
+BENCHMARKS = 2000
+SEEDS, FAMILIES = (3, 5, 10), (1, 2, 3)
+MARGIN = 1.0
+EFFECTS = {"null": 0.0, "margin": MARGIN, "real": 4.0}
+SPREAD = 1.0
+"""Standard deviation over seeds of a paired difference."""
+
+
+@dataclass
+class Rates:
+    benchmarks: int = 0
+    wrong_direction: int = 0
+    claims: int = 0
+    covered: int = 0
+    null_decided: int = 0
+    equivalent: dict[str, int] = field(default_factory=lambda: dict.fromkeys(EFFECTS, 0))
+    asked: dict[str, int] = field(default_factory=lambda: dict.fromkeys(EFFECTS, 0))
+    detected: int = 0
+
+
+def simulate(
+    seeds: int, family: int, kinds: tuple[str, ...], margin: float, adjust: bool = True, spread: float = SPREAD
+) -> Rates:
+    """2,000 benchmarks whose claims have effects drawn from ``kinds``, on seeds that both sides share."""
+    random = np.random.default_rng([seeds, family, len(kinds), round(100 * spread)])
+    rates = Rates()
+    for _ in range(BENCHMARKS):
+        drawn = [kinds[place] for place in random.integers(len(kinds), size=family)]
+        questions = []
+        for kind in drawn:
+            shared = random.normal(0, 3, seeds)  # of a seed: the order of images, the initialization
+            gap = EFFECTS[kind] + spread * random.normal(size=seeds)
+            left, right = (dict(enumerate(values.tolist())) for values in (shared + gap, shared))
+            questions.append(Question(left, right, "higher", margin, primary=adjust))
+        verdicts = judge_all(questions)
+        wrong = False
+        for kind, verdict in zip(drawn, verdicts, strict=True):
+            assert verdict.low is not None
+            assert verdict.high is not None
+            rates.claims += 1
+            rates.covered += verdict.low <= EFFECTS[kind] <= verdict.high
+            rates.asked[kind] += 1
+            rates.equivalent[kind] += verdict.direction == NO_DIFFERENCE
+            rates.detected += kind == "real" and verdict.direction == HOLDS
+            wrong |= verdict.direction == OPPOSITE or (verdict.direction == HOLDS and kind == "null")
+        rates.benchmarks += 1
+        rates.wrong_direction += wrong
+    return rates
+
+
+def slack(rate: float, n: int) -> float:
+    """Three standard errors of a simulated rate: one false alarm in 700 checks, and the random numbers are fixed."""
+    return float(3 * np.sqrt(rate * (1 - rate) / n))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("seeds", SEEDS)
+def test_wrong_directions_in_a_benchmark_without_effects(seeds: int, family: int) -> None:
+    """The worst case for the family: every rejection is an error."""
+    rates = simulate(seeds, family, ("null",), margin=0.0)
+    rate = rates.wrong_direction / rates.benchmarks
+    assert rate <= 0.05 + slack(0.05, rates.benchmarks)
+    assert rate >= 0.05 - slack(0.05, rates.benchmarks) - 0.003  # Holm's first step spends all of it
+    print(f"familywise, all null, n = {seeds}, {family} primary: {rate:.2%}")
+
+
+@pytest.mark.parametrize("seeds", SEEDS)
+def test_without_the_adjustment_the_family_errs_too_often(seeds: int) -> None:
+    rates = simulate(seeds, 3, ("null",), margin=0.0, adjust=False)
+    expected = 1 - 0.95**3
+    assert rates.wrong_direction / rates.benchmarks == pytest.approx(expected, abs=slack(expected, rates.benchmarks))
+    assert rates.covered / rates.claims == pytest.approx(0.95, abs=slack(0.95, rates.claims))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("seeds", SEEDS)
+def test_mixed_effects(seeds: int, family: int) -> None:
+    rates = simulate(seeds, family, tuple(EFFECTS), margin=MARGIN)
+    rate = rates.wrong_direction / rates.benchmarks
+    assert rate <= 0.05 + slack(0.05, rates.benchmarks)
+    for kind in ("margin", "real"):  # an effect as large as the margin is called "no difference" in at most 2.5%
+        assert rates.equivalent[kind] / rates.asked[kind] <= 0.025 + slack(0.025, rates.asked[kind])
+    coverage = rates.covered / rates.claims
+    assert coverage >= 0.95 - slack(0.95, rates.claims)
+    power = rates.detected / rates.asked["real"]
+    assert power > {3: 0.5, 5: 0.95, 10: 0.99}[seeds]  # a real effect of four standard deviations is found
+    false = rates.equivalent["margin"] / rates.asked["margin"]
+    print(f"mixed, n = {seeds}, {family} primary: familywise {rate:.2%}, coverage {coverage:.2%}, "
+          f"false equivalence {false:.2%}, power {power:.1%}")  # fmt: skip
+
+
+@pytest.mark.parametrize("seeds", SEEDS)
+def test_equivalence_at_the_margin_reaches_its_nominal_level_with_a_small_spread(seeds: int) -> None:
+    """With a spread that is small beside the margin TOST errs in 2.5% of all cases, and finds most true equivalences."""
+    rates = simulate(seeds, 1, ("margin",), margin=MARGIN, spread=0.1)
+    false = rates.equivalent["margin"] / rates.claims
+    assert false == pytest.approx(0.025, abs=slack(0.025, rates.claims))
+    assert rates.covered / rates.claims == pytest.approx(0.95, abs=slack(0.95, rates.claims))
+    rates = simulate(seeds, 1, ("null",), margin=MARGIN, spread=0.1)
+    true = rates.equivalent["null"] / rates.claims
+    assert true > 0.95
+    print(f"equivalence, n = {seeds}: false {false:.2%}, true {true:.1%}")
