@@ -76,7 +76,13 @@ def cache_folder() -> Path:
         return fallback
 
 
-def cached(key: str, count: int, size: int, decode: Callable[[int, Counter[str]], UInt8], title: str) -> Images:
+def cached(
+    key: str,
+    count: int | Callable[[], int],
+    size: int,
+    decode: Callable[[int, Counter[str]], UInt8],
+    title: str,
+) -> Images:
     """The images behind ``key``, decoded now if no process has done so before.
 
     The array grows in a hidden file and gets its name only when it is whole, so that a reader never sees a part; of
@@ -86,7 +92,7 @@ def cached(key: str, count: int, size: int, decode: Callable[[int, Counter[str]]
 
     Args:
         key: Everything that the pixels depend on.
-        count: Number of images.
+        count: Number of images, or what tells it; not called when the cache has them.
         size: Height and width in pixels.
         decode: Image by position, uint8 (size, size, 3), counting what it converts; not called when the cache has it.
         title: Shown beside the progress.
@@ -97,10 +103,10 @@ def cached(key: str, count: int, size: int, decode: Callable[[int, Counter[str]]
     folder = cache_folder()
     path = folder / f"{hashlib.blake2b(f'{FORMAT}|{size}|{key}'.encode(), digest_size=12).hexdigest()}.npy"
     with FileLock(path.with_suffix(".lock")):
-        found = _read(path, count, size)
+        found = _read(path, size)
         if found is None:
-            _build(path, count, size, decode, title)
-            found = _read(path, count, size)
+            _build(path, count if isinstance(count, int) else count(), size, decode, title)
+            found = _read(path, size)
         if found is None:
             raise UserError(
                 f"The image cache {path} cannot be read back after writing it. Check the disk, or set ATTNAE_CACHE."
@@ -282,19 +288,24 @@ def _progress(start: int, count: int, title: str) -> Iterator[int]:
             told, when = tenths, time.monotonic()
 
 
-def _read(path: Path, count: int, size: int) -> Images | None:
+def _read(path: Path, size: int) -> Images | None:
     try:
         about = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
         pixels = np.lib.format.open_memmap(path, mode="r")  # refuses archives and pickles
+        count = about["rows"] + len(about["skipped"])
         if pixels.shape != (count, size, size, 3) or pixels.dtype != np.uint8:
             return None
         images = Images(pixels[: about["rows"]], about["digest"], about["conversions"], about["skipped"])
-        if images.pixels.nbytes <= VERIFIED and _digest(images.pixels) != images.digest:
+        if images.pixels.nbytes <= VERIFIED and pixel_digest(images.pixels) != images.digest:
             return None
         return images
     except (OSError, EOFError, ValueError, KeyError, TypeError):
         return None  # missing, cut short or not ours: built anew
 
 
-def _digest(pixels: UInt8) -> str:
-    return hashlib.blake2b(np.ascontiguousarray(pixels).data, digest_size=16).hexdigest()
+def pixel_digest(pixels: UInt8) -> str:
+    """Digest of all pixels of images (N, H, W, 3) in their order, 32 hexadecimal digits."""
+    digest = hashlib.blake2b(digest_size=16)
+    for start in range(0, len(pixels), 256):  # in parts: an array in another memory layout is copied for it
+        digest.update(np.ascontiguousarray(pixels[start : start + 256]).data)
+    return digest.hexdigest()

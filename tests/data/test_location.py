@@ -145,9 +145,11 @@ def test_images_are_no_arrays_and_arrays_no_images(folder: Path, arrays: Path) -
     assert "holds no images" in refused(arrays, source="folder")
 
 
-def test_a_link_to_nowhere_is_refused(folder: Path) -> None:
+def test_a_link_to_nowhere_is_left_out_and_counted(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "train" / "gone.png").symlink_to(folder / "nothing.png")
-    assert "gone.png" in module_refused(folder)
+    about = module(folder).about()
+    assert (about["train"], about["left_out"]) == (6, {"broken links": 1})
+    assert capsys.readouterr().err.splitlines() == ["Left out of the images: 1 broken links"]
 
 
 # -- which files ------------------------------------------------------------------------------------------------
@@ -162,7 +164,9 @@ def test_hidden_and_other_files_are_left_alone(folder: Path) -> None:
     (folder / "train" / "labels.csv").write_text("a,b")
     assert [path.name for path in image_files(folder / "train")] == [f"{n}.png" for n in range(6)]
     assert found(folder).fingerprint == before
-    assert len(module(folder).pixels("train")) == 6
+    data = module(folder)
+    assert len(data.pixels("train")) == 6
+    assert data.about()["left_out"] == {".csv files": 1, "hidden files and folders": 1}
 
 
 def test_images_below_a_hidden_folder_count_where_that_is_the_root(tmp_path: Path) -> None:
@@ -182,7 +186,7 @@ def test_the_order_is_stable_whatever_the_file_system_says(tmp_path: Path) -> No
     names = [f"{n:03}.png" for n in RANDOM.permutation(30)]
     for name in names:
         (tmp_path / name).write_bytes(b"")
-    assert [path.name for path in image_files(tmp_path)] == sorted(names)
+    assert [path.name for path in image_files(tmp_path)] == sorted(names, key=os.fsencode)
 
 
 # -- fingerprint ------------------------------------------------------------------------------------------------
@@ -213,12 +217,13 @@ def test_the_fingerprint_changes_with_the_files(folder: Path, change: Any) -> No
 
 
 @pytest.mark.parametrize("place", [0, 3, -1])
-def test_the_fingerprint_changes_with_an_array(arrays: Path, place: int) -> None:
-    before = found(arrays).fingerprint
-    pixels = np.load(arrays / "train.npy")
+def test_the_digest_changes_with_an_array(arrays: Path, place: int) -> None:
+    before = module(arrays).about()["digest"]
+    pixels = np.load(arrays / "train.npy", mmap_mode="r+")
     pixels[place] ^= 1
-    np.save(arrays / "train.npy", pixels)
-    assert found(arrays).fingerprint != before
+    pixels.flush()
+    assert module(arrays).about()["digest"].split("-")[0] != before.split("-")[0]
+    assert module(arrays).about()["digest"].split("-")[1] == before.split("-")[1]
 
 
 # -- through the DataModule -------------------------------------------------------------------------------------
