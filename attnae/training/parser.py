@@ -28,6 +28,8 @@ class OneLineParser(LightningArgumentParser):
     def _nearest(self, line: str) -> str:
         """Names the known key that is nearest to the unknown one, where there is one."""
         unknown = re.search(r"(?:[Uu]nrecognized arguments: --|Key '|[Oo]ption ')([\w.]+)", line)
-        known = [name[2:] for name in self._option_string_actions if name.startswith("--")]
+        below = getattr(self._subcommands_action, "choices", None) or {}  # what a file says is checked from above
+        parsers = [self, *below.values()]
+        known = [name[2:] for parser in parsers for name in parser._option_string_actions if name.startswith("--")]
         nearest = difflib.get_close_matches(unknown[1], known, 1, 0.7) if unknown else []
         return f" Nearest key: {nearest[0]}." if nearest else ""

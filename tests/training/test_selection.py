@@ -86,8 +86,17 @@ def test_a_config_file_may_append_callbacks(selected: Path, tmp_path: Path) -> N
 
 def test_early_stopping_of_a_user_ends_the_training(tmp_path: Path) -> None:
     """The last epochs are those before the end, wherever that is."""
-    strict = {**STOP, "init_args": {"monitor": "train/mse", "mode": "max", "patience": 1}}
-    run = wobbly(tmp_path, "--trainer.max_epochs=50", "--last_epochs=2", f"--trainer.callbacks={json.dumps([strict])}")
+    strict = {
+        **STOP,
+        "init_args": {"monitor": "train/mse", "mode": "max", "patience": 1, "check_on_train_epoch_end": True},
+    }
+    run = wobbly(
+        tmp_path,
+        "--trainer.max_epochs=50",
+        "--model.init_args.lr=0.001",
+        "--last_epochs=2",
+        f"--trainer.callbacks={json.dumps([strict])}",
+    )
     trained = len(rows(run))
     assert trained < 50
     evaluate(run)
@@ -125,7 +134,7 @@ def test_resuming_with_another_rule_is_one_line(selected: Path, tmp_path: Path) 
 def test_metrics_of_the_last_epochs(selected: Path, tmp_path: Path) -> None:
     """Those of each epoch are what a test of its weights alone gives."""
     run = shutil.copytree(selected, tmp_path / "run")
-    evaluate(run)
+    evaluate(run, "--trainer.default_root_dir", run)
     record = part(run, "test.json")
     assert record["last_epochs"]["epoch"] == [1, 2, 3, 4]
     assert record["last_epochs"].keys() == {"epoch", *record["metrics"]}
