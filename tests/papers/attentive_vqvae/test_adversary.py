@@ -136,10 +136,10 @@ def test_flips_mirror_inputs_and_targets_alike() -> None:
 def test_bf16_trains_like_float32_and_keeps_codebooks_in_it(tmp_path: Path, rule: str) -> None:
     numbers, tasks = [], []
     for precision in ("32-true", "bf16-mixed"):
-        one = task(net={"levels": 2, "codebook": rule, "attention": "pixel", "width": 8})
+        one = task(net={"levels": 2, "codebook": rule, "attention": "normalized", "width": 8})
         logged = fit(one, tmp_path, precision=precision, max_epochs=2).callback_metrics
         assert all(value.isfinite() for value in logged.values())
-        numbers.append({key: float(logged[key]) for key in ("train/reconstruction", "train/grad_norm", "val/mse")})
+        numbers.append({key: float(logged[key]) for key in ("train/reconstruction", "val/mse")})
         tasks.append(one)
     for key, value in numbers[0].items():
         assert numbers[1][key] == pytest.approx(value, rel=0.1), key
