@@ -86,8 +86,9 @@ def _tradeoff(
             points.append(Point(shown[name], quality.mean, quality.interval(), middle, ends))
         panels[_axis(cost)] = points
     unit = "" if column(key).unit == "-" else f" [{column(key).unit}]"
-    if better == "-":
-        return
+    counted = [panels[_axis(cost)] for cost in COSTS[:2]]
+    if better == "-" or all(len({point.cost for point in points}) < 2 for points in counted):
+        return  # one network under several conditions: its seconds differ by what else the machine did
     tradeoff.draw(f"{title}: quality over cost", plain(named(key)) + unit, better, panels, path)
 
 
