@@ -13,10 +13,8 @@ import signal
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,23 +26,12 @@ from safetensors.torch import load_file
 from attnae.bench import catalog
 from attnae.cli import main
 from attnae.errors import UserError
-from attnae.files import dump_yaml
+from attnae.files import shipped
 from attnae.training.progress import Progress
 
 IMAGES = {"image_size": 16, "train_images": 32, "test_images": 16, "batch_size": 16}
 NET = {"image_size": 16, "channels": [4, 4, 4, 4], "latent_dim": 8}
-
-
-@cache
-def config_of(benchmark: str, variant: str) -> str:
-    """A file with the configuration of a variant, in the first profile."""
-    loaded = catalog.load(benchmark)
-    path = Path(tempfile.mkdtemp()) / f"{variant}.yaml"
-    path.write_text(dump_yaml(loaded.configuration(variant, next(iter(loaded.profiles)))), encoding="utf-8")
-    return str(path)
-
-
-VAE, SAAAE = config_of("saaae_vs_vae", "vae"), config_of("saaae_vs_vae", "saaae")
+VAE, SAAAE = "configs/saaae_vs_vae/vae.yaml", "configs/saaae_vs_vae/saaae.yaml"
 TIMES = ("epoch_seconds", "seconds")
 
 
@@ -160,19 +147,26 @@ def vae(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 # -- every config --------------------------------------------------------------------------------------------------
 
-
-def variants(trains: bool) -> pytest.MarkDecorator:
-    """Parametrizes over all variants that train, or those that only evaluate."""
-    loaded = [(name, variant) for name in catalog.names() for variant in catalog.load(name).variants.values()]
-    chosen = [(name, variant.name) for name, variant in loaded if variant.trains == trains]
-    return pytest.mark.parametrize(("benchmark", "variant"), chosen)
+CONFIGS = sorted(shipped("configs").glob("*/*.yaml"))
 
 
-@variants(trains=True)
-def test_variant_trains_two_steps_and_tests(benchmark: str, variant: str, tmp_path: Path) -> None:
-    small = SMALL.get(benchmark, FEW)
-    run = ["--trainer.max_epochs=1", "--trainer.default_root_dir", tmp_path / "run"]
-    done = attnae("fit", "-c", config_of(benchmark, variant), *small, *run)
+def configs(trains: bool) -> pytest.MarkDecorator:
+    """Parametrizes over the configs of all variants that train, or of those that only evaluate."""
+    chosen = [path for path in CONFIGS if catalog.load(path.parent.name).variants[path.stem].trains == trains]
+    return pytest.mark.parametrize("config", chosen, ids=lambda path: f"{path.parent.name}/{path.stem}")
+
+
+def test_variants_have_configs() -> None:
+    listed = {(name, variant) for name in catalog.names() for variant in catalog.load(name).variants}
+    assert listed == {(config.parent.name, config.stem) for config in CONFIGS}
+
+
+@configs(trains=True)
+def test_config_trains_two_steps_and_tests(config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # configs/... is found from any folder
+    small = SMALL.get(config.parent.name, FEW)
+    typed = f"configs/{config.parent.name}/{config.name}"
+    done = attnae("fit", "-c", typed, *small, "--trainer.max_epochs=1", "--trainer.default_root_dir", "run")
     assert done.code == 0, done.err
     checkpoint = torch.load(tmp_path / "run/checkpoints/last.ckpt", weights_only=True)
     assert checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["total"]["completed"] == 2
@@ -180,15 +174,15 @@ def test_variant_trains_two_steps_and_tests(benchmark: str, variant: str, tmp_pa
     test = part(tmp_path / "run", "test.json")
     assert any(name.startswith("heldout/") for name in test["metrics"])
     assert all((tmp_path / "run" / image).is_file() for image in test["images"])
-    figures = catalog.load(benchmark).figures  # what the benchmark file shows of this variant is drawn
-    assert {f"images/{figure.file}" for figure in figures if variant in figure.variants} <= {*test["images"]}
+    figures = catalog.load(config.parent.name).figures  # what the benchmark file shows of this variant is drawn
+    assert {f"images/{figure['file']}" for figure in figures if config.stem in figure["variants"]} <= {*test["images"]}
 
 
-@variants(trains=False)
-def test_variant_without_training_tests(benchmark: str, variant: str, tmp_path: Path) -> None:
-    done = attnae("test", "-c", config_of(benchmark, variant), *FEW, "--trainer.default_root_dir", tmp_path)
+@configs(trains=False)
+def test_config_without_training_tests(config: Path, tmp_path: Path) -> None:
+    done = attnae("test", "-c", config, *FEW, "--trainer.default_root_dir", tmp_path)
     if "is not installed" in done.err:  # an optional package: said in one line
-        refused(done, variant, "pip install")
+        refused(done, config.stem, "pip install")
         return
     assert done.code == 0, done.err
     test = part(tmp_path, "test.json")
@@ -197,14 +191,13 @@ def test_variant_without_training_tests(benchmark: str, variant: str, tmp_path: 
 
 
 @pytest.mark.parametrize("benchmark", catalog.names())
-def test_profiles_fit_their_variants(benchmark: str, tmp_path: Path) -> None:
-    """Every profile and variant changes keys that the command line knows."""
+def test_profiles_fit_their_variants(benchmark: str) -> None:
+    """Files and overlays of every profile hold keys that the command line knows."""
     loaded = catalog.load(benchmark)
     for profile in loaded.profiles:
         for variant in loaded.variants.values():
-            file = tmp_path / "config.yaml"
-            file.write_text(dump_yaml(loaded.configuration(variant.name, profile)), encoding="utf-8")
-            done = attnae("fit" if variant.trains else "test", "-c", file, "--print_config")
+            files = [word for file in loaded.configs(variant.name, profile) for word in ("-c", file)]
+            done = attnae("fit" if variant.trains else "test", *files, "--print_config")
             assert done.code == 0, f"{profile}/{variant.name}: {done.err}"
 
 
@@ -229,7 +222,7 @@ def test_resumed_equals_uninterrupted(config: str, arguments: list[str], tmp_pat
 
 @pytest.mark.parametrize(
     ("config", "small"),
-    [(SAAAE, TINY), (config_of("moe_denoising", "moe"), FEW), (config_of("attentive_vqvae", "ah_revived"), NARROW)],
+    [(SAAAE, TINY), ("configs/moe_denoising/moe.yaml", FEW), ("configs/attentive_vqvae/ah_revived.yaml", NARROW)],
     ids=["saaae", "moe", "vqvae"],
 )
 def test_stopped_within_an_epoch_equals_uninterrupted(
@@ -259,7 +252,7 @@ def test_stopped_within_an_epoch_equals_uninterrupted(
 def test_selected_weights_are_the_best_epoch(tmp_path: Path) -> None:
     """Where a config selects by validation, the epoch with the smallest error is what is kept and evaluated."""
     run = ["--trainer.default_root_dir", tmp_path, "--trainer.max_epochs=4", "--model.init_args.lr=0.3"]
-    done = attnae("fit", "-c", config_of("moe_denoising", "dncnn"), *FEW, *run)
+    done = attnae("fit", "-c", "configs/moe_denoising/dncnn.yaml", *FEW, *run)
     assert done.code == 0, done.err
     errors = [float(row["val/mse"]) for row in rows(tmp_path)]
     best = errors.index(min(errors))
