@@ -70,11 +70,13 @@ def test_installed_runner_lists_and_plans(site: Path, tmp_path: Path) -> None:
     assert all(name in listed for name in catalog.names())
     for name in catalog.names():
         planned = python(site, "-m", "attnae.bench.app", "run", name, "--dry-run", cwd=tmp_path)
-        assert f"attnae fit -c configs/{name}/" in planned
+        assert f"attnae fit -c runs/{name}/" in planned
 
 
 def test_installed_training_finds_its_configs(site: Path, tmp_path: Path) -> None:
-    configs = ["-c", "configs/saaae_vs_vae/vae.yaml", "-c", "configs/saaae_vs_vae/profiles/quick.yaml"]
+    configs = ["-c", "configs/saaae.yaml"]
     printed = python(site, "-m", "attnae.cli", "fit", *configs, "--print_config", cwd=tmp_path)
-    assert "class_path: attnae.papers.saaae.VAE" in printed
-    assert "batch_size: 64" in printed
+    assert "class_path: attnae.papers.saaae.SAAAE" in printed
+    shown = python(site, "-m", "attnae.bench.app", "config", "saaae_vs_vae", "--variant", "vae", cwd=tmp_path)
+    assert "class_path: attnae.papers.saaae.VAE" in shown
+    assert "batch_size: 64" in shown

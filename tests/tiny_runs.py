@@ -86,7 +86,7 @@ def write_run(folder: Path, kind: str, seed: int = 0) -> Path:
         metrics={"heldout/psnr_mean": 20.0, "heldout/ssim_mean": 0.5},
         data=data,
         git={"commit": "abc123", "dirty": False},
-        commands=["attnae fit -c configs/moe_denoising/moe.yaml"],
+        commands=["attnae fit -c configs/moe_denoiser.yaml"],
     )
     result.write(record, folder / "result.json")
     return folder

@@ -44,3 +44,11 @@ def nested(overrides: Mapping[str, Any]) -> dict[str, Any]:
         known = level.get(parts[-1])
         level[parts[-1]] = merge(known, value) if isinstance(known, dict) and isinstance(value, dict) else value
     return whole
+
+
+def section(configuration: Mapping[str, Any], *keys: str) -> dict[str, Any]:
+    """A nested mapping of a configuration; empty where there is none."""
+    found: Any = configuration
+    for key in keys:
+        found = found.get(key) if isinstance(found, Mapping) else None
+    return dict(found) if isinstance(found, Mapping) else {}

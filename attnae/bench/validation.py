@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from typing import Any
 
 from attnae.bench.benchmark import Benchmark, Claim, Curve, Sweep
 from attnae.bench.typed import Place
@@ -23,6 +24,7 @@ def check(benchmark: Benchmark, place: Place) -> None:
         UserError: A variant, metric, protocol or the like is not defined, or a statement contradicts another.
     """
     _names(benchmark, place)
+    _configurations(benchmark, place)
     if benchmark.average and not _last_epochs(benchmark):
         raise place.at("average").error("the configuration must have last_epochs above 0")
     for index, table in enumerate(benchmark.tables):
@@ -30,8 +32,8 @@ def check(benchmark: Benchmark, place: Place) -> None:
         _protocol(table.protocol, here.at("protocol"))
         for position, name in enumerate(table.columns):
             _quality(name, here.at("columns").at(position))
-        if not 0 <= table.leading <= len(table.columns):
-            raise here.at("leading").error(f"must be from 0 to {len(table.columns)}, the number of columns")
+        if table.leading < 0:
+            raise here.at("leading").error("must not be negative")
     for index, curve in enumerate(benchmark.curves):
         _curve(curve, benchmark, place.at("curves").at(index))
     for index, sweep in enumerate(benchmark.sweeps):
@@ -68,6 +70,31 @@ def _names(benchmark: Benchmark, place: Place) -> None:
         raise place.at("revision").error("must be 1 or more")
     for name, profile in benchmark.profiles.items():
         _variants(profile.variants, benchmark, place.at("profiles").at(name).at("variants"))
+
+
+def _configurations(benchmark: Benchmark, place: Place) -> None:
+    _configuration(benchmark.base_configuration, place.at("base"))
+    _configuration(benchmark.changes, place.at("changes"))
+    for name, variant in benchmark.variants.items():
+        _configuration(variant.changes, place.at("variants").at(name).at("changes"))
+    for name, profile in benchmark.profiles.items():
+        here = place.at("profiles").at(name)
+        _configuration(profile.changes, here.at("changes"))
+        for variant_name, changes in profile.variants.items():
+            _configuration(changes, here.at("variants").at(variant_name))
+
+
+def _configuration(value: Any, place: Place) -> None:
+    """Keys are texts at every level, and a class is named by a text."""
+    if isinstance(value, list):
+        for index, each in enumerate(value):
+            _configuration(each, place.at(index))
+    for key, inner in value.items() if isinstance(value, dict) else ():
+        if not isinstance(key, str):
+            raise place.error(f"the key {key!r} must be a text")
+        if key == "class_path" and not isinstance(inner, str):
+            raise place.at(key).error(f"must be the name of a class, got {inner!r:.60}")
+        _configuration(inner, place.at(key))
 
 
 def _last_epochs(benchmark: Benchmark) -> bool:

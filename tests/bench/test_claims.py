@@ -10,11 +10,10 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from attnae.bench import catalog
-from attnae.bench.catalog import Claim
+from attnae.bench.benchmark import Claim
 from attnae.bench.reporting import page
 from attnae.bench.reporting.statistics import difference
 from attnae.bench.reporting.verdicts import judge
-from attnae.errors import UserError
 from attnae.result import Result
 
 KEY = "heldout/psnr_mean"
@@ -110,21 +109,12 @@ def test_claims_about_a_number_and_about_a_mean_of_metrics() -> None:
     assert judge(claim(metric=[KEY, "heldout/ssim_mean"], right=0.0), {"moe": lacking}).state == "not run"
 
 
-@pytest.mark.parametrize(
-    "broken",
-    [{"left": "nobody"}, {"right": "nobody"}, {"relation": "better"}, {"relation": "equal"}],
-)
-def test_claims_that_cannot_be_judged_are_refused(broken: dict[str, Any]) -> None:
-    with pytest.raises(UserError, match="claim 'c'"):
-        claim(**broken).fits(catalog.load("moe_ablation").variants)
-
-
 def test_report_prints_a_verdict_for_every_claim() -> None:
     benchmark = catalog.load("moe_ablation")
     results = [run(v, s, x + s / 10) for v, x in (("moe_clamped", 22.0), ("dense_clamped", 15.0)) for s in (1, 2, 3)]
     text = page.text(benchmark, results, [])
     section = text.split("## The paper's claims")[1].split("\n## ")[0]
-    assert section.count("**not run**") == len(benchmark.claims) - 2  # the clamped pair has two
+    assert section.count("**not run**") == len(benchmark.claims) - 1
     assert "22.20 - 15.20 = +7.00 [+7.00, +7.00] dB" in section
     assert "**reproduced**" in section
     assert "## Differences from dense, clamped" in text

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from attnae.bench.catalog import Benchmark, Claim, Variant
+from attnae.bench.benchmark import Benchmark, Claim, Paper, Profile, Published, Table, Variant
 from attnae.bench.reporting import overview, page, report
 from attnae.files import write_text
 from attnae.result import Result
@@ -21,10 +21,17 @@ BENCHMARK = Benchmark(
     name="example",
     title="Example",
     question="Does an example help?",
-    paper={"title": "An example, table 1", "notes": "Measured on 100 images."},
+    paper=Paper("An example, table 1", notes="Measured on 100 images."),
     dataset="CIFAR-10",
     embedded="photos",
     baseline="plain",
+    base="base.yaml",
+    base_configuration={},
+    profiles={
+        "quick": Profile("quick", "minutes", "demonstration"),
+        "short": Profile("short", "an hour", "partial"),
+        "paper": Profile("paper", "as published", "published"),
+    },
     variants={
         "plain": Variant("plain", "plain", "the baseline", default=True),
         "better": Variant("better", "better", "the paper's model", default=True),
@@ -32,16 +39,11 @@ BENCHMARK = Benchmark(
         "broken": Variant("broken", "broken", "control that fails"),
         "absent": Variant("absent", "absent", "control that nobody has run"),
     },
-    tables=[
-        {
-            "title": "Held-out images",
-            "protocol": "heldout",
-            "columns": ["mse", "psnr_mean", "ssim_mean"],
-            "leading": 2,
-            "note": "A note.",
-        }
+    tables=[Table("Held-out images", "heldout", ["mse", "psnr_mean", "ssim_mean"], note="A note.")],
+    published=[
+        Published("table 1", {"plain": {"heldout/psnr_mean": 20.0}, "better": {"heldout/psnr_mean": 22.5}}),
+        Published("released weights", {"better": {"heldout/psnr_mean": 22.4}}),
     ],
-    published={"plain": {"heldout/psnr_mean": 20.0}, "better": {"heldout/psnr_mean": 22.5}},
     claims=[
         Claim("The model is better", "table 1", "better", "heldout/psnr_mean", "higher", "plain", 0.0, [22.5, 20.0]),
         Claim("One seed is as good", "text", "single", "heldout/mse", "equal", "plain", 0.001),
@@ -130,7 +132,7 @@ def test_golden(name: str) -> None:
 def test_a_demonstration_is_no_evidence() -> None:
     text = overview.page(REPORTS[1:], [BENCHMARK])
     assert "50.00" not in text
-    assert text.count("not run |") == len(BENCHMARK.claims) + 2  # and the published numbers that no claim repeats
+    assert text.count("not run |") == len(BENCHMARK.claims) + 3  # and the published numbers that no claim repeats
 
 
 def test_a_benchmarks_best_evidence_comes_first() -> None:

@@ -49,6 +49,7 @@ def loaded(code: str, cwd: Path) -> set[str]:
         ["show", "saaae_vs_vae", "--keys"],
         ["rum"],
         ["show", "saaae_vs_vae"],
+        ["config", "saaae_vs_vae", "--variant", "vae"],
         ["doctor"],
         ["clean", "."],
         ["compare", ".", "."],
@@ -74,7 +75,16 @@ def test_networks_load_without_lightning(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["list"], ["--help"], ["status", "."], ["show", "saaae_vs_vae"], ["clean", "."]], ids=" ".join
+    "arguments",
+    [
+        ["list"],
+        ["--help"],
+        ["status", "."],
+        ["show", "saaae_vs_vae"],
+        ["config", "saaae_vs_vae", "--variant", "vae"],
+        ["clean", "."],
+    ],
+    ids=" ".join,
 )
 def test_runner_answers_at_once(arguments: list[str], tmp_path: Path) -> None:
     command = [Path(sys.executable).with_name("attnae-bench"), *arguments]
@@ -143,9 +153,15 @@ BELOW = {
                      "attnae.metrics.columns"),
     "attnae.bench.running": ("attnae.bench.running", "attnae.bench.plan", "attnae.bench.run", "attnae.bench.store",
                              "attnae.bench.jobs", "attnae.bench.markdown", "attnae.result", "attnae.errors", "attnae.files"),
-    "attnae.bench.reporting": ("attnae.bench.reporting", "attnae.bench.catalog", "attnae.bench.markdown",
-                               "attnae.result", "attnae.errors", "attnae.files", "attnae.metrics.columns"),
-    "attnae.bench.catalog": ("attnae.errors", "attnae.files"),
+    "attnae.bench.reporting": ("attnae.bench.reporting", "attnae.bench.benchmark", "attnae.bench.catalog",
+                               "attnae.bench.markdown", "attnae.result", "attnae.errors", "attnae.files",
+                               "attnae.metrics.columns"),
+    "attnae.bench.configuration": (),
+    "attnae.bench.benchmark": ("attnae.bench.configuration",),
+    "attnae.bench.typed": ("attnae.errors",),
+    "attnae.bench.validation": ("attnae.bench.benchmark", "attnae.bench.typed", "attnae.metrics.columns"),
+    "attnae.bench.catalog": ("attnae.bench.benchmark", "attnae.bench.configuration", "attnae.bench.typed",
+                             "attnae.bench.validation", "attnae.errors", "attnae.files"),
     "attnae.inference": ("attnae.inference", "attnae.training", "attnae.data", "attnae.metrics", "attnae.result", "attnae.errors",
                    "attnae.files", "attnae.bench.catalog"),
     "attnae.training": ("attnae.training", "attnae.data", "attnae.metrics", "attnae.result", "attnae.errors", "attnae.files"),

@@ -87,7 +87,7 @@ def test_run_leaves_results(compared: Comparison) -> None:
             "params_trainable", "params_total", "gflops_forward", "seconds_per_epoch", "images_per_second",
             "peak_memory_mb",
         }  # fmt: skip
-        assert {key.split("/")[0] for key in r.metrics} == {"heldout", "heldout_sampled", "published"}
+        assert {key.split("/")[0] for key in r.metrics} == {"heldout", "heldout_sampled", "train_set"}
         assert r.hardware["threads"] == max(1, len(os.sched_getaffinity(0)) // 2)
         assert r.wall_seconds > 0
 
@@ -117,11 +117,11 @@ def test_report_says_first_that_it_is_a_demonstration(compared: Comparison) -> N
 
 
 def test_report_gives_mean_and_deviation_over_seeds(compared: Comparison) -> None:
-    spec = next(table for table in catalog.load("saaae_vs_vae").tables if table["protocol"] == "heldout")
-    header, *body = table(readme(compared.cwd), spec["title"])
+    spec = next(table for table in catalog.load("saaae_vs_vae").tables if table.protocol == "heldout")
+    header, *body = table(readme(compared.cwd), spec.title)
     assert [row[0] for row in body] == ["VAE", "SAAAE"]
     for variant, row in zip(("vae", "saaae"), body, strict=True):
-        for name in spec["columns"]:
+        for name in spec.columns:
             values = [r.metrics[f"heldout/{name}"] for r in compared.results if r.variant == variant]
             digits = column(name).digits
             expected = f"{statistics.fmean(values):,.{digits}f} ± {statistics.stdev(values):,.{digits}f}"
@@ -436,11 +436,8 @@ def test_dry_run_prints_commands_without_data(tmp_path: Path) -> None:
     assert [line.split()[:2] for line in commands] == 4 * [["attnae", "fit"], ["attnae", "test"]]
     fit = commands[0].split()
     configs = [fit[place + 1] for place, word in enumerate(fit) if word == "-c"]
-    assert configs == [
-        "configs/saaae_vs_vae/vae.yaml",
-        "configs/saaae_vs_vae/profiles/paper.yaml",
-        "configs/saaae_vs_vae/profiles/paper/vae.yaml",
-    ]
+    (config,) = configs
+    assert config.startswith("runs/saaae_vs_vae/paper/vae/seed1-")
     assert fit[fit.index("--seed_everything") + 1] == "1"
     assert "3000 epochs" in done.out
 
@@ -455,7 +452,7 @@ def test_label_tells_what_differs_from_the_profile(tmp_path: Path) -> None:
 def test_untrained_variant_is_only_evaluated(tmp_path: Path) -> None:
     done = bench("run", "saaae_vs_vae", "--variants", "biharmonic", "--dry-run", cwd=tmp_path)
     (command,) = [line for line in done.out.splitlines() if not line.startswith("#")]
-    assert command.startswith("attnae test -c configs/saaae_vs_vae/biharmonic.yaml")
+    assert command.startswith("attnae test -c runs/saaae_vs_vae/quick/biharmonic/seed1-")
 
 
 def test_list_names_everything(tmp_path: Path) -> None:

@@ -130,7 +130,7 @@ def test_doctor_flags_malicious_and_missing_packages(
     out = " ".join(capsys.readouterr().out.split())
     assert "lightning 2.6.3 is a malicious release" in out
     assert "einops is missing" in out
-    assert "Nothing can run before this is mended: packages" in out
+    assert "Fix these problems first: packages" in out
 
 
 def test_doctor_prints_json_for_bug_reports(

@@ -83,7 +83,7 @@ def words_of(command: str, root: Path) -> list[str]:
         words += ["--dry-run"]
     if words[0] == "fit":
         words = [word for word in words if word != "..."]
-        words += ["-c", "configs/saaae_vs_vae/vae.yaml"] * ("-c" not in words)
+        words += ["-c", "configs/saaae.yaml"] * ("-c" not in words)
         words += [f"--{key}={value}" for key, value in SMALL["saaae_vs_vae"].items()]
         words += ["--print_config"] * ("WandbLogger" in words)
     return [program, *words]

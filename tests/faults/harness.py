@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,6 +22,8 @@ import pytest
 from safetensors.torch import load_file
 
 from attnae import result
+from attnae.bench import catalog
+from attnae.files import dump_yaml
 
 PROGRAM = [sys.executable, "-m", "attnae.bench.app"]
 
@@ -58,10 +61,19 @@ def run_arguments(benchmark: str, epochs: int = 2, **further: object) -> list[st
     return ["run", benchmark, "--variants", VARIANT[benchmark], *words, "--jobs", SEVERAL_RUNNERS, "--label", "tiny"]
 
 
+@cache
+def config_of(benchmark: str, variant: str) -> str:
+    """A file with the configuration of a variant, in the first profile."""
+    loaded = catalog.load(benchmark)
+    path = Path(tempfile.mkdtemp()) / f"{variant}.yaml"
+    path.write_text(dump_yaml(loaded.configuration(variant, next(iter(loaded.profiles)))), encoding="utf-8")
+    return str(path)
+
+
 def fit_arguments(folder: Path, benchmark: str = "saaae_vs_vae", epochs: int = 1, variant: str = "") -> list[str]:
     """``attnae fit`` of a tiny run on a CPU."""
     values = {**SMALL[benchmark], "trainer.accelerator": "cpu", "trainer.max_epochs": epochs}
-    config = f"configs/{benchmark}/{variant or VARIANT[benchmark]}.yaml"
+    config = config_of(benchmark, variant or VARIANT[benchmark])
     return ["fit", "-c", config, *(f"--{each}" for each in settings(values)), f"--trainer.default_root_dir={folder}"]
 
 

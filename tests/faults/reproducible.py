@@ -12,6 +12,7 @@ from harness import (
     Impossible,
     Tally,
     bench,
+    config_of,
     fault,
     fit_arguments,
     folder_of,
@@ -125,7 +126,7 @@ def workers(tally: Tally, times: int, folder: Path) -> None:
 )
 def devices(tally: Tally, times: int, folder: Path) -> None:
     with tally.attempt("two devices"):
-        config = f"configs/saaae_vs_vae/{VARIANT['saaae_vs_vae']}.yaml"
+        config = config_of("saaae_vs_vae", VARIANT["saaae_vs_vae"])
         done = here(
             "attnae", "test", "-c", config, "--trainer.accelerator=cpu", "--trainer.devices=2", cwd=scratch(folder)
         )

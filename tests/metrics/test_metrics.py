@@ -297,4 +297,4 @@ def test_an_unknown_number_describes_itself() -> None:
 def test_numbers_of_a_level_share_a_definition() -> None:
     assert column("heldout/active_codes_2").title == "active codes 2"
     assert column("heldout/perplexity_1").formula == COLUMNS["perplexity"].formula
-    assert {"sigma", "symmetry", "eye_colour", "params_keras"} <= COLUMNS.keys()
+    assert {"sigma", "symmetry", "eye_color", "params_keras"} <= COLUMNS.keys()

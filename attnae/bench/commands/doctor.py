@@ -20,6 +20,7 @@ from rich.markup import escape
 from attnae._version import __version__
 from attnae.bench import catalog, tracking
 from attnae.bench.commands.arguments import Subparsers, add_out
+from attnae.bench.configuration import section
 from attnae.bench.running.resources import cores
 from attnae.bench.terminal import console, grid, size
 from attnae.data.location import HINTS, OFFICIAL, Location, locate
@@ -162,7 +163,7 @@ def _data() -> Iterator[Finding]:
     for name in catalog.names():
         benchmark = catalog.load(name)
         for profile in benchmark.profiles:
-            if root := benchmark.configuration(benchmark.baseline, profile)["data"]["init_args"].get("root"):
+            if root := section(benchmark.configuration(benchmark.baseline, profile), "data", "init_args").get("root"):
                 roots[benchmark.dataset] = (benchmark.embedded, root)
     for dataset, (embedded, root) in roots.items():
         found = _located(dataset, embedded, root)

@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 
-from attnae.bench import catalog, plan, store
+from attnae.bench import catalog, configuration, plan, store
 from attnae.bench.benchmark import Benchmark
 from attnae.bench.commands.arguments import Subparsers, add_out
 from attnae.bench.commands.show_keys import show_keys
@@ -135,8 +135,8 @@ def _costs(benchmark: Benchmark, done: list[Result], folder: Path, out: Console)
 def _parameters(benchmark: Benchmark, profile: str, runs: list[Result]) -> float | None:
     """Of the newest run of this profile; of any profile if none of them sets a width or the like of a network."""
     changes = [change for one in benchmark.profiles.values() for change in (one.changes, *one.variants.values())]
-    nets = [change.get("model", {}).get("init_args", {}).get("net", {}) for change in changes]
-    changed = any(isinstance(value, int | list) for net in nets for value in net.get("init_args", {}).values())
+    nets = [configuration.section(change, "model", "init_args", "net", "init_args") for change in changes]
+    changed = any(isinstance(value, int | list) for net in nets for value in net.values())
     counted = [one for one in runs if "params_total" in one.efficiency and (one.profile == profile or not changed)]
     counted.sort(key=lambda one: one.profile != profile)
     return counted[0].efficiency["params_total"] if counted else None

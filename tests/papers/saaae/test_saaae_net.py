@@ -14,9 +14,8 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from attnae.bench.catalog import read_yaml
+from attnae.bench import catalog
 from attnae.data import Batch
-from attnae.files import shipped
 from attnae.papers.saaae import SAAAE, VAE, SAAAETask
 from attnae.papers.saaae.net import Gate, Posterior, SelfAttentionGate
 from attnae.papers.saaae.task import objective
@@ -43,7 +42,7 @@ def images_of(count: int, seed: int = 0, size: int = 16) -> Tensor:
 
 def built(variant: str) -> nn.Module:
     """The network that a config names, without memory for its weights."""
-    spec = read_yaml(shipped("configs", "saaae_vs_vae", f"{variant}.yaml"))["model"]["init_args"]["net"]
+    spec = catalog.load("saaae_vs_vae").configuration(variant, "short")["model"]["init_args"]["net"]
     module, _, name = spec["class_path"].rpartition(".")
     with torch.device("meta"):
         net: nn.Module = getattr(import_module(module), name)(**spec.get("init_args", {}))
