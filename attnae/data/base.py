@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import sys
-from collections import Counter
-from collections.abc import Callable
-from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
 
 import lightning as L
-import numpy as np
 import torch
 from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 from torch.utils.data import DataLoader
 
 from attnae.data.batch import Batch, Corruption
-from attnae.data.cache import Images, cached
-from attnae.data.decode import UInt8, read_image, resize_array
-from attnae.data.location import Location, Source, locate, split_files
-from attnae.data.photos import photo_crops
-from attnae.data.sampler import EpochBatches, IndexedImages, run_seed
+from attnae.data.cache import Images
+from attnae.data.content import load
+from attnae.data.decode import UInt8
+from attnae.data.location import Source, locate
+from attnae.data.sampler import EpochBatches, IndexedImages, run_seed, sample
 from attnae.errors import UserError
 
 
@@ -51,8 +47,8 @@ class ImageDataModule(L.LightningDataModule):
     embedded: ClassVar[str] = "photos"
     """Name of the images that stand in for it without a root."""
 
-    embedded_counts: ClassVar[tuple[int, int]] = (1024, 512)
-    """How many embedded training and held-out images there are."""
+    embedded_counts: ClassVar[tuple[int, int] | None] = None
+    """How many embedded training and held-out images to make; ``None`` for as many as there are."""
 
     test_splits: tuple[str, ...] = ("heldout", "published")
     """What each test dataloader holds: held-out images, and the first training images, on which the paper evaluates."""
@@ -109,56 +105,9 @@ class ImageDataModule(L.LightningDataModule):
     def _load(self) -> None:
         if not self._splits:
             self.location = locate(self.dataset, self.embedded, self.root, self.source, self.download)
-            self._splits = {split: self.load_split(self.location, split) for split in ("train", "test")}
-
-    def load_split(self, location: Location, split: str) -> Images:
-        """Decoded images of ``train`` or ``test`` from wherever they are."""
-        size = self.image_size
-        key = f"{location.kind}|{location.fingerprint}|{location.root and location.root.resolve()}|{split}"
-        if location.kind == "embedded":
-            count = self.embedded_counts[split == "test"]
-            key += f"|{count}"
-            embedded = self.embedded_images(split == "train", count)
-
-            def decode(index: int, conversions: Counter[str]) -> UInt8:
-                return embedded(index)
-
-        elif location.kind == "folder" and location.root:
-            files = split_files(self.dataset, location.root)[split]
-            key += "|" + "|".join(f"{f.stat().st_mtime_ns}" for f in files)
-            count = len(files)
-
-            def decode(index: int, conversions: Counter[str]) -> UInt8:
-                return read_image(files[index], size, conversions)
-
-        else:
-            name = split
-            if location.kind == "array" and location.root:
-                name = f"{split}.npy"
-                array = _open_array(location.root / name)
-                key += f"|{(location.root / name).stat().st_mtime_ns}"
-                if array.shape[1:3] == (size, size):  # nothing to decode: the file itself is the memory map
-                    return Images(array, location.fingerprint, {})
-            else:
-                array = self.load_official(location, split)
-            count = len(array)
-
-            def decode(index: int, conversions: Counter[str]) -> UInt8:
-                return resize_array(array[index], size, conversions, f"{name}[{index}]")
-
-        images = cached(key, count, size, decode, f"decoding {location.name} {split}")
-        for line in images.skipped:
-            rank_zero_only(print)(f"Skipped: {line}", file=sys.stderr, flush=True)
-        return images
-
-    def embedded_images(self, train: bool, count: int) -> Callable[[int], UInt8]:
-        """Embedded image by index, uint8 (size, size, 3); the first call may take a while."""
-        crops = cache(lambda: photo_crops(train, count, self.image_size))
-        return lambda index: crops()[index]
-
-    def load_official(self, location: Location, split: str) -> UInt8:
-        """Official images of a split, uint8 (N, H, W, 3), at their own size."""
-        raise NotImplementedError
+            self._splits, self.content = load(self.location, self.image_size, self.embedded_counts)
+            for line in self.content.notices():
+                rank_zero_only(print)(line, file=sys.stderr, flush=True)
 
     def pixels(self, split: str) -> UInt8:
         """uint8 (N, H, W, 3) of ``train`` or ``test`` after the limits of the configuration."""
@@ -167,30 +116,33 @@ class ImageDataModule(L.LightningDataModule):
     def about(self) -> dict[str, Any]:
         """What a report says about the data."""
         sets = self.sets()
-        conversions = sum((Counter(images.conversions) for images in self._splits.values()), Counter[str]())
         return {
             "dataset": self.dataset,
             "name": self.location.name,
             "title": self.location.title,
             "kind": self.location.kind,
-            "digest": "-".join(self._splits[split].digest[:8] for split in ("train", "test")),
+            "digest": self.content.digest,
             "train": len(sets["train"]),
             "test": len(sets["heldout"]),
             "size": self.image_size,
-            "converted": dict(conversions),
+            "converted": self.content.converted,
+            "left_out": self.content.left_out,
+            "leaked": self.content.leaked,
         }
 
     def sets(self) -> dict[str, IndexedImages]:
         """What ``train``, ``val`` and each of :attr:`test_splits` consist of.
 
-        ``val`` are the first held-out images: followed over the epochs, never used to choose anything.
+        ``val`` are the first held-out images: followed over the epochs, never used to choose anything. The training
+        images that the published protocol evaluates are the first ones, too, unless class folders make the first ones all
+        alike: then they are drawn from all of them, always the same ones.
         """
         train, test = self.pixels("train"), self.pixels("test")
         return {
             "train": IndexedImages(train),
             "val": IndexedImages(test[: self.val_images]),
             "heldout": IndexedImages(test),
-            "published": IndexedImages(train[: self.published_images]),
+            "published": IndexedImages(train, sample(len(train), self.location.has_classes)[: self.published_images]),
         }
 
     # -- batches ------------------------------------------------------------------------------------------------
@@ -234,21 +186,3 @@ class ImageDataModule(L.LightningDataModule):
     def corruption_of(self, split: str) -> Corruption:
         """The corruption of a test split; of training and validation for an empty name."""
         return self.corruption
-
-
-def _open_array(path: Path) -> UInt8:
-    try:
-        array: UInt8 = np.lib.format.open_memmap(path, mode="r")  # refuses archives and pickles
-    except (OSError, EOFError, ValueError) as error:
-        raise UserError(
-            f"Cannot read {path}: {error}. Expected uint8 of shape (N, H, W, 3) as np.save writes it."
-        ) from error
-    if (
-        array.dtype != np.uint8
-        or array.ndim != 4
-        or array.shape[-1] != 3
-        or array.shape[1] != array.shape[2]
-        or not array.size
-    ):
-        raise UserError(f"{path} holds {array.dtype} of shape {array.shape}. Expected uint8 of shape (N, H, H, 3).")
-    return array

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from attnae.data.base import ImageDataModule
 from attnae.data.batch import Corruption
-from attnae.data.decode import UInt8
-from attnae.data.faces import portrait
 from attnae.data.noise import Uncorrupted
 
 
@@ -29,7 +26,6 @@ class CelebAHQDataModule(ImageDataModule):
 
     dataset = "CelebA-HQ"
     embedded = "faces"
-    embedded_counts = (2048, 512)
     test_splits = ("heldout",)
 
     def __init__(
@@ -47,7 +43,3 @@ class CelebAHQDataModule(ImageDataModule):
             eval_batch_size=eval_batch_size,
             **kwargs,
         )
-
-    def embedded_images(self, train: bool, count: int) -> Callable[[int], UInt8]:
-        """Procedural portraits."""
-        return lambda index: portrait(train, index, self.image_size)

@@ -8,11 +8,8 @@ import numpy as np
 
 from attnae.data.base import ImageDataModule
 from attnae.data.batch import Corruption
-from attnae.data.decode import UInt8
-from attnae.data.location import Location
 from attnae.data.noise import GaussianNoise
 from attnae.data.sampler import IndexedImages
-from attnae.errors import UserError
 
 SPLIT_SEED = 42
 
@@ -65,13 +62,3 @@ class CIFAR10DataModule(ImageDataModule):
             "val": IndexedImages(pixels, order[count:][: self.val_images]),
             **dict.fromkeys(self.test_splits, test),
         }
-
-    def load_official(self, location: Location, split: str) -> UInt8:
-        """Official images as torchvision reads them; downloads and verifies checksums only where asked to."""
-        from torchvision.datasets import CIFAR10
-
-        try:
-            images: UInt8 = CIFAR10(str(location.root), train=split == "train", download=self.download).data
-        except (RuntimeError, OSError) as error:
-            raise UserError(f"CIFAR-10 in {location.root}: {error}") from error
-        return images

@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
+import io
+import warnings
 from collections import Counter
+from functools import cache
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
+from attnae.data.location import FORMATS
+from attnae.data.walk import printable
 from attnae.errors import UserError
 
 SMALLEST = 8
 """Images whose shorter side has fewer pixels are refused: blowing them up tests an interpolation, not a model."""
+
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What makes an image upright, by the orientation that EXIF states."""
 
 UInt8 = np.ndarray
 """uint8 array of shape (H, W, 3) or (N, H, W, 3) with values in 0..255."""
@@ -30,46 +46,73 @@ def read_image(path: Path, size: int, conversions: Counter[str]) -> UInt8:
         conversions: Counts what had to be converted (``grayscale``, ``transparent``, ...), for the report.
 
     Raises:
+        UserError: The disk fails, or the file is missing.
         UnreadableImage: The file cannot be decoded or is too small.
     """
-    return resize(read_rgb(path, conversions), size, conversions, str(path))
+    return resize(read_rgb(path, conversions), size, conversions, printable(path))
 
 
 def read_rgb(path: Path, conversions: Counter[str]) -> Image.Image:
     """Decodes one image at its own size: first frame, upright, RGB, 8 bits.
+
+    The file is read before it is decoded. So an error while reading is the disk's or the user's and never taken for a
+    broken image, which the cache would skip for good; and whatever happens while decoding is the image's.
 
     Args:
         path: Image file.
         conversions: As in :func:`read_image`.
 
     Raises:
+        UserError: The file cannot be read.
         UnreadableImage: The file cannot be decoded.
     """
     try:
-        with Image.open(path) as image:
-            if getattr(image, "is_animated", False):
-                conversions["animated (first frame)"] += 1
-            image.load()
-            return _rgb(ImageOps.exif_transpose(image), conversions)
+        content = path.read_bytes()
     except OSError as error:
-        if (
-            error.errno is not None
-        ):  # the disk's or the user's fault, not the image's: skipping would outlive its repair
-            raise UserError(f"Cannot read the image {path}: {error.strerror}. Repair or remove it.") from error
-        raise _unreadable(path, error) from error
-    except (UnidentifiedImageError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise _unreadable(path, error) from error
+        raise UserError(f"Cannot read the image {printable(path)}: {error.strerror}. Repair or remove it.") from error
+    found = Counter[str]()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # damaged metadata, and large images: Pillow still refuses bombs
+            with Image.open(io.BytesIO(content), formats=_formats()) as image:
+                if getattr(image, "is_animated", False):
+                    found["animated (first frame)"] += 1
+                image.load()
+                rgb = _rgb(_upright(image, found), found)
+    except Exception as error:  # decoders raise struct.error, KeyError, ZeroDivisionError, MemoryError, ...
+        why = (
+            "not an image in a format that Pillow decodes" if isinstance(error, UnidentifiedImageError) else str(error)
+        )
+        raise UnreadableImage(
+            f"Cannot read the image {printable(path)}: {why or type(error).__name__}. Repair or remove it."
+        ) from error
+    conversions.update(found)
+    return rgb
 
 
-def _unreadable(path: Path, error: Exception) -> UnreadableImage:
-    return UnreadableImage(f"Cannot read the image {path}: {str(error) or type(error).__name__}. Repair or remove it.")
+@cache
+def _formats() -> tuple[str, ...]:
+    """What the installed Pillow opens of :data:`FORMATS`: AVIF, for one, is not always compiled in."""
+    Image.init()
+    return tuple(name for name in FORMATS if name in Image.OPEN)
+
+
+def _upright(image: Image.Image, conversions: Counter[str]) -> Image.Image:
+    """Turns an image as its metadata says; other entries of the metadata may be broken."""
+    try:
+        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception:  # as of a decoder
+        conversions["unreadable orientation (not turned)"] += 1
+        return image
+    turn = TURNS.get(orientation) if isinstance(orientation, int) else None
+    return image if turn is None else image.transpose(turn)
 
 
 def _rgb(image: Image.Image, conversions: Counter[str]) -> Image.Image:
     if image.mode.startswith("I") or image.mode == "F":
         # 16-bit: PIL's own conversion to 8 bits clips at 255 instead of scaling.
         conversions["16-bit"] += 1
-        values = np.asarray(image, dtype=np.float64)
+        values = np.nan_to_num(np.asarray(image, dtype=np.float64), nan=0, posinf=0, neginf=0)
         peak = 65535.0 if image.mode != "F" else max(1.0, float(values.max()))
         image = Image.fromarray(np.clip(values * (255.0 / peak), 0, 255).round().astype(np.uint8))
     if image.mode in ("LA", "La", "RGBA", "RGBa", "PA") or "transparency" in image.info:
@@ -84,7 +127,7 @@ def _rgb(image: Image.Image, conversions: Counter[str]) -> Image.Image:
 
 
 def resize(image: Image.Image, size: int, conversions: Counter[str], name: str) -> UInt8:
-    """Centre-crops an RGB image to a square and resizes it with PIL's antialiased bilinear filter.
+    """Center-crops an RGB image to a square and resizes it with PIL's antialiased bilinear filter.
 
     Raises:
         UnreadableImage: The image is too small.

@@ -1,33 +1,54 @@
 """Where a dataset's images are: told apart by what lies in a folder, without decoding anything. Plain Python.
 
-Both sides need it: the DataModules to load the images, the runner to name a report after its data and to notice,
-before anything trains, that the data is missing or has changed.
+The DataModules need it to load the images, the runner to name a report after its data and to notice missing data before
+anything trains. What the images are, as opposed to where, is :mod:`attnae.data.content`.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
 from importlib import metadata
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Literal
 
+from attnae.data.official import OFFICIAL as OFFICIAL  # the runner lists them
+from attnae.data.walk import File, beside, describe, order, printable, walk
 from attnae.errors import UserError
 
 Source = Literal["auto", "official", "folder", "array", "embedded"]
 
-EXTENSIONS = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm"}
-"""File names that count as images; anything else in a folder is left alone."""
+FORMATS = (
+    "JPEG", "PNG", "GIF", "WEBP", "BMP", "PPM", "TIFF",
+    "AVIF", "BLP", "CUR", "DCX", "DDS", "DIB", "FITS", "FLI", "FTEX", "GBR", "ICNS", "ICO", "IM", "IPTC", "JPEG2000", "MPO",
+    "MSP", "PCD", "PCX", "PIXAR", "PSD", "QOI", "SGI", "SUN", "TGA", "XBM", "XPM",
+)  # fmt: skip
+"""Formats that Pillow decodes by itself, by its names, in the order in which they are tried.
 
-OFFICIAL = {
-    # Lists of the files that torchvision unpacks; their checksums are verified by torchvision when it downloads them.
-    "STL-10": ("stl10_binary/train_X.bin", "stl10_binary/test_X.bin"),
-    "CIFAR-10": ("cifar-10-batches-py/data_batch_1", "cifar-10-batches-py/test_batch"),
-}
+Left out although Pillow knows their names: PostScript (EPS), which would run a PostScript interpreter on the file; BUFR,
+GRIB, HDF5, MPEG and WMF, which Pillow identifies but cannot decode.
+"""
+
+EXTENSIONS = {
+    ".apng", ".avif", ".avifs", ".blp", ".bmp", ".bw", ".cur", ".dcx", ".dds", ".dib", ".fit", ".fits", ".flc", ".fli", ".ftc",
+    ".ftu", ".gbr", ".gif", ".icb", ".icns", ".ico", ".iim", ".im", ".j2c", ".j2k", ".jfif", ".jp2", ".jpc", ".jpe", ".jpeg",
+    ".jpf", ".jpg", ".jpx", ".mpo", ".msp", ".pbm", ".pcd", ".pcx", ".pfm", ".pgm", ".png", ".pnm", ".ppm", ".psd", ".pxr",
+    ".qoi", ".ras", ".rgb", ".rgba", ".sgi", ".tga", ".tif", ".tiff", ".vda", ".vst", ".webp", ".xbm", ".xpm",
+}  # fmt: skip
+"""Endings of file names, in lower case, that count as images: all that Pillow registers for :data:`FORMATS`.
+
+The list is fixed, so that which files count does not depend on the installed Pillow. Other files are left out and counted.
+"""
 
 SPLIT_BY_NAME = {"CelebA-HQ"}
 """Datasets that are published as one folder of images: without train/ and test/ a fifth of it is held out, by file name."""
+
+EMBEDDED = {"photos": (1024, 512), "faces": (2048, 512)}
+"""Embedded images, and how many training and held-out ones there are."""
 
 FACES = "1"
 """Version of the embedded portraits: to be raised when ``attnae.data.faces`` draws other ones."""
@@ -47,7 +68,11 @@ class Location:
         kind: What was found: official files, a folder of images, arrays, or the images that ship with a package.
         root: The folder; ``None`` for embedded images.
         name: Short name for labels: ``natural64`` for ``data/natural64``, ``photos`` for embedded photographs.
-        fingerprint: Changes when files are added, removed, renamed or change size, or when arrays change.
+        fingerprint: Hash of names and sizes. It helps to find cached images quickly and nothing rests on it: what identifies
+            the data is the digest of its pixels, see :func:`attnae.data.content.content`.
+        files: Files of ``train`` and ``test`` in their order, as one scan has found them; empty for embedded images and for
+            official files that are still to be fetched. The order of images is the order of their files.
+        left_out: How many files, folders and links of a folder of images are not used, by kind.
     """
 
     dataset: str
@@ -55,6 +80,8 @@ class Location:
     root: Path | None
     name: str
     fingerprint: str
+    files: Mapping[str, Sequence[File]] = field(default_factory=dict, compare=False, repr=False)
+    left_out: Mapping[str, int] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def title(self) -> str:
@@ -64,6 +91,14 @@ class Location:
         if self.kind == "embedded":
             return f"embedded {self.name}"
         return f"{self.name} ({self.kind}; stands in for {self.dataset})"
+
+    @property
+    def has_classes(self) -> bool:
+        """Whether the training images lie in several folders below ``train/``, one for each class."""
+        names = (PurePosixPath(file.name).parts for file in self.files.get("train", ()))
+        return (
+            self.kind == "folder" and len({parts[1] for parts in names if parts[0] == "train" and len(parts) > 2}) > 1
+        )
 
 
 def locate(
@@ -96,35 +131,44 @@ def locate(
     if root is None:
         raise UserError(f"{dataset}: no folder given. {hint}")
     root = Path(root)
-    official = [root / part for part in OFFICIAL.get(dataset, ())]
-    if (
-        source in ("auto", "official")
-        and official
-        and (all(part.is_file() for part in official) or (download and source == "official"))
-    ):
-        return Location(dataset, "official", root, dataset.lower().replace("-", ""), f"official-{dataset}")
+    if source in ("auto", "official") and dataset in OFFICIAL:
+        files = {"train": _present(root, OFFICIAL[dataset].train), "test": _present(root, OFFICIAL[dataset].test)}
+        if all(files.values()) or (download and source == "official"):
+            files = files if all(files.values()) else {}
+            return Location(
+                dataset, "official", root, dataset.lower().replace("-", ""), f"official-{dataset}", files=files
+            )
     if not root.is_dir():
-        raise UserError(f"{dataset} not found in {root}: no such folder. {hint}")
+        raise UserError(f"{dataset} not found in {printable(root)}: no such folder. {hint}")
     if source in ("auto", "array") and (root / "train.npy").is_file():
-        return _located(dataset, "array", root, _files_of_array(root))
+        files = {split: _present(root, [f"{split}.npy"]) for split in ("train", "test")}
+        if not files["test"]:
+            raise UserError(
+                f"{printable(root)} has no test.npy. Expected train.npy and test.npy, uint8 of shape (N, H, W, 3)."
+            )
+        return _located(dataset, "array", root, files, Counter())
     if source in ("auto", "folder"):
-        splits = split_files(dataset, root)
-        for split, files in splits.items():
-            if not files:
-                where = f"{root} has no {split} images" if is_flat(dataset, root) else f"{root / split} holds no images"
-                raise UserError(f"{where} ({', '.join(sorted(EXTENSIONS))}). {hint}")
-        return _located(dataset, "folder", root, splits["train"] + splits["test"])
-    raise UserError(f"{dataset} not found in {root}: no {source} data there. {hint}")
+        files, left_out = split_files(dataset, root)
+        for split, found in files.items():
+            if not found:
+                flat = is_flat(dataset, root)
+                where = (
+                    f"{printable(root)} has no {split} images" if flat else f"{printable(root / split)} holds no images"
+                )
+                instead = f" Left out: {counted(left_out)}." if left_out else ""
+                raise UserError(f"{where} (.png, .jpg, .webp or another format that Pillow reads).{instead} {hint}")
+        return _located(dataset, "folder", root, files, left_out)
+    raise UserError(f"{dataset} not found in {printable(root)}: no {source} data there. {hint}")
+
+
+def is_image(name: str) -> bool:
+    """Whether a file counts as an image, by its name."""
+    return os.path.splitext(name)[1].lower() in EXTENSIONS  # noqa: PTH122 - a Path for each file takes long
 
 
 def image_files(folder: Path) -> list[Path]:
-    """All image files below a folder, nested or flat, in a stable order; hidden files are left alone."""
-    return sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in EXTENSIONS
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    )
+    """All image files below a folder, nested or flat; see :mod:`attnae.data.walk`."""
+    return [file.path for file in walk(folder, is_image).files]
 
 
 def is_flat(dataset: str, root: Path) -> bool:
@@ -132,42 +176,52 @@ def is_flat(dataset: str, root: Path) -> bool:
     return dataset in SPLIT_BY_NAME and not any((root / split).is_dir() for split in ("train", "test"))
 
 
-def split_files(dataset: str, root: Path) -> dict[str, list[Path]]:
-    """Image files of ``train`` and ``test``: those folders, or for a flat folder what :func:`is_held_out` says."""
-    if not is_flat(dataset, root):
-        return {split: image_files(root / split) for split in ("train", "test")}
-    splits: dict[str, list[Path]] = {"train": [], "test": []}
-    for file in image_files(root):
-        splits["test" if is_held_out(file.relative_to(root).as_posix()) else "train"].append(file)
-    return splits
+def split_files(dataset: str, root: Path) -> tuple[dict[str, list[File]], Counter[str]]:
+    """Image files of ``train`` and ``test`` in their order, and what is left out, by kind.
+
+    The splits are those folders, or for a flat folder what :func:`is_held_out` says. Names are relative to ``root``.
+    """
+    splits: dict[str, list[File]] = {"train": [], "test": []}
+    if is_flat(dataset, root):
+        files, left_out = walk(root, is_image)
+        for file in files:
+            splits["test" if is_held_out(file.name) else "train"].append(file)
+        return splits, left_out
+    left_out = beside(root, set(splits))
+    for split in splits:
+        files, further = walk(root / split, is_image)
+        splits[split] = [file._replace(name=f"{split}/{file.name}") for file in files]
+        left_out += further
+    return splits, left_out
 
 
 def is_held_out(name: str) -> bool:
     """Whether a file of a flat folder is a test image: one in five, by a hash of its bare name.
 
-    So no file ever changes sides, whichever others come or go, on every machine, and however deep it lies.
+    So no file ever changes sides, whichever others come or go, on every machine, and however deep it lies. Unicode's
+    decomposed form of a name counts as its composed form.
     """
-    return int.from_bytes(hashlib.blake2b(os.fsencode(Path(name).name), digest_size=8).digest(), "big") % 5 == 0
+    composed = order(PurePosixPath(name).name)[0]
+    return int.from_bytes(hashlib.blake2b(composed, digest_size=8).digest(), "big") % 5 == 0
 
 
-def _files_of_array(root: Path) -> list[Path]:
-    files = [root / "train.npy", root / "test.npy"]
-    if missing := [file.name for file in files if not file.is_file()]:
-        raise UserError(f"{root} has no {missing[0]}. Expected train.npy and test.npy, uint8 of shape (N, H, W, 3).")
+def counted(kinds: Mapping[str, int]) -> str:
+    """Kinds and their numbers in words: ``3 .txt files, 1 broken links``."""
+    return ", ".join(f"{count:,} {kind}" for kind, count in sorted(kinds.items()))
+
+
+def _present(root: Path, names: Iterable[str]) -> list[File]:
+    files = []
+    for name in names:
+        with suppress(OSError):
+            if (root / name).is_file():
+                files.append(describe(name, root / name, (root / name).stat()))
     return files
 
 
-def _located(dataset: str, kind: Source, root: Path, files: list[Path]) -> Location:
+def _located(dataset: str, kind: Source, root: Path, files: dict[str, list[File]], left_out: Counter[str]) -> Location:
     digest = hashlib.blake2b(digest_size=8)
-    for file in files:
-        try:
-            size = file.stat().st_size
-        except OSError as error:
-            raise UserError(f"Cannot read {file}: {error.strerror}. Repair or remove it.") from error
-        digest.update(f"{file.relative_to(root).as_posix()}\0{size}\n".encode())
-        if kind == "array":  # one file holds everything and its size says nothing: read ends and middle
-            with file.open("rb") as stream:
-                for start in (0, size // 2, max(0, size - 65536)):
-                    stream.seek(start)
-                    digest.update(stream.read(65536))
-    return Location(dataset, kind, root, root.resolve().name, digest.hexdigest())
+    for file in (*files["train"], *files["test"]):
+        digest.update(os.fsencode(file.name) + b"\0%d\n" % file.size)
+    name = printable(root.resolve().name)
+    return Location(dataset, kind, root, name, digest.hexdigest(), files, dict(left_out))

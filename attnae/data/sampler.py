@@ -76,6 +76,20 @@ class EpochBatches(Sampler[list[int]]):
             yield order[start : start + self.batch_size].tolist()
 
 
+SAMPLE_SEED = 256
+"""Seed of :func:`sample`. Results depend on it."""
+
+
+def sample(length: int, shuffled: bool) -> np.ndarray:
+    """Positions (length,) of images whose first ones stand for all: in order, or in a shuffle that is always the same.
+
+    Args:
+        length: Number of images.
+        shuffled: Whether neighbors are alike, as in folders of classes.
+    """
+    return np.random.default_rng(SAMPLE_SEED).permutation(length) if shuffled else np.arange(length)
+
+
 def run_seed() -> int:
     """The run's ``--seed_everything``, which Lightning leaves in the environment; 0 without one."""
     return int(os.environ.get("PL_GLOBAL_SEED", "0"))

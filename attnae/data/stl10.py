@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from attnae.data.base import ImageDataModule
-from attnae.data.decode import UInt8
-from attnae.data.location import Location
-from attnae.errors import UserError
 
 
 class STL10DataModule(ImageDataModule):
@@ -18,13 +13,3 @@ class STL10DataModule(ImageDataModule):
     """
 
     dataset = "STL-10"
-
-    def load_official(self, location: Location, split: str) -> UInt8:
-        """Official images as torchvision reads them; downloads and verifies checksums only where asked to."""
-        from torchvision.datasets import STL10
-
-        try:
-            images = STL10(str(location.root), split=split, download=self.download).data
-        except (RuntimeError, OSError) as error:
-            raise UserError(f"STL-10 in {location.root}: {error}") from error
-        return np.ascontiguousarray(images.transpose(0, 2, 3, 1))

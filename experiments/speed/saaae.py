@@ -179,7 +179,8 @@ def main() -> None:
     keep_freed_memory()
     warnings.filterwarnings("ignore")
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    paths = split_files("STL-10", arguments.root)["train"][: arguments.images]
+    files, _ = split_files("STL-10", arguments.root)
+    paths = [file.path for file in files["train"][: arguments.images]]
     if len(paths) < BATCH or arguments.epochs < 1:
         parser.error(f"needs {BATCH} training images and an epoch; {arguments.root} has {len(paths)} to offer")
     with Image.open(paths[0]) as first:

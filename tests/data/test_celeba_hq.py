@@ -52,8 +52,8 @@ def module(root: Path | None, **options: Any) -> CelebAHQDataModule:
 
 
 def names(root: Path) -> dict[str, set[str]]:
-    splits = split_files("CelebA-HQ", root)
-    return {split: {file.relative_to(root).as_posix() for file in files} for split, files in splits.items()}
+    splits, _ = split_files("CelebA-HQ", root)
+    return {split: {file.name for file in files} for split, files in splits.items()}
 
 
 # -- split by name ----------------------------------------------------------------------------------------------
@@ -250,7 +250,7 @@ def test_without_a_root_portraits_stand_in(monkeypatch: pytest.MonkeyPatch) -> N
 def test_portraits_are_drawn_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(CelebAHQDataModule, "embedded_counts", (12, 8))
     module(None)
-    monkeypatch.setattr("attnae.data.celeba_hq.portrait", lambda *rest: pytest.fail("drawn again"))
+    monkeypatch.setattr("attnae.data.sources.portrait", lambda *rest: pytest.fail("drawn again"))
     module(None)
 
 

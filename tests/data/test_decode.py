@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageOps
+from PIL.PngImagePlugin import PngImageFile
 
 from attnae.data.decode import UnreadableImage, read_image, resize, resize_array
 from attnae.errors import UserError
@@ -266,18 +267,73 @@ def test_a_png_with_a_damaged_chunk_is_refused(tmp_path: Path) -> None:
     refused(tmp_path / "a.png")
 
 
-def test_a_fault_of_the_disk_is_no_unreadable_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fault_of_the_disk_is_no_unreadable_image(tmp_path: Path) -> None:
     """A skipped image stays skipped in the cache; one that a disk or a permission holds back must not."""
     path = tmp_path / "image.png"
-    Image.fromarray(RGB).save(path)
-
-    def fail(*_: Any) -> None:
-        raise OSError(errno.EIO, "Input/output error")
-
-    monkeypatch.setattr(Image, "open", fail)
+    path.symlink_to("/proc/self/mem")  # reading its beginning fails with EIO, as on a broken disk
     with pytest.raises(UserError, match=r"image\.png: Input/output error") as caught:
         read(path)
     assert not isinstance(caught.value, UnreadableImage)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [struct.error("bad"), KeyError("bad"), ZeroDivisionError("bad"), IndexError("bad"), AssertionError("bad"),
+     OverflowError("bad"), MemoryError("bad"), SyntaxError("bad"), TypeError("bad"), RecursionError("bad"),
+     OSError(errno.EINVAL, "bad"), EOFError()],
+    ids=lambda error: type(error).__name__,
+)  # fmt: skip
+def test_whatever_a_decoder_raises_is_one_kind_of_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    path = tmp_path / "image.png"
+    Image.fromarray(RGB).save(path)
+
+    def load(self: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(PngImageFile, "load", load)
+    conversions = Counter[str]()
+    with pytest.raises(UnreadableImage, match=r"image\.png: .*(bad|EOFError).*Repair or remove it"):
+        read_image(path, 16, conversions)
+    assert not conversions
+
+
+def oriented(path: Path, *, orientation: bytes, resolution: bytes) -> None:
+    """A JPEG file with an EXIF block of two entries, put together by hand: an orientation and a resolution."""
+    tiff = b"II*\0" + struct.pack("<IH", 8, 2) + struct.pack("<HHI", 0x112, 3, 1) + orientation
+    tiff += struct.pack("<HHI", 0x11A, 5, 1) + resolution + bytes(4)
+    Image.fromarray(RGB).save(path, quality=95, exif=b"Exif\0\0" + tiff)
+
+
+@pytest.mark.parametrize("resolution", [struct.pack("<I", 0xFFFFFF), struct.pack("<I", 36)], ids=["nowhere", "cut"])
+def test_a_broken_entry_of_the_metadata_does_not_stop_the_rotation(tmp_path: Path, resolution: bytes) -> None:
+    oriented(tmp_path / "a.jpg", orientation=struct.pack("<I", 6), resolution=resolution)
+    pixels, conversions = read(tmp_path / "a.jpg")
+    with Image.open(tmp_path / "a.jpg") as raw:
+        np.testing.assert_array_equal(pixels, np.rot90(np.asarray(raw.convert("RGB")), -1))
+    assert conversions == {}
+
+
+def test_a_rational_that_cannot_be_written_does_not_stop_the_rotation(tmp_path: Path) -> None:
+    """As some cameras write it: orientation 6, and a resolution of -1/0. Turning must not need the other entries."""
+    entries = struct.pack(">HHIHH", 0x112, 3, 1, 6, 0) + struct.pack(">HHII", 0x11A, 10, 1, 38)
+    block = b"MM\0*" + struct.pack(">IH", 8, 2) + entries + bytes(4) + struct.pack(">iI", -1, 0)
+    Image.fromarray(RGB).save(tmp_path / "a.jpg", exif=b"Exif\0\0" + block)
+    with Image.open(tmp_path / "a.jpg") as raw:
+        with pytest.raises(struct.error):  # what makes it hard
+            ImageOps.exif_transpose(raw)
+        turned = np.rot90(np.asarray(raw.convert("RGB")), -1)
+    pixels, conversions = read(tmp_path / "a.jpg")
+    np.testing.assert_array_equal(pixels, turned)
+    assert conversions == {}
+
+
+@pytest.mark.parametrize("orientation", [0, 9, 255, 65535])
+def test_an_orientation_that_does_not_exist_turns_nothing(tmp_path: Path, orientation: int) -> None:
+    oriented(tmp_path / "a.jpg", orientation=struct.pack("<I", orientation), resolution=struct.pack("<I", 0))
+    with Image.open(tmp_path / "a.jpg") as raw:
+        np.testing.assert_array_equal(read(tmp_path / "a.jpg")[0], np.asarray(raw.convert("RGB")))
 
 
 def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
