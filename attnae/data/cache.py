@@ -8,10 +8,10 @@ import json
 import os
 import shutil
 import sys
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,8 @@ from rich.console import Console
 from rich.progress import track
 
 from attnae.data.decode import UInt8, UnreadableImage
+from attnae.data.versions import FORMAT
+from attnae.data.versions import cache_folder as cache_folder
 from attnae.errors import UserError
 from attnae.files import write_text
 
@@ -30,9 +32,6 @@ LARGE = 100_000_000
 
 VERIFIED = 1_000_000_000
 """Bytes up to which a cache is compared with its digest whenever it is opened, which takes about a second a gigabyte."""
-
-FORMAT = 2
-"""Part of every key: a change of the decoding makes old caches unfindable instead of wrong."""
 
 SKIPPED = "unreadable (skipped)"
 """The reason under which skipped files are counted among the conversions."""
@@ -56,24 +55,6 @@ class Images:
     digest: str
     conversions: dict[str, int]
     skipped: list[str] = field(default_factory=list)
-
-
-def cache_folder() -> Path:
-    """``$ATTNAE_CACHE``, else ``$XDG_CACHE_HOME/attnae``, else ``~/.cache/attnae``; a temporary folder if none is writable."""
-    chosen = os.environ.get("ATTNAE_CACHE")
-    folder = Path(chosen) if chosen else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "attnae"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            return folder
-    except OSError as error:
-        if chosen:
-            raise UserError(
-                f"Cannot write to ATTNAE_CACHE={chosen}: {error.strerror}. Choose another folder."
-            ) from error
-        fallback = Path(tempfile.gettempdir()) / f"attnae-{os.getuid()}"
-        fallback.mkdir(parents=True, exist_ok=True)
-        return fallback
 
 
 def cached(
@@ -106,7 +87,7 @@ def cached(
         found = _read(path, size)
         if found is None:
             _build(path, count if isinstance(count, int) else count(), size, decode, title)
-            found = _read(path, size)
+            found = _read(path, size, verified=False)  # it has been hashed while it was written
         if found is None:
             raise UserError(
                 f"The image cache {path} cannot be read back after writing it. Check the disk, or set ATTNAE_CACHE."
@@ -185,9 +166,10 @@ class _Growing:
 
     def add(self, image: UInt8, converted: Counter[str]) -> None:
         """Appends an image."""
-        self.pixels.write(image.tobytes())
+        content = np.ascontiguousarray(image).data
+        self.pixels.write(content)
         self.pixels.flush()
-        self.digest.update(image.tobytes())
+        self.digest.update(content)
         self.rows += 1
         self.converted.update(converted)
         self._note({"digest": self.digest.hexdigest(), "converted": converted, "skipped": ""})
@@ -231,27 +213,39 @@ class _Growing:
 def _build(path: Path, count: int, size: int, decode: Callable[[int, Counter[str]], UInt8], title: str) -> None:
     path.unlink(missing_ok=True)  # damaged or not described, or it would not be built
     try:
-        with _Growing(path, count, size) as growing:
+        # While an image is decoded, a thread writes and hashes the one before, both of which take as long without it.
+        with _Growing(path, count, size) as growing, ThreadPoolExecutor(1) as writer:
             _announce(growing, title)
+            written: Future[None] | None = None
             for position in _progress(growing.position, count, title):
                 converted = Counter[str]()
+                image, refusal = None, None
                 try:
                     image = decode(position, converted)
                 except UnreadableImage as error:
-                    growing.skip(str(error))
-                    if len(growing.skipped) <= tolerated(count):
-                        continue
-                    if not tolerated(count):
-                        raise
-                    raise UserError(
-                        f"More than {tolerated(count)} of {count:,} images cannot be used. The first: {growing.skipped[0]}"
-                    ) from error
-                growing.add(image, converted)
+                    refusal = error
+                if written:
+                    written.result()
+                if image is not None:
+                    written = writer.submit(growing.add, image, converted)
+                elif refusal is not None:
+                    growing.skip(str(refusal))
+                    if len(growing.skipped) > tolerated(count):
+                        raise _too_many(growing, refusal) from refusal
+            if written:
+                written.result()
             growing.finish()
     except OSError as error:
         raise UserError(
             f"Cannot write {path}: {error.strerror or error}. Free space, or set ATTNAE_CACHE to another folder."
         ) from error
+
+
+def _too_many(growing: _Growing, last: UnreadableImage) -> UserError:
+    most = tolerated(growing.count)
+    if not most:
+        return last
+    return UserError(f"More than {most} of {growing.count:,} images cannot be used. The first: {growing.skipped[0]}")
 
 
 def _announce(growing: _Growing, title: str) -> None:
@@ -288,7 +282,7 @@ def _progress(start: int, count: int, title: str) -> Iterator[int]:
             told, when = tenths, time.monotonic()
 
 
-def _read(path: Path, size: int) -> Images | None:
+def _read(path: Path, size: int, verified: bool = True) -> Images | None:
     try:
         about = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
         pixels = np.lib.format.open_memmap(path, mode="r")  # refuses archives and pickles
@@ -296,7 +290,7 @@ def _read(path: Path, size: int) -> Images | None:
         if pixels.shape != (count, size, size, 3) or pixels.dtype != np.uint8:
             return None
         images = Images(pixels[: about["rows"]], about["digest"], about["conversions"], about["skipped"])
-        if images.pixels.nbytes <= VERIFIED and pixel_digest(images.pixels) != images.digest:
+        if verified and images.pixels.nbytes <= VERIFIED and pixel_digest(images.pixels) != images.digest:
             return None
         return images
     except (OSError, EOFError, ValueError, KeyError, TypeError):

@@ -1,4 +1,4 @@
-"""The embedded portraits: drawn by formula, any number at any size, with eyes whose places and colours are known.
+"""The embedded portraits: drawn by formula, any number at any size, with eyes whose places and colors are known.
 
 A head is symmetric up to its eyes; the light is not. So a picture can be told from its mirror image, and a model that
 repeats one side on the other can be told from one that does not.
@@ -18,7 +18,7 @@ Floats = np.ndarray
 """float32 array."""
 
 TWO_COLOURED = 0.2
-"""Probability that the eyes have different colours."""
+"""Probability that the eyes have different colors."""
 
 IRISES = np.array(
     [
@@ -26,7 +26,7 @@ IRISES = np.array(
         [0.62, 0.36, 0.10],  # amber
         [0.25, 0.55, 0.25],  # green
         [0.20, 0.45, 0.80],  # blue
-        [0.50, 0.58, 0.66],  # grey
+        [0.50, 0.58, 0.66],  # gray
     ],
     np.float32,
 )
@@ -71,7 +71,7 @@ def portraits(train: bool, count: int, size: int) -> UInt8:
 
 
 def eyes(train: bool, indices: ArrayLike) -> Eyes:
-    """Where the eyes of some portraits are and which colours they have.
+    """Where the eyes of some portraits are and which colors they have.
 
     Args:
         train: Training portraits or held-out ones.
@@ -103,12 +103,12 @@ class _Person:
         self.scale = random.uniform(0.92, 1.08)
         tilt = random.uniform(-0.08, 0.08)
         self.cos, self.sin = math.cos(tilt), math.sin(tilt)
-        # Light: from one side, from above, in a colour of its own.
+        # Light: from one side, from above, in a color of its own.
         light = (random.choice((-1.0, 1.0)) * random.uniform(0.45, 0.85), random.uniform(-0.5, -0.1), 0.6)
         self.light = tuple(float(part) / math.hypot(*light) for part in light)
         self.ambient = random.uniform(0.45, 0.65)
         self.tint = 1 + random.uniform(-0.06, 0.06) * np.array([1, 0, -1], np.float32)
-        # Colours.
+        # Colors.
         self.skin, self.hair = mixed(SKINS, 0.015), mixed(HAIRS, 0.02)
         self.clothes, self.wall, self.wall_2 = random.uniform(0.1, 0.9, (3, 3)).astype(np.float32)
         one, other = random.choice(len(IRISES), 2, replace=False)
@@ -139,65 +139,99 @@ class _Person:
 def portrait(train: bool, index: int, size: int) -> UInt8:
     """One portrait, uint8 (size, size, 3); see :func:`portraits`."""
     person = _Person(train, index)
-    line = (np.arange(size, dtype=np.float32) + 0.5) / size
-    across, down = (line - person.x)[None, :] / person.scale, (line - person.y)[:, None] / person.scale
-    x, y = person.cos * across + person.sin * down, person.cos * down - person.sin * across  # units of the head
-    pixel = 1 / (size * person.scale)
-    mirrored = np.abs(x)  # a formula in this is symmetric
+    drawing = _Drawing(person, size)
+    _paint_body(person, drawing)
+    edge = _paint_face(person, drawing)
+    _paint_eyes(person, drawing)
+    _paint_mouth(person, drawing)
+    # Hair over the forehead.
+    mirrored, y = drawing.mirrored, drawing.y
+    line_y = -person.hairline - person.fringe * (0.02 - mirrored**2) + 0.012 * np.cos(mirrored * 90)
+    drawing.paint(drawing.inside(np.minimum(edge + 0.02, line_y - y)), person.hair, drawing.hair)
+    return np.ascontiguousarray((drawing.picture * 255).clip(0, 255).round().astype(np.uint8).transpose(1, 2, 0))
 
-    def inside(depth: Floats) -> Floats:
+
+class _Drawing:
+    """A picture on its way, from back to front.
+
+    Attributes:
+        x: Place of each pixel in units of the head (size, size), from its middle.
+        y: Likewise, downward.
+        mirrored: Distance from the head's axis; a formula in this is symmetric.
+        picture: RGB (3, size, size).
+        face: Share of each pixel that the face covers, once it is painted.
+    """
+
+    def __init__(self, person: _Person, size: int):
+        line = (np.arange(size, dtype=np.float32) + 0.5) / size
+        across, down = (line - person.x)[None, :] / person.scale, (line - person.y)[:, None] / person.scale
+        self.x, self.y = person.cos * across + person.sin * down, person.cos * down - person.sin * across
+        self.pixel = 1 / (size * person.scale)
+        self.mirrored = np.abs(self.x)
+        self.noise = _noise(person.random, size)
+        # Light on a ball of the head's size; hair, neck and shoulders share its sides.
+        ball_x, ball_y = (self.x / 0.36).clip(-0.95, 0.95), (self.y / 0.46).clip(-0.95, 0.95)
+        ball_z = np.sqrt((1 - ball_x**2 - ball_y**2).clip(0.05, 1))
+        facing = (person.light[0] * ball_x + person.light[1] * ball_y + person.light[2] * ball_z).clip(0, 1)
+        self.light = person.tint[:, None, None] * (person.ambient + 0.65 * facing)
+        slope = line[None, :] * person.light[0] + line[:, None] * 0.5
+        wall = (slope + 0.25 + 0.9 * self.noise).clip(0, 1)
+        self.picture = person.wall[:, None, None] + wall * (person.wall_2 - person.wall)[:, None, None]
+        strands = 0.5 + 0.5 * np.sin(
+            person.strands * np.arctan2(self.mirrored + 0.02, 0.5 - self.y) + 6 * np.cos(9 * self.y)
+        )
+        self.hair, self.skin = 0.75 + 0.45 * strands + 0.8 * self.noise, 1 + 0.16 * self.noise  # reliefs
+        self.face: Floats = np.zeros_like(self.x)
+
+    def inside(self, depth: Floats) -> Floats:
         """Share of each pixel that lies inside, from the distance to the edge in units of the head."""
-        return (depth / pixel + 0.5).clip(0, 1)
+        return (depth / self.pixel + 0.5).clip(0, 1)
 
-    def ellipse(x: Floats, y: Floats, width: float, height: float) -> Floats:
-        """Distance to the edge of an ellipse around the origin, nearly; positive inside."""
-        radius = np.sqrt((x / width) ** 2 + (y / height) ** 2) + 1e-6
-        slope = np.sqrt((x / width**2) ** 2 + (y / height**2) ** 2) + 1e-6
-        return radius * (1 - radius) / slope
-
-    noise = _noise(person.random, size)
-    # Light on a ball of the head's size; hair, neck and shoulders share its sides.
-    ball_x, ball_y = (x / 0.36).clip(-0.95, 0.95), (y / 0.46).clip(-0.95, 0.95)
-    ball_z = np.sqrt((1 - ball_x**2 - ball_y**2).clip(0.05, 1))
-    facing = (person.light[0] * ball_x + person.light[1] * ball_y + person.light[2] * ball_z).clip(0, 1)
-    light = person.tint[:, None, None] * (person.ambient + 0.65 * facing)
-
-    wall = (line[None, :] * person.light[0] + line[:, None] * 0.5 + 0.25 + 0.9 * noise).clip(0, 1)
-    picture = person.wall[:, None, None] + wall * (person.wall_2 - person.wall)[:, None, None]  # (3, H, W)
-
-    def paint(share: Floats, colour: ArrayLike, relief: Floats | float = 1.0, lit: bool = True) -> None:
-        """Lays a colour (3,) times a relief (H, W) over the share (H, W) of each pixel."""
+    def paint(self, share: Floats, color: ArrayLike, relief: Floats | float = 1.0, lit: bool = True) -> None:
+        """Lays a color (3,) times a relief (H, W) over the share (H, W) of each pixel."""
         rows, columns = np.flatnonzero(share.any(1)), np.flatnonzero(share.any(0))
         if not len(rows):
             return
         box = (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1))
-        texture = np.asarray(colour, np.float32)[:, None, None]
+        texture = np.asarray(color, np.float32)[:, None, None]
         texture = texture * (relief[box] if isinstance(relief, np.ndarray) else relief)
         if lit:
-            texture = texture * light[:, box[0], box[1]]
-        beneath = picture[:, box[0], box[1]]
+            texture = texture * self.light[:, box[0], box[1]]
+        beneath = self.picture[:, box[0], box[1]]
         beneath += share[box] * (texture - beneath)
 
-    strands = 0.5 + 0.5 * np.sin(person.strands * np.arctan2(mirrored + 0.02, 0.5 - y) + 6 * np.cos(9 * y))
-    hair, skin = 0.75 + 0.45 * strands + 0.8 * noise, 1 + 0.16 * noise  # reliefs
 
-    # Behind the face.
+def _ellipse(x: Floats, y: Floats, width: float, height: float) -> Floats:
+    """Distance to the edge of an ellipse around the origin, nearly; positive inside."""
+    radius = np.sqrt((x / width) ** 2 + (y / height) ** 2) + 1e-6
+    slope = np.sqrt((x / width**2) ** 2 + (y / height**2) ** 2) + 1e-6
+    return radius * (1 - radius) / slope
+
+
+def _paint_body(person: _Person, drawing: _Drawing) -> None:
+    """Hair behind the face, neck, clothes and ears."""
+    x, y, mirrored, noise = drawing.x, drawing.y, drawing.mirrored, drawing.noise
+    hair, skin, paint, inside = drawing.hair, drawing.skin, drawing.paint, drawing.inside
     top = person.height + person.volume
     paint(
-        inside(ellipse(x, y + 0.02 - person.length / 2, person.width + person.volume, top + person.length / 2)),
+        inside(_ellipse(x, y + 0.02 - person.length / 2, person.width + person.volume, top + person.length / 2)),
         person.hair,
         hair,
     )
     paint(inside(np.minimum(0.1 + 0.1 * (y - 0.25) ** 2 * 8 - mirrored, y - 0.1)), person.skin, 0.78 * skin)
     clothes = 0.85 + 0.2 * np.sin(person.stripes * y) + 0.8 * noise
-    shoulders = ellipse(x, y - 0.68, 0.46, 0.27)
-    paint(inside(np.minimum(shoulders, -ellipse(x, y - 0.40, 0.13, 0.07))), person.clothes, clothes)
-    paint(inside(ellipse(mirrored - person.width - 0.005, y - 0.02, 0.035, 0.065)), person.skin, 0.9 * skin)
+    shoulders = _ellipse(x, y - 0.68, 0.46, 0.27)
+    paint(inside(np.minimum(shoulders, -_ellipse(x, y - 0.40, 0.13, 0.07))), person.clothes, clothes)
+    paint(inside(_ellipse(mirrored - person.width - 0.005, y - 0.02, 0.035, 0.065)), person.skin, 0.9 * skin)
 
-    # Face.
+
+def _paint_face(person: _Person, drawing: _Drawing) -> Floats:
+    """Face, cheeks and beard; returns the distance to the face's edge."""
+    x, y, mirrored, noise = drawing.x, drawing.y, drawing.mirrored, drawing.noise
+    paint, inside, skin = drawing.paint, drawing.inside, drawing.skin
     narrow = person.width * (1 - person.jaw * (y / person.height).clip(0, 1) ** 2)
-    edge = ellipse(x * (person.width / narrow), y, person.width, person.height)
-    face = inside(edge)
+    edge = _ellipse(x * (person.width / narrow), y, person.width, person.height)
+    face = drawing.face = inside(edge)
     paint(face, person.skin, skin)
     paint(
         face * 0.25 * np.exp(-((mirrored - 0.13) ** 2 + (y - 0.09) ** 2) / 0.004),
@@ -205,18 +239,23 @@ def portrait(train: bool, index: int, size: int) -> UInt8:
     )
     if person.beard:
         upper = 0.15 - 1.1 * (mirrored - 0.1).clip(0, None)
-        chin = face * ((y - upper) / 0.05).clip(0, 1) * inside(-ellipse(x, y - 0.2, person.mouth, 0.03))
+        chin = face * ((y - upper) / 0.05).clip(0, 1) * inside(-_ellipse(x, y - 0.2, person.mouth, 0.03))
         paint(chin * person.beard, person.hair * 0.6, 1 + 2 * noise)
+    return edge
 
-    # Eyes: sockets, whites, irises, pupils, a spark of the lamp, lids and brows.
+
+def _paint_eyes(person: _Person, drawing: _Drawing) -> None:
+    """Sockets, whites, irises, pupils, a spark of the lamp, lids and brows."""
+    x, y, mirrored, face = drawing.x, drawing.y, drawing.mirrored, drawing.face
+    paint, inside = drawing.paint, drawing.inside
     paint(face * 0.3 * np.exp(-((mirrored - EYE_X) ** 2 + (y - EYE_Y + 0.01) ** 2) / 0.003), person.skin * 0.5)
-    white = ellipse(mirrored - EYE_X, y - EYE_Y, 0.068, 0.043)
+    white = _ellipse(mirrored - EYE_X, y - EYE_Y, 0.068, 0.043)
     paint(inside(white), [0.96, 0.95, 0.93])
-    for side, colour in zip((-1, 1), person.irises, strict=True):
+    for side, color in zip((-1, 1), person.irises, strict=True):
         eye_x, eye_y = x - side * EYE_X - person.gaze, y - EYE_Y
         radius = np.sqrt(eye_x**2 + eye_y**2)
         within = inside(np.minimum(person.iris - radius, white))
-        paint(within, colour, 1.08 - 0.25 * (radius / person.iris) ** 4)
+        paint(within, color, 1.08 - 0.25 * (radius / person.iris) ** 4)
         paint(inside(0.4 * person.iris - radius), [0.03, 0.03, 0.03])
         lamp = np.hypot(eye_x - math.copysign(0.3 * person.iris, person.light[0]), eye_y + 0.3 * person.iris)
         paint(0.9 * inside(0.2 * person.iris - lamp), [1, 1, 1], lit=False)
@@ -224,26 +263,24 @@ def portrait(train: bool, index: int, size: int) -> UInt8:
     arc = y - EYE_Y + 0.075 + person.arch - 9 * person.arch * (mirrored - EYE_X) ** 2 * 25
     paint(inside(np.minimum(person.brow - np.abs(arc), 0.062 - np.abs(mirrored - EYE_X))), person.hair * 0.8)
 
-    # Nose and mouth.
+
+def _paint_mouth(person: _Person, drawing: _Drawing) -> None:
+    """Nose and mouth."""
+    x, y, mirrored, face = drawing.x, drawing.y, drawing.mirrored, drawing.face
+    paint, inside = drawing.paint, drawing.inside
     bridge = np.exp(-((mirrored / 0.016) ** 2) - ((y - 0.03) / 0.08) ** 2)
     paint(0.35 * face * bridge, (person.skin * 1.25).clip(0, 1))
-    paint(0.8 * inside(ellipse(mirrored - 0.55 * person.nose, y - 0.118, 0.012, 0.007)), person.skin * 0.35)
+    paint(0.8 * inside(_ellipse(mirrored - 0.55 * person.nose, y - 0.118, 0.012, 0.007)), person.skin * 0.35)
     paint(0.3 * face * np.exp(-((mirrored / person.nose) ** 2) - ((y - 0.125) / 0.012) ** 2), person.skin * 0.55)
     bow = y - 0.2 + person.smile * 3 * (mirrored**2 - 0.003)
     paint(
-        inside(ellipse(x, bow, person.mouth, 0.026 + person.open)),
+        inside(_ellipse(x, bow, person.mouth, 0.026 + person.open)),
         person.skin * np.array([0.88, 0.52, 0.52], np.float32),
     )
-    gap = ellipse(x, bow, person.mouth * 0.85, 0.004 + person.open)
+    gap = _ellipse(x, bow, person.mouth * 0.85, 0.004 + person.open)
     paint(inside(gap), [0.25, 0.07, 0.07])
     if person.open > 0.006:
         paint(inside(np.minimum(gap, 0.3 * person.open - bow)), [0.95, 0.93, 0.9])
-
-    # Hair over the forehead.
-    line_y = -person.hairline - person.fringe * (0.02 - mirrored**2) + 0.012 * np.cos(mirrored * 90)
-    paint(inside(np.minimum(edge + 0.02, line_y - y)), person.hair, hair)
-
-    return np.ascontiguousarray((picture * 255).clip(0, 255).round().astype(np.uint8).transpose(1, 2, 0))
 
 
 def _noise(random: np.random.Generator, size: int) -> Floats:

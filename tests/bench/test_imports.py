@@ -63,7 +63,17 @@ def test_runner_answers_without_heavy_packages(arguments: list[str], tmp_path: P
 
 @pytest.mark.parametrize(
     "module",
-    ["attnae", "attnae.cli", "attnae.result", "attnae.data", "attnae.metrics.columns", "attnae.inference.commands"],
+    [
+        *(
+            "attnae",
+            "attnae.cli",
+            "attnae.result",
+            "attnae.data",
+            "attnae.metrics.columns",
+            "attnae.inference.commands",
+        ),
+        *("attnae.data.content", "attnae.data.location", "attnae.data.official", "attnae.data.walk"),
+    ],
 )
 def test_light_modules(module: str, tmp_path: Path) -> None:
     assert loaded(f"import {module}", tmp_path) == set()
@@ -150,7 +160,7 @@ def test_networks_are_plain_torch(net: str) -> None:
 
 BELOW = {
     "attnae.bench": ("attnae.bench", "attnae.result", "attnae.errors", "attnae.files", "attnae.data.location",
-                     "attnae.metrics.columns"),
+                     "attnae.data.content", "attnae.data.walk", "attnae.metrics.columns"),
     "attnae.bench.running": ("attnae.bench.running", "attnae.bench.plan", "attnae.bench.run", "attnae.bench.store",
                              "attnae.bench.jobs", "attnae.bench.markdown", "attnae.result", "attnae.errors", "attnae.files"),
     "attnae.bench.reporting": ("attnae.bench.reporting", "attnae.bench.benchmark", "attnae.bench.catalog",
@@ -166,6 +176,9 @@ BELOW = {
                    "attnae.files", "attnae.bench.catalog"),
     "attnae.training": ("attnae.training", "attnae.data", "attnae.metrics", "attnae.result", "attnae.errors", "attnae.files"),
     "attnae.data": ("attnae.data", "attnae.errors", "attnae.files"),
+    "attnae.data.walk": ("attnae.errors",),
+    "attnae.data.official": ("attnae.data.decode", "attnae.errors", "attnae.files"),
+    "attnae.data.location": ("attnae.data.official", "attnae.data.walk", "attnae.errors"),
     "attnae.metrics": ("attnae.metrics", "attnae.errors"),
     "attnae.result": ("attnae.errors", "attnae.files"),
     "attnae.files": ("attnae.errors",),
@@ -182,6 +195,29 @@ def test_imports_go_down_only(part: str) -> None:
             for name in imports(module):
                 if within(name, "attnae"):
                     assert within(name, "attnae._version", *BELOW[part]), f"{module} imports {name}"
+
+
+IMAGES_WITHOUT_TORCH = {
+    "cache",
+    "content",
+    "decode",
+    "faces",
+    "location",
+    "official",
+    "photos",
+    "sources",
+    "versions",
+    "walk",
+}
+"""Modules of ``attnae.data`` that the runner needs to know what a dataset holds."""
+
+
+@pytest.mark.parametrize("module", sorted(IMAGES_WITHOUT_TORCH))
+def test_images_are_decoded_without_torch(module: str) -> None:
+    for name in imports(f"attnae.data.{module}"):
+        assert name.split(".")[0] not in {"torch", "torchvision", "lightning", "torchmetrics"}, name
+        if within(name, "attnae.data"):
+            assert name == "attnae.data" or name.split(".")[2] in IMAGES_WITHOUT_TORCH, name
 
 
 def test_runner_imports_no_torch() -> None:

@@ -434,7 +434,8 @@ def test_after_a_killed_process_the_next_goes_on(folder: Path, tmp_path: Path) -
     begun = len(log.read_text().splitlines())
     images, decoded = resumed()
     assert begun >= 3
-    assert decoded in (list(range(begun - 1, 5)), list(range(begun, 5)))  # killed before or after the image was noted
+    # killed before or after the image was noted, or even the one before it, which is written while it is decoded
+    assert decoded in [list(range(first, 5)) for first in (begun - 2, begun - 1, begun)]
     np.testing.assert_array_equal(images.pixels, PIXELS)
     assert (images.digest, images.conversions) == (load("whole").digest, {"grayscale": 2})
 

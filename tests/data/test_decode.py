@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from PIL import Image, TiffImagePlugin
+from PIL import Image, ImageOps
 from PIL.PngImagePlugin import PngImageFile
 
 from attnae.data.decode import UnreadableImage, read_image, resize, resize_array
@@ -316,14 +316,17 @@ def test_a_broken_entry_of_the_metadata_does_not_stop_the_rotation(tmp_path: Pat
 
 
 def test_a_rational_that_cannot_be_written_does_not_stop_the_rotation(tmp_path: Path) -> None:
-    """As phones write it: orientation 6 and a resolution of -1/0. Turning the image must not need the other entries."""
-    exif = Image.Exif()
-    exif[0x112], exif[0x11A] = 6, TiffImagePlugin.IFDRational(72, 1)
-    block = exif.tobytes()
-    place = block.index(struct.pack(">II" if b"MM" in block[:10] else "<II", 72, 1))
-    Image.fromarray(RGB).save(tmp_path / "a.jpg", exif=block[: place + 3])
+    """As some cameras write it: orientation 6, and a resolution of -1/0. Turning must not need the other entries."""
+    entries = struct.pack(">HHIHH", 0x112, 3, 1, 6, 0) + struct.pack(">HHII", 0x11A, 10, 1, 38)
+    block = b"MM\0*" + struct.pack(">IH", 8, 2) + entries + bytes(4) + struct.pack(">iI", -1, 0)
+    Image.fromarray(RGB).save(tmp_path / "a.jpg", exif=b"Exif\0\0" + block)
     with Image.open(tmp_path / "a.jpg") as raw:
-        np.testing.assert_array_equal(read(tmp_path / "a.jpg")[0], np.rot90(np.asarray(raw.convert("RGB")), -1))
+        with pytest.raises(struct.error):  # what makes it hard
+            ImageOps.exif_transpose(raw)
+        turned = np.rot90(np.asarray(raw.convert("RGB")), -1)
+    pixels, conversions = read(tmp_path / "a.jpg")
+    np.testing.assert_array_equal(pixels, turned)
+    assert conversions == {}
 
 
 @pytest.mark.parametrize("orientation", [0, 9, 255, 65535])

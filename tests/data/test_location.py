@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from attnae.data import PatchMask, STL10DataModule
+from attnae.data import PatchMask, STL10DataModule, location
 from attnae.data.location import Location, image_files, locate
 from attnae.errors import UserError
 
@@ -355,6 +355,52 @@ def test_training_images_never_pass_for_held_out_ones(folder: Path) -> None:
         data = module(folder, test_images=0, train_set_images=2)
         loaders = dict(zip(data.test_splits, data.test_dataloader(), strict=False))
         assert sum(len(index) for _, index in loaders["heldout"]) == 0
+
+
+def evaluated(root: Path) -> list[int]:
+    """Positions of the training images that the paper's own protocol evaluates."""
+    loaders = module(root, published_images=6).test_dataloader()
+    return [int(position) for _, index in loaders[1] for position in index]
+
+
+def test_training_images_are_evaluated_in_order_where_they_are_mixed(folder: Path, arrays: Path) -> None:
+    assert evaluated(folder) == evaluated(arrays) == list(range(6))
+    for number in range(20):
+        save(folder / "train" / "one_class" / f"{number}.png")
+    assert evaluated(folder) == list(range(6))
+
+
+def test_training_images_are_evaluated_from_all_classes(tmp_path: Path) -> None:
+    """In folders of classes the first images are all of one class."""
+    for name in "abcd":
+        for number in range(10):
+            save(tmp_path / "train" / name / f"{number}.png")
+    save(tmp_path / "test" / "a" / "1.png")
+    chosen = evaluated(tmp_path)
+    assert chosen == [15, 32, 8, 13, 25, 3]  # fixed for ever: results depend on it
+    assert len({position // 10 for position in chosen}) == 4
+
+
+def test_leaks_are_counted_and_said(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "test" / "copy.png").write_bytes((folder / "train" / "2.png").read_bytes())
+    assert module(folder).about()["leaked"] == 1
+    assert capsys.readouterr().err.splitlines() == ["1 of 4 held-out images are also in training"]
+
+
+def test_held_out_images_that_are_all_in_training_are_refused(folder: Path) -> None:
+    for number in range(3):
+        (folder / "test" / f"{number}.png").unlink()
+    (folder / "test").rmdir()
+    (folder / "test").symlink_to("train")
+    assert "All 6 held-out images" in module_refused(folder)
+
+
+def test_a_folder_is_scanned_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    walked = []
+    real = location.walk
+    monkeypatch.setattr(location, "walk", lambda *rest: walked.append(rest[0]) or real(*rest))
+    module(folder)
+    assert walked == [folder / "train", folder / "test"]
 
 
 @pytest.mark.parametrize("name", ["image_size", "batch_size", "eval_batch_size"])

@@ -71,8 +71,8 @@ def followed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         shutil.copytree(REPOSITORY / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(REPOSITORY / "pyproject.toml", root)
     (root / "data" / "textures").mkdir(parents=True)
-    images = np.random.default_rng(0).integers(256, size=(300, 32, 32, 3), dtype=np.uint8)
-    np.savez(root / "data" / "textures" / "textures.npz", train=images, test=images[:8])
+    images = np.random.default_rng(0).integers(256, size=(308, 32, 32, 3), dtype=np.uint8)
+    np.savez(root / "data" / "textures" / "textures.npz", train=images[:300], test=images[300:])
     said = {"root": str(root)}
     for block in blocks():
         said[block.chapter] = said.get(block.chapter, "") + follow(block, root)

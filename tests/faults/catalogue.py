@@ -1,5 +1,6 @@
 """All faults: importing a family adds it."""
 
+import damaged_images
 import interruption
 import non_finite
 import reproducible
@@ -11,6 +12,7 @@ from harness import CATALOGUE
 __all__ = [
     "CATALOGUE",
     "LIMITS",
+    "damaged_images",
     "interruption",
     "non_finite",
     "reproducible",

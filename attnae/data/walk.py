@@ -1,0 +1,194 @@
+"""The one directory walker: which files lie below a folder, in one order on every machine, and what is left out.
+
+Plain Python, usable for images and run folders alike.
+
+- Order: by the bytes of the path below the folder, with ``/`` between its parts. Names are compared in Unicode's composed
+  form (NFC) first, so that a file system that decomposes names does not change the order. Results depend on this order.
+- Names are bytes: names that differ in case or Unicode form only are different files, and undecodable names work.
+- What a name looks like does not decide what it is: a folder called ``a.png`` is searched, a file called ``train`` is a file.
+- Links are followed. Each real folder is read once: the folder itself wins over links to it, then the link that comes
+  first in the order. Links to a folder above the link or above the walked folder are never followed. Files count by
+  name: two links or hard links to one file are two files.
+- What is left out is counted by kind, except for the litter of file managers.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import stat
+import unicodedata
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from attnae.errors import UserError
+
+LITTER = {
+    ".appledouble", ".directory", ".ds_store", ".fseventsd", ".localized", ".spotlight-v100", ".temporaryitems",
+    ".thumbnails", "$recycle.bin", "@eadir", "__macosx", "desktop.ini", "ehthumbs.db", "icon\r", "lost+found",
+    "system volume information", "thumbs.db",
+}  # fmt: skip
+"""Names, in lower case, that file managers leave behind; so are all that begin with ``._`` or ``.Trash``."""
+
+BROKEN_LINKS = "broken links"
+HIDDEN = "hidden files and folders"
+LOOPS = "links to folders that are read already"
+SPECIAL = "sockets, pipes and devices"
+UNREADABLE = "unreadable files and folders"
+
+
+class File(NamedTuple):
+    """A file that was found.
+
+    Attributes:
+        name: Path below the walked folder, with ``/`` between its parts.
+        path: The walked folder joined with the name.
+        size: In bytes.
+        version: Modification time and change time in nanoseconds, and inode: they differ once a file has been written to.
+    """
+
+    name: str
+    path: Path
+    size: int
+    version: tuple[int, int, int]
+
+
+class Walk(NamedTuple):
+    """What is below a folder.
+
+    Attributes:
+        files: The wanted files in order.
+        left_out: How many other entries there are, by kind.
+    """
+
+    files: list[File]
+    left_out: Counter[str]
+
+
+class _Folder(NamedTuple):
+    name: str
+    path: Path
+    real: str
+
+
+def order(name: str) -> tuple[bytes, bytes]:
+    """Sorts paths below a folder: the same on every machine, file system and locale."""
+    raw = os.fsencode(name)
+    composed = unicodedata.normalize("NFC", raw.decode("utf-8", "surrogateescape"))
+    return composed.encode("utf-8", "surrogateescape"), raw
+
+
+def printable(path: str | Path) -> str:
+    """A path as text that every encoding of Unicode can hold: undecodable bytes become ``\\xff`` and the like."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def describe(name: str, path: Path, found: os.stat_result) -> File:
+    """A file by what the file system says about it."""
+    return File(name, path, found.st_size, (found.st_mtime_ns, found.st_ctime_ns, found.st_ino))
+
+
+def walk(folder: Path, wanted: Callable[[str], bool]) -> Walk:
+    """Finds files below a folder; a folder that does not exist holds none.
+
+    Args:
+        folder: Where to search.
+        wanted: Whether a file counts, by its bare name.
+
+    Raises:
+        UserError: The disk fails while the folders are read.
+    """
+    files: list[File] = []
+    left_out: Counter[str] = Counter()
+    top = os.path.realpath(folder)
+    read: set[str] = set()
+    folders, links = [_Folder("", folder, top)], list[_Folder]()
+    while folders or links:
+        if not folders:
+            links.sort(key=lambda link: order(link.name), reverse=True)
+            link = links.pop()
+            target = os.path.realpath(link.path)
+            if target in read or _within(link.real, target) or _within(top, target):
+                left_out[LOOPS] += 1
+                continue
+            folders.append(_Folder(link.name, link.path, target))
+        here = folders.pop()
+        if here.real in read:
+            continue
+        read.add(here.real)
+        for entry in _entries(here, left_out):
+            name = f"{here.name}/{entry.name}" if here.name else entry.name
+            kind = _kind(entry, wanted)
+            if kind == "folder":
+                path = here.path / entry.name
+                if entry.is_symlink():
+                    links.append(_Folder(name, path, here.real))
+                else:
+                    folders.append(_Folder(name, path, os.path.join(here.real, entry.name)))  # noqa: PTH118 - of bytes
+            elif kind == "file":
+                files.append(describe(name, here.path / entry.name, entry.stat()))
+            elif kind:
+                left_out[kind] += 1
+    files.sort(key=lambda file: order(file.name))
+    return Walk(files, left_out)
+
+
+def beside(folder: Path, taken: set[str]) -> Counter[str]:
+    """Counts what lies in a folder beside the entries that are taken, without entering folders."""
+    left_out: Counter[str] = Counter()
+    for entry in _entries(_Folder("", folder, ""), left_out):
+        kind = "" if entry.name in taken else _kind(entry, lambda name: True)
+        if kind in ("file", "folder"):
+            left_out[f"{kind}s beside {' and '.join(f'{name}/' for name in sorted(taken, reverse=True))}"] += 1
+        elif kind:
+            left_out[kind] += 1
+    return left_out
+
+
+def _within(path: str, folder: str) -> bool:
+    return path == folder or path.startswith(folder.rstrip("/") + "/")
+
+
+def _entries(folder: _Folder, left_out: Counter[str]) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder.path) as entries:
+            return sorted(entries, key=lambda entry: order(entry.name))
+    except OSError as error:
+        if not folder.name and error.errno in (errno.ENOENT, errno.ENOTDIR):
+            return []
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.ENOENT):
+            raise _failed(folder.path, error) from error
+        left_out[UNREADABLE] += 1
+        return []
+
+
+def _kind(entry: os.DirEntry[str], wanted: Callable[[str], bool]) -> str:
+    """``file``, ``folder``, the kind under which an entry is left out, or nothing for litter."""
+    low = entry.name.lower()
+    if low in LITTER or low.startswith(("._", ".trash")):
+        return ""
+    if low.startswith("."):
+        return HIDDEN
+    try:
+        mode = entry.stat().st_mode
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ELOOP, errno.ENOTDIR):
+            return BROKEN_LINKS
+        if error.errno in (errno.EACCES, errno.EPERM):
+            return UNREADABLE
+        raise _failed(Path(entry.path), error) from error
+    if stat.S_ISDIR(mode):
+        return "folder"
+    if not stat.S_ISREG(mode):
+        return SPECIAL
+    if wanted(entry.name):
+        return "file"
+    suffix = Path(low).suffix
+    return f"{suffix} files" if re.fullmatch(r"\.[a-z0-9]{1,8}", suffix) else "other files"
+
+
+def _failed(path: Path, error: OSError) -> UserError:
+    return UserError(f"Cannot read {printable(path)}: {error.strerror or error}. Check the disk.")
