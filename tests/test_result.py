@@ -15,7 +15,7 @@ from attnae.errors import UserError
 from attnae.result import VERSION, Part, Result, read_part, read_result, write
 
 FULL = Result(
-    metrics={"heldout/mse": 0.25, "published/kl": 3.0},
+    metrics={"heldout/mse": 0.25, "train_set/kl": 3.0},
     efficiency={"params_trainable": 8666755.0},
     curves={"epoch": [1.0, 2.0], "train/loss": [5.5, None]},
     data={"name": "photos", "train": 1024, "converted": {"grayscale": 3}},
@@ -31,7 +31,6 @@ FULL = Result(
     reason="",
     commands=["attnae fit -c a.yaml", "attnae test"],
     git={"commit": "abc", "dirty": False},
-    config_hash="0123abcd",
     wall_seconds=12.5,
 )
 

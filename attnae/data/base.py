@@ -39,7 +39,7 @@ class ImageDataModule(L.LightningDataModule):
         train_images: Use only the first so many training images; ``None`` for all.
         test_images: Use only the first so many held-out images; ``None`` for all.
         val_images: Images whose error is followed over the epochs.
-        published_images: Training images that the published protocol evaluates; 0 for none.
+        train_set_images: Training images that the protocol `train_set` evaluates; 0 for none.
 
     Raises:
         UserError: The data is missing, unreadable or too small for a batch.
@@ -54,7 +54,7 @@ class ImageDataModule(L.LightningDataModule):
     embedded_counts: ClassVar[tuple[int, int]] = (1024, 512)
     """How many embedded training and held-out images there are."""
 
-    test_splits: tuple[str, ...] = ("heldout", "published")
+    test_splits: tuple[str, ...] = ("heldout", "train_set")
     """What each test dataloader holds: held-out images, and the first training images, on which the paper evaluates."""
 
     def __init__(
@@ -69,7 +69,7 @@ class ImageDataModule(L.LightningDataModule):
         train_images: int | None = None,
         test_images: int | None = None,
         val_images: int | None = 256,
-        published_images: int = 256,
+        train_set_images: int = 256,
     ):
         super().__init__()
         for name, value in (
@@ -82,7 +82,7 @@ class ImageDataModule(L.LightningDataModule):
         self.corruption, self.root, self.source, self.download = corruption, root, source, download
         self.image_size, self.batch_size, self.eval_batch_size = image_size, batch_size, eval_batch_size
         self.train_images, self.test_images, self.val_images = train_images, test_images, val_images
-        self.published_images = published_images
+        self.train_set_images = train_set_images
         self._splits: dict[str, Images] = {}
 
     # -- loading ------------------------------------------------------------------------------------------------
@@ -190,7 +190,7 @@ class ImageDataModule(L.LightningDataModule):
             "train": IndexedImages(train),
             "val": IndexedImages(test[: self.val_images]),
             "heldout": IndexedImages(test),
-            "published": IndexedImages(train[: self.published_images]),
+            "train_set": IndexedImages(train[: self.train_set_images]),
         }
 
     # -- batches ------------------------------------------------------------------------------------------------

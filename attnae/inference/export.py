@@ -223,7 +223,7 @@ def _training(origin: Result) -> list[str]:
         "## Numbers",
         "",
         f"Measured on {origin.data.get('title', 'unknown images')}, {origin.data.get('test', '?')} held-out images of "
-        f"{origin.data.get('size', '?')}x{origin.data.get('size', '?')}; protocol `published` is the paper's own. "
+        f"{origin.data.get('size', '?')}x{origin.data.get('size', '?')}; protocol `train_set` is the paper's own. "
         "The published numbers are for the paper's data and schedule.",
         "",
         "| protocol | measure | this model | published |",

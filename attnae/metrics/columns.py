@@ -88,7 +88,7 @@ PROTOCOLS: dict[str, str] = {
     "heldout": "held-out images, each with its own fixed corruption; variational models decode the posterior's mean",
     "heldout_sampled": "the same, decoding one sample of the posterior, seeded by the image's position",
     "heldout_sigma_<s>": "held-out images with Gaussian noise of standard deviation s, fixed for each image",
-    "published": "what the paper evaluates: the first 256 training images, decoding a sample",
+    "train_set": "what the paper evaluates: the first 256 training images, decoding a sample",
 }
 """Which images a metric was computed on, and how; the part of a key before the slash."""
 

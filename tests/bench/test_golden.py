@@ -85,7 +85,6 @@ def run(variant: str, seed: int, psnr: float, **changes: object) -> Result:
         hardware={"device": "CPU", "processor": "a processor", "threads": 2},
         commands=[f"attnae fit --seed_everything {seed}", f"attnae test -c {variant}/config.yaml"],
         git={"commit": "0123456789abcdef", "dirty": False},
-        config_hash="89abcdef",
         wall_seconds=60.0,
     )
     return Result(**{**vars(one), **changes})
@@ -105,7 +104,6 @@ RESULTS = [
         seed=1,
         status="failed",
         reason="The loss is nan at step 7 | <b>",
-        config_hash="89abcdef",
     ),
 ]
 """Three seeds, one seed, a failed run; of ``absent`` there is none."""

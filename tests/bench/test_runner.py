@@ -87,7 +87,7 @@ def test_run_leaves_results(compared: Comparison) -> None:
             "params_trainable", "params_total", "gflops_forward", "seconds_per_epoch", "images_per_second",
             "peak_memory_mb",
         }  # fmt: skip
-        assert {key.split("/")[0] for key in r.metrics} == {"heldout", "heldout_sampled", "published"}
+        assert {key.split("/")[0] for key in r.metrics} == {"heldout", "heldout_sampled", "train_set"}
         assert r.hardware["threads"] == max(1, len(os.sched_getaffinity(0)) // 2)
         assert r.wall_seconds > 0
 

@@ -337,7 +337,7 @@ def test_damaged_official_files_are_refused(tmp_path: Path) -> None:
 
 
 def test_limits(folder: Path) -> None:
-    data = module(folder, train_images=4, test_images=2, val_images=1, published_images=3, eval_batch_size=2)
+    data = module(folder, train_images=4, test_images=2, val_images=1, train_set_images=3, eval_batch_size=2)
     assert len(data.pixels("train")) == 4
     assert sum(len(index) for _, index in data.train_dataloader()) == 4
     assert [index.tolist() for _, index in data.val_dataloader()] == [[0]]
@@ -347,7 +347,7 @@ def test_limits(folder: Path) -> None:
 def test_training_images_never_pass_for_held_out_ones(folder: Path) -> None:
     """A dataloader is known by its place among ``test_splits``: one that is left out must not move the others up."""
     with contextlib.suppress(UserError):
-        data = module(folder, test_images=0, published_images=2)
+        data = module(folder, test_images=0, train_set_images=2)
         loaders = dict(zip(data.test_splits, data.test_dataloader(), strict=False))
         assert sum(len(index) for _, index in loaders["heldout"]) == 0
 

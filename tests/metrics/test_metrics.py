@@ -262,7 +262,7 @@ def test_every_number_is_defined() -> None:
 
     images = smooth(2, 0, 16)
     task = SAAAETask(SAAAE(image_size=16, latent_dim=4, channels=(2, 2, 2, 2)))
-    for split in ("heldout", "published"):
+    for split in ("heldout", "train_set"):
         predictions = task.predictions(Batch(images, images, None, torch.arange(2)), split)
         assert predictions.keys() <= PROTOCOLS.keys()
         for prediction in predictions.values():
@@ -287,7 +287,7 @@ def test_the_page_defines_every_column_and_protocol() -> None:
 def test_headings_tell_the_better_direction() -> None:
     assert column("heldout/psnr_mean").heading == "PSNR ↑"
     assert column("mse").heading == "MSE ↓"
-    assert column("published/kl").heading == "KL"
+    assert column("train_set/kl").heading == "KL"
 
 
 def test_an_unknown_number_describes_itself() -> None:

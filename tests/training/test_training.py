@@ -274,7 +274,7 @@ def test_different_seeds_differ(vae: Path, tmp_path: Path) -> None:
     other = evaluate(fit(tmp_path / "other", "--seed_everything=2", epochs=3))
     assert not same_bits(vae, other)
     # The evaluation is the same all the same: images and masks do not depend on the seed.
-    for name in ("heldout-input.png", "heldout-truth.png", "published-input.png"):
+    for name in ("heldout-input.png", "heldout-truth.png", "train_set-input.png"):
         assert (vae / "images" / name).read_bytes() == (other / "images" / name).read_bytes()
 
 
@@ -304,7 +304,7 @@ def test_fit_record(vae: Path) -> None:
     assert record["curves"]["epoch"] == [1, 2, 3]
     assert record["curves"]["seconds"] == pytest.approx([sum(seconds[: n + 1]) for n in range(3)], abs=1e-3)
     assert record["curves"]["train/loss"] == [float(row["train/loss"]) for row in table]
-    assert record["metrics"] == {"published/kl_mse": float(table[-1]["published/kl_mse"])}
+    assert record["metrics"] == {"train_set/kl_mse": float(table[-1]["train_set/kl_mse"])}
     assert record["selection"].startswith("last epoch")
     assert record["data"] | {"digest": ""} == {
         "dataset": "STL-10", "name": "photos", "title": "embedded photos", "kind": "embedded", "digest": "",
@@ -325,7 +325,7 @@ def test_test_record(vae: Path) -> None:
     half = sum(side**2 * 16 * a * b for side, a, b in zip(sides, channels[:-1], channels[1:], strict=True))
     assert record["efficiency"]["gflops_forward"] == pytest.approx(2 * (2 * half + 3 * 4 * 8) / 1e9)
     assert record["metrics"]["heldout/images"] == 16
-    assert record["metrics"]["published/images"] == 32
+    assert record["metrics"]["train_set/images"] == 32
     assert all((vae / image).is_file() for image in record["images"])
 
 

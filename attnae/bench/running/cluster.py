@@ -53,23 +53,19 @@ class Task:
         run: What to do.
         timeout: See :class:`Execution`.
         environment: Threads and devices; ``None`` for those that SLURM has allotted.
-        devices: Processes that train on each machine.
-        nodes: Machines that train.
     """
 
     run: Run
     timeout: float | None
     environment: dict[str, str] | None = None
-    devices: int = 1
-    nodes: int = 1
     launcher: Launcher | None = field(default=None, init=False)
 
     def __call__(self) -> tuple[str, str]:
         """Executes the run and returns its last stage and reason."""
         environment, launch = self.environment, tuple[str, ...]()
         if environment is None:
-            environment = {"OMP_NUM_THREADS": str(max(1, resources.cores() // self.devices))}
-            launch = _srun(self.devices, self.nodes)
+            environment = {"OMP_NUM_THREADS": str(max(1, resources.cores() // self.run.id.devices))}
+            launch = _srun(self.run.id.devices, self.run.id.nodes)
         execution = Execution(self.run, self.timeout, launch)
         self.launcher = Launcher([execution], Console(width=160), [environment])
         try:
@@ -101,8 +97,6 @@ def submit(
     folder: Path,
     options: list[str],
     jobs_at_once: int | None = None,
-    devices: int = 1,
-    nodes: int = 1,
     timeout: float | None = None,
 ) -> list[str]:
     """Submits runs as a SLURM array and returns the names of its jobs.
@@ -113,8 +107,6 @@ def submit(
         folder: Where submitit keeps its files; every machine of the cluster must see it and the working folder.
         options: ``key=value`` of sbatch.
         jobs_at_once: How many may run at once; ``None`` for as many as SLURM lets.
-        devices: Devices of each run, on each of its machines.
-        nodes: Machines of each run.
         timeout: Minutes that each run may take.
 
     Raises:
@@ -122,6 +114,7 @@ def submit(
     """
     parameters: dict[str, Any] = {"job_name": f"attnae-{plan.benchmark.name}", "time": MINUTES}
     further: dict[str, Any] = {"requeue": True}
+    devices, nodes = runs[0].id.devices, runs[0].id.nodes
     if devices * nodes > 1:
         parameters |= {"nodes": nodes, "ntasks_per_node": devices}
     if jobs_at_once:
@@ -142,7 +135,7 @@ def submit(
             os.environ.update(place)
             executor = engine_.SlurmExecutor(folder, max_num_timeout=RESUBMISSIONS)
             executor.update_parameters(**parameters)
-            tasks = [Task(run, timeout, None, devices, nodes) for run in runs]
+            tasks = [Task(run, timeout) for run in runs]
             submitted = executor.submit_array(tasks)
     except (engine_.core.utils.FailedJobError, RuntimeError, ValueError, OSError) as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]

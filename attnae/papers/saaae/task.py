@@ -75,7 +75,7 @@ class SAAAETask(ImageTask):
         self.log("train/kl", kl.detach().mean(), on_step=False, on_epoch=True, batch_size=len(images), sync_dist=True)
         # The paper's "KL+MSE" is read off the training itself, so training is what logs it.
         self.log(
-            "published/kl_mse",
+            "train_set/kl_mse",
             per_image / PAPER_DIVISOR,
             on_step=False,
             on_epoch=True,
@@ -99,12 +99,12 @@ class SAAAETask(ImageTask):
         zeros = torch.zeros_like(posterior.mean)
         if split == "val":
             return {"val": self._decode(posterior, zeros)}
-        if split == "published" and self.net.noise == "frozen":
-            return {"published": self._decode(posterior, self.net.sample_noise(zeros))}
+        if split == "train_set" and self.net.noise == "frozen":
+            return {"train_set": self._decode(posterior, self.net.sample_noise(zeros))}
         draws = [np.random.default_rng([43, int(i)]).standard_normal(zeros.shape[1], np.float32) for i in batch.index]
         noise = torch.from_numpy(np.stack(draws)).to(zeros)
-        if split == "published":
-            return {"published": self._decode(posterior, noise)}
+        if split == "train_set":
+            return {"train_set": self._decode(posterior, noise)}
         self.active.update(posterior.mean / self.net.prior_scale())
         return {
             "heldout": self._decode(posterior, zeros),

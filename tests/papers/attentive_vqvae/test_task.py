@@ -180,14 +180,14 @@ def test_two_processes_train_one_model(tmp_path: Path) -> None:
 def test_only_held_out_images_count(tmp_path: Path) -> None:
     """Splits of training images, and images that are no procedural faces, leave codes and eyes alone."""
     data = CelebAHQDataModule(image_size=16, batch_size=4, train_images=12, test_images=4, eval_batch_size=4)
-    data.test_splits = ("heldout", "published")
+    data.test_splits = ("heldout", "train_set")
     one = task()
     trainer(tmp_path).test(one, data, verbose=False)
     (use,) = one.use
     assert int(use.compute().counts.sum()) == 4 * 2 * 2  # a code for each of 2x2 latents of 4 held-out images
     numbers = one.test_metrics()
     assert "heldout/eye_colour" in numbers
-    assert "published/eye_colour" not in numbers
+    assert "train_set/eye_colour" not in numbers
     photos = STL10DataModule(corruption=Uncorrupted(), image_size=16, batch_size=4, train_images=12, test_images=4)
     trainer(tmp_path).test(one, photos, verbose=False)
     assert "heldout/eye_colour" not in one.test_metrics()

@@ -522,7 +522,7 @@ def test_published_protocol_samples_with_the_frozen_noise_of_the_training() -> N
     task, batch = SAAAETask(SAAAE(**SMALL, noise="frozen")), batch_of(4)
     with torch.no_grad():
         expected = (task.net(2 * batch.input - 1)[0] + 1) / 2
-        torch.testing.assert_close(task.predictions(batch, "published")["published"].images, expected)
+        torch.testing.assert_close(task.predictions(batch, "train_set")["train_set"].images, expected)
 
 
 def test_published_objective_is_the_mean_of_the_training_over_20_48(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -531,9 +531,9 @@ def test_published_objective_is_the_mean_of_the_training_over_20_48(monkeypatch:
     monkeypatch.setattr(task, "log", lambda name, value, **options: logged.update({name: float(value)}))
     with torch.no_grad():
         task.training_step(batch, 0)
-        prediction = task.predictions(batch, "published")["published"]
+        prediction = task.predictions(batch, "train_set")["train_set"]
     sse = np.square((prediction.images - batch.target).numpy()).sum((1, 2, 3))
     kl = prediction.further["kl"].numpy()
-    np.testing.assert_allclose(logged["published/kl_mse"], (4 * sse + kl).mean() / 20.48, rtol=1e-5)
+    np.testing.assert_allclose(logged["train_set/kl_mse"], (4 * sse + kl).mean() / 20.48, rtol=1e-5)
     assert "kl_mse" not in prediction.further  # an evaluation must not stand in for the training's own number
     assert prediction.further["gate_mean"].eq(1).all()
