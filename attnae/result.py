@@ -138,7 +138,7 @@ def read_result(path: Path) -> Result:
         UserError: The file is missing, cut short, of another format or of another form.
     """
     raw = load(path)
-    if isinstance(raw, dict) and isinstance(version := raw.get("version"), int) and version != VERSION:
+    if isinstance(raw, dict) and type(version := raw.get("version")) is int and version != VERSION:
         if version == 1:
             advice = f"Convert it with `python -m attnae.bench.migrate {path.parent}`"
         else:

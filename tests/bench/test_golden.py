@@ -133,7 +133,7 @@ def test_a_demonstration_is_no_evidence() -> None:
 
 def test_a_benchmarks_best_evidence_comes_first() -> None:
     """The same schedule with a setting of our own, although it has more seeds; then a shorter one; further ones as links."""
-    setting = [replace(r, label="paper-clamp=eval") for r in RESULTS]
+    setting = [replace(r, label="paper-clamp=eval", overrides={"model.init_args.clamp": "eval"}) for r in RESULTS]
     short = [replace(r, label="short", profile="short", curves={}) for r in RESULTS[:3]]
     plain = [r for r in RESULTS if r.seed == 1]
     given = [(BENCHMARK, "paper-clamp=eval", setting), (BENCHMARK, "short", short), (BENCHMARK, "paper", plain)]

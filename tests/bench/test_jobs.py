@@ -12,6 +12,7 @@ from tiny_benchmark import ENDLESS, RUN, bench, ended, folder, log, options, sta
 
 from attnae import result
 from attnae.bench import jobs
+from attnae.bench.run import RunId
 
 SHORT = [*RUN, "--variants", "vae", *options("trainer.max_epochs=2")]
 
@@ -32,7 +33,7 @@ def test_a_job_gives_the_numbers_of_a_local_run(tmp_path: Path) -> None:
     first, second = (result.read_result(run / "result.json") for run in (ours, other))
     assert first.metrics == second.metrics
     assert first.hardware == second.hardware
-    assert first.config_hash == second.config_hash
+    assert RunId.of(first) == RunId.of(second)
 
 
 @pytest.mark.slow
@@ -100,7 +101,7 @@ def test_dry_run_needs_no_slurm(tmp_path: Path) -> None:
     done = bench("run", "saaae_vs_vae", "--profile", "paper", *arguments, cwd=tmp_path)
     assert done.code == 0, done.err
     assert list(tmp_path.iterdir()) == []
-    fit, test = [line for line in done.out.splitlines() if not line.startswith("#")][:2]
+    _, fit, test = [line for line in done.out.splitlines() if not line.startswith("#")][:3]
     assert "--trainer.devices=2 --trainer.num_nodes=3" in fit
     assert test.endswith("--trainer.devices 1 --trainer.num_nodes 1 --trainer.strategy auto")
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from attnae import result
 from attnae.bench.run import short_hash
-from attnae.bench.sharing import Table
+from attnae.bench.sharing import Table, began
 from attnae.errors import UserError
 from attnae.result import Result
 
@@ -71,4 +71,4 @@ def _read(path: Path) -> Result | None:
 
 def _continues(old: Result, new: Result) -> bool:
     """Whether a result is another test of the same training, which keeps all that the earlier one measured."""
-    return (old.curves, old.wall_seconds) == (new.curves, new.wall_seconds) and old.metrics.keys() <= new.metrics.keys()
+    return began(old) == began(new) != "" and old.metrics.keys() <= new.metrics.keys()
