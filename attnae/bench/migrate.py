@@ -10,6 +10,7 @@ To be removed after the release that follows.
 
 from __future__ import annotations
 
+import re
 import shlex
 import subprocess
 import sys
@@ -112,7 +113,7 @@ def _identity(raw: dict[str, Any]) -> dict[str, Any]:
     if not raw.get("commands"):
         raise UserError("it names no commands, from which its configuration could be rebuilt.")
     commit = raw.get("git", {}).get("commit")
-    if not commit:
+    if not commit or not re.fullmatch("[0-9a-f]{7,40}", str(commit)):  # it becomes an argument of git
         raise UserError("it names no commit, from whose files its configuration could be rebuilt.")
     files, keys = [], dict[str, str]()
     for key, value in _options(shlex.split(raw["commands"][0])[2:]):
@@ -147,7 +148,9 @@ def _options(words: list[str]) -> Iterator[tuple[str, str]]:
     rest = iter(words)
     for word in rest:
         key, sign, value = word.partition("=")
-        yield key.lstrip("-"), value if sign else next(rest)
+        if not sign and (value := next(rest, "")) == "":
+            raise UserError(f"its command has another form: {word!r:.60} has no value.")
+        yield key.lstrip("-"), value
 
 
 @cache

@@ -24,6 +24,14 @@ def register(commands: Subparsers[Any]) -> None:
     parser = commands.add_parser(
         "run", help="train and evaluate variants and write the report; goes on where it was interrupted"
     )
+    _what(parser)
+    _where(parser)
+    _how(parser)
+    parser.set_defaults(handler=run)
+
+
+def _what(parser: argparse.ArgumentParser) -> None:
+    """Arguments that say which runs there are."""
     parser.add_argument("benchmark", metavar="BENCHMARK", help="see attnae-bench list")
     parser.add_argument(
         "--profile", default="quick", metavar="P", help="quick (embedded images, minutes; the default), short or paper"
@@ -58,12 +66,20 @@ def register(commands: Subparsers[Any]) -> None:
         help="32-bit numbers (the default), bfloat16 where that is as good, or auto: bfloat16 if the hardware has it",
     )
     parser.add_argument("--label", metavar="NAME", help="name of the report; default: profile, data and schedule")
+
+
+def _where(parser: argparse.ArgumentParser) -> None:
+    """Arguments that say where files are and where numbers are shown."""
     parser.add_argument(
         "--out", type=path, default=Path("runs"), metavar="DIR", help="folder of the runs; default runs"
     )
     parser.add_argument(
         "--reports", type=path, default=Path("reports"), metavar="DIR", help="folder of the reports; default reports"
     )
+
+
+def _how(parser: argparse.ArgumentParser) -> None:
+    """Arguments that say how the runs are executed."""
     parser.add_argument(
         "--jobs",
         type=positive,
@@ -126,7 +142,6 @@ def register(commands: Subparsers[Any]) -> None:
         help="keep the checkpoints of complete runs, with the optimizer's state",
     )
     parser.add_argument("--dry-run", action="store_true", help="only show the commands")
-    parser.set_defaults(handler=run)
 
 
 class Work(NamedTuple):
