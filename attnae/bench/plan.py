@@ -31,8 +31,7 @@ class Plan:
     """All runs of a request.
 
     Attributes:
-        benchmark: What is compared.
-        profile: Name of the profile.
+        request: What was asked for.
         label: Name of the report.
         runs: In the order of execution.
         location: The data; ``None`` in a dry run that did not find it.
@@ -40,13 +39,17 @@ class Plan:
         identities: Every variant to the identity that its first run has, or would have, in this plan.
     """
 
-    benchmark: Benchmark
-    profile: str
+    request: Request
     label: str
     runs: list[Run]
     location: Location | None
     accelerator: str
     identities: dict[str, RunId]
+
+    @property
+    def benchmark(self) -> Benchmark:
+        """What is compared."""
+        return self.request.benchmark
 
 
 def make(request: Request) -> Plan:
@@ -66,6 +69,8 @@ def make(request: Request) -> Plan:
     location = _location(request, merged[chosen[0]], settings)
     accelerator = str(_section(merged[chosen[0]], "trainer").get("accelerator", "auto"))
     bits = precision.resolved(request.precision, accelerator)
+    digests = {size: _data_digest(location, size, request.decode and not request.dry)
+               for size in dict.fromkeys(map(_image_size, merged.values()))}  # fmt: skip
     identities = {
         variant: RunId(
             benchmark.name,
@@ -78,7 +83,7 @@ def make(request: Request) -> Plan:
             bits,
             request.devices,
             request.nodes,
-            _data_digest(location, merged[variant]),
+            digests[_image_size(merged[variant])],
         )
         for variant in benchmark.variants
     }
@@ -93,7 +98,7 @@ def make(request: Request) -> Plan:
         for variant in chosen
         if benchmark.variants[variant].trains or seed == seeds[0]  # nothing in them depends on the seed
     ]
-    return Plan(benchmark, profile, label, runs, location, accelerator, identities)
+    return Plan(replace(request, precision=bits), label, runs, location, accelerator, identities)
 
 
 def as_retest(run: Run) -> Run:
@@ -220,12 +225,22 @@ def _location(request: Request, merged: dict[str, Any], settings: Settings) -> L
     return None
 
 
-def _data_digest(location: Location | None, merged: dict[str, Any]) -> str:
-    """Digest of the decoded pixels of training and test images; empty where it is not known."""
+def _image_size(merged: dict[str, Any]) -> Any:
+    """Height and width of the images in pixels; ``None`` where only the class says it."""
+    return _section(merged, "data", "init_args").get("image_size")
+
+
+def _data_digest(location: Location | None, image_size: Any, decode: bool) -> str:
+    """Digest of the decoded pixels of training and test images; empty where it is not known.
+
+    Args:
+        location: Where they are.
+        image_size: Height and width in pixels.
+        decode: Decode images of unknown content, which shows its progress; otherwise answer at once.
+    """
     if location is None:
         return ""
-    size = _section(merged, "data", "init_args").get("image_size")
-    told = hashlib.blake2b(f"{location.kind}|{location.fingerprint}|{size}".encode(), digest_size=8).hexdigest()
+    told = hashlib.blake2b(f"{location.kind}|{location.fingerprint}|{image_size}".encode(), digest_size=8).hexdigest()
     return f"{told[:8]}-{told[8:]}"
 
 

@@ -51,6 +51,7 @@ class Request:
         label: Name of the report instead of the one that describes profile, data and settings.
         out: Folder of all runs.
         dry: Do not insist on the profile's data.
+        decode: Decode images that nobody has decoded yet; their digest is part of the identities. A dry run never does.
         precision: ``fp32``, ``bf16`` or ``auto``.
         devices: Devices that train one run, on each of its machines.
         nodes: Machines that train one run.
@@ -72,6 +73,7 @@ class Request:
     nodes: int = 1
     wandb: str | None = None
     keep_checkpoints: bool = False
+    decode: bool = True
 
 
 @dataclass

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shlex
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -121,6 +121,11 @@ class Run:
     def name(self) -> str:
         """Variant and seed."""
         return self.id.name
+
+    @property
+    def undecoded(self) -> Path:
+        """The folder that stood for this one while the digest of its images was unknown."""
+        return self.folder.with_name(replace(self.id, data_digest="").folder)
 
     @property
     def file(self) -> Path:

@@ -215,6 +215,7 @@ def _request(options: argparse.Namespace) -> Request:
         nodes=options.nodes,
         wandb=options.wandb,
         keep_checkpoints=options.keep_checkpoints,
+        decode=options.launcher != "slurm",
     )
 
 
@@ -231,7 +232,7 @@ def _work(options: argparse.Namespace, made: plan.Plan, out: Console) -> Work:
         waiting = [one for one in made.runs if known[one.name] in wanted]
     where = f" on {escape(made.location.title)}" if made.location else ""
     out.print(
-        f"[bold]{made.benchmark.title}[/], profile {made.profile}{where}: {total} runs, {complete} already complete",
+        f"[bold]{made.benchmark.title}[/], profile {made.request.profile}{where}: {total} runs, {complete} already complete",
         soft_wrap=True,
     )
     if complete and not options.retest and any(text.partition("=")[0] in MEASURES for text in options.overrides):
@@ -244,10 +245,10 @@ def _submit(options: argparse.Namespace, work: Work, out: Console) -> int:
     from attnae.bench import jobs
     from attnae.bench.running import cluster
 
-    busy = jobs.alive(one.folder for one in work.waiting)
-    waiting = [one for one in work.waiting if one.folder not in busy]
+    busy = jobs.alive(folder for one in work.waiting for folder in (one.folder, one.undecoded))
+    waiting = [one for one in work.waiting if not {one.folder, one.undecoded} & busy.keys()]
     if busy:
-        out.print(f"{len(busy)} runs are queued or running already.")
+        out.print(f"{len(work.waiting) - len(waiting)} runs are queued or running already.")
     if waiting:
         names = cluster.submit(
             work.made, waiting, work.home / "jobs", options.slurm_options, options.jobs, options.timeout
@@ -351,7 +352,7 @@ def _next(made: plan.Plan) -> str:
     benchmark = made.benchmark
     left = [name for name in benchmark.variants if name not in {one.id.variant for one in made.runs}]
     further = [profile for profile in benchmark.profiles if profile != "quick"]
-    if made.profile == "quick" and further:
+    if made.request.profile == "quick" and further:
         return (
             f"attnae-bench run {benchmark.name} --profile {further[0]} --data-root DIR   (DIR: train/ and test/ images)"
         )
