@@ -26,6 +26,11 @@ def shipped(*parts: str) -> Path:
     return (wheel if wheel.is_dir() else PACKAGE.parent).joinpath(*parts)
 
 
+def absolute(text: str) -> Path:
+    """A typed path with ``~`` expanded, as an absolute one: it means one place, whatever happens later."""
+    return Path(os.path.abspath(os.path.expanduser(text)))  # noqa: PTH100, PTH111 (links stay; an unknown ~name is a name)
+
+
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
     """Yields a temporary path beside ``path`` that replaces it in one step when the block succeeds.

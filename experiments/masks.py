@@ -22,6 +22,7 @@ from torch import Tensor
 import attnae
 from attnae.bench.reporting.cells import cell, interval, settings_of
 from attnae.bench.reporting.statistics import Summary, difference, epochs_of
+from attnae.bench.run import RunId
 from attnae.data import CenterMask, ColorNoiseMask, PatchMask, PixelMask, STL10DataModule
 from attnae.data.masks import Mask
 from attnae.errors import UserError
@@ -138,7 +139,7 @@ def describe(models: list[Model]) -> str:
         if not isinstance(origin, Result):
             return type(models[0].task.net).__name__
         told.append(
-            f"{epochs_of([origin])} epochs on {origin.data.get('title')}, config {origin.config_hash}, seed {origin.seed}"
+            f"{epochs_of([origin])} epochs on {origin.data.get('title')}, config {RunId.of(origin).config8}, seed {origin.seed}"
         )
     return "; ".join(told)
 
@@ -185,9 +186,11 @@ def opened(runs: list[Path]) -> Variants:
         if isinstance(origin, Result):
             title, seed = ", ".join([origin.variant, *settings_of(origin)]), origin.seed
         known = [
-            other.origin.config_hash for other in variants.get(title, {}).values() if isinstance(other.origin, Result)
+            RunId.of(other.origin).config8
+            for other in variants.get(title, {}).values()
+            if isinstance(other.origin, Result)
         ]
-        if isinstance(origin, Result) and known and known[0] != origin.config_hash:
+        if isinstance(origin, Result) and known and known[0] != RunId.of(origin).config8:
             raise UserError(f"{run}: {title} was trained otherwise than the one before, these are not its seeds.")
         if seed in variants.setdefault(title, {}):
             raise UserError(f"{run}: {title} with seed {seed} is named twice.")

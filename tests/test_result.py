@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from attnae import files
 from attnae.errors import UserError
-from attnae.result import VERSION, Part, Result, read_part, read_result, write
+from attnae.result import VERSION, Part, Result, now, read_part, read_result, write
 
 FULL = Result(
-    metrics={"heldout/mse": 0.25, "published/kl": 3.0},
+    metrics={"heldout/mse": 0.25, "train_set/kl": 3.0},
     efficiency={"params_trainable": 8666755.0},
     curves={"epoch": [1.0, 2.0], "train/loss": [5.5, None]},
     data={"name": "photos", "train": 1024, "converted": {"grayscale": 3}},
@@ -29,9 +29,16 @@ FULL = Result(
     variant="vae",
     seed=3,
     reason="",
+    revision=2,
+    overrides={"trainer.max_epochs": 3},
+    configuration={"trainer": {"max_epochs": 3}},
+    precision="bf16",
+    devices=2,
+    data_digest="01234567-89abcdef",
+    finished_at="2026-01-31T12:00:00.000Z",
+    last_epochs={"epoch": [1.0, 2.0], "heldout/mse": [0.5, None]},
     commands=["attnae fit -c a.yaml", "attnae test"],
     git={"commit": "abc", "dirty": False},
-    config_hash="0123abcd",
     wall_seconds=12.5,
 )
 
@@ -147,15 +154,29 @@ def test_other_content(tmp_path: Path, content: bytes) -> None:
     refused(tmp_path / "result.json")
 
 
-@pytest.mark.parametrize("version", [0, 2, -1])
-def test_another_version(tmp_path: Path, version: int) -> None:
-    message = refused(changed(tmp_path / "result.json", version=version))
-    assert f"version {version}" in message
-    assert f"version {VERSION}" in message
+@pytest.mark.parametrize(
+    ("version", "advice"), [(0, "Delete"), (1, "python -m attnae.bench.migrate"), (3, "Update attnae"), (-1, "Delete")]
+)
+def test_another_format_is_refused_by_name(tmp_path: Path, version: int, advice: str) -> None:
+    message = refused(changed(tmp_path / "result.json", version=version, new_key=1))
+    assert f"format {version}" in message
+    assert f"format {VERSION}" in message
+    assert advice in message
+
+
+@pytest.mark.parametrize("time", ["yesterday", "2026-01-31", "2026-01-31T12:00:00Z", "9", "2026-01-31T12:00:00.000Z "])
+def test_a_time_of_another_form(tmp_path: Path, time: str) -> None:
+    assert "finished_at" in refused(changed(tmp_path / "result.json", finished_at=time))
+
+
+def test_times_are_ordered_as_their_texts(tmp_path: Path) -> None:
+    first, second = now(), now()
+    assert first <= second
+    assert read_result(changed(tmp_path / "result.json", finished_at=second)).finished_at == second
 
 
 def test_an_unknown_key(tmp_path: Path) -> None:
-    assert "unknown keys" in refused(changed(tmp_path / "result.json", surprise=1))
+    assert "unknown keys, such as 'surprise'" in refused(changed(tmp_path / "result.json", surprise=1))
 
 
 def test_a_part_has_no_keys_of_a_result(tmp_path: Path) -> None:
@@ -177,7 +198,14 @@ def misfits() -> list[Any]:
         "number": 1.5,
         "whole": 3,
     }
-    fits = {str: {"text"}, float: {"number", "whole"}, int: {"whole"}, list: {"list"}, dict: {"mapping"}}
+    fits = {
+        str: {"text"},
+        float: {"number", "whole"},
+        int: {"whole"},
+        list: {"list"},
+        dict: {"mapping"},
+        bool: {"boolean"},
+    }
     defaults = asdict(Result())
     return [
         pytest.param(name, value, id=f"{name}-{kind}")

@@ -10,7 +10,7 @@ from typing import Any
 from attnae._version import __version__
 from attnae.errors import UserError
 
-COMMANDS = ("list", "show", "config", "doctor", "run", "status", "report", "compare", "clean")
+COMMANDS = ("list", "show", "config", "doctor", "run", "status", "report", "compare", "merge", "clean")
 """In the order of ``--help``; each is a module of :mod:`attnae.bench.commands`."""
 
 

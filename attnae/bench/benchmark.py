@@ -284,11 +284,11 @@ class Benchmark:
             overrides: Dotted keys of ``attnae fit`` to values.
         """
         chosen = self.profiles[profile]
-        return configuration.merge(
+        stated = configuration.merge(
             self.base_configuration,
             self.changes,
             chosen.changes,
             self.variants[variant].changes,
             chosen.variants.get(variant, {}),
-            configuration.nested(overrides or {}),
         )
+        return configuration.changed(stated, overrides or {})

@@ -46,6 +46,22 @@ def nested(overrides: Mapping[str, Any]) -> dict[str, Any]:
     return whole
 
 
+def changed(configuration: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration with what dotted keys say; ``key+`` appends an element, or several, to a list.
+
+    >>> changed({"trainer": {"callbacks": ["Timer"]}}, {"trainer.callbacks+": "LearningRateMonitor"})
+    {'trainer': {'callbacks': ['Timer', 'LearningRateMonitor']}}
+    """
+    merged = merge(configuration, nested({key: value for key, value in overrides.items() if not key.endswith("+")}))
+    for key, value in overrides.items():
+        if key.endswith("+"):
+            *above, last = key[:-1].split(".")
+            known = section(merged, *above).get(last) or []
+            more = value if isinstance(value, list) else [value]
+            merged = merge(merged, nested({key[:-1]: [*(known if isinstance(known, list) else [known]), *more]}))
+    return merged
+
+
 def section(configuration: Mapping[str, Any], *keys: str) -> dict[str, Any]:
     """A nested mapping of a configuration; empty where there is none."""
     found: Any = configuration

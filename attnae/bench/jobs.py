@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 from collections.abc import Iterable
@@ -30,6 +31,15 @@ class Job(NamedTuple):
 def note(folder: Path, name: str) -> None:
     """Remembers the job of a run."""
     write_text(folder / RECORD, json.dumps({"job": name}))
+
+
+def move(old: Path, new: Path) -> None:
+    """Takes what was noted of a run to its folder, whose name nobody knew before its images were decoded."""
+    if old != new and (name := noted(old)):
+        note(new, name)
+        (old / RECORD).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # not empty
+            old.rmdir()
 
 
 def alive(folders: Iterable[Path]) -> dict[Path, Job]:

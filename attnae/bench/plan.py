@@ -1,39 +1,30 @@
-"""From a request to runs: which variant and seed, in which folder, by which commands."""
+"""From a request to runs: which variant and seed, in which folder, with which configuration."""
 
 from __future__ import annotations
 
-import hashlib
+import copy
 import json
-import os
-import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from attnae._version import __version__
-from attnae.bench import keys, tracking
+from attnae.bench import keys, labels, precision, tracking
+from attnae.bench import request as requests
 from attnae.bench.benchmark import Benchmark
 from attnae.bench.catalog import choose
-from attnae.bench.run import Run
+from attnae.bench.configuration import section
+from attnae.bench.key_catalog import known
+from attnae.bench.request import PLACE, Request, Settings, relative, shown
+from attnae.bench.run import Run, RunId, alone, quoted
+from attnae.data.content import content
 from attnae.data.location import Location, Source, locate
 from attnae.errors import UserError
-from attnae.files import parse_yaml
-from attnae.result import NAME, label_part
+from attnae.result import NAME
 
-MOST_SEEDS = 1000
-RESERVED = {
-    "seed_everything": "use --seeds, so that the report knows.",
-    "trainer.default_root_dir": "use --out, so that the report finds the run.",
-    "weights": "a run trains its own weights.",
-    "ckpt_path": "a run goes on from its own checkpoint by itself.",
-    "trainer.devices": "use --devices.",
-    "trainer.num_nodes": "use --nodes.",
-}
-
-MEASURES = ("perceptual",)
-"""Keys that change what a test measures and nothing of the training: no part of a run's hash."""
+FILE = "run.yaml"
+"""Name of the resolved configuration in the commands that are printed."""
 
 
 @dataclass(frozen=True)
@@ -41,252 +32,196 @@ class Plan:
     """All runs of a request.
 
     Attributes:
-        benchmark: What is compared.
-        profile: Name of the profile.
+        request: What was asked for.
         label: Name of the report.
         runs: In the order of execution.
         location: The data; ``None`` in a dry run that did not find it.
         accelerator: ``trainer.accelerator`` of the runs.
-        hashes: Every variant to the ``config_hash`` that it has, or would have, in this plan: what can stand in one report.
+        identities: Every variant to the identity that its first run has, or would have, in this plan.
+        notices: What is to be said about the images, such as how many were left out.
     """
 
-    benchmark: Benchmark
-    profile: str
+    request: Request
     label: str
     runs: list[Run]
     location: Location | None
     accelerator: str
-    hashes: dict[str, str]
+    identities: dict[str, RunId]
+    notices: tuple[str, ...] = ()
+
+    @property
+    def benchmark(self) -> Benchmark:
+        """What is compared."""
+        return self.request.benchmark
 
 
-def make(
-    benchmark: Benchmark,
-    profile: str | None = None,
-    variants: str | None = None,
-    seeds: str = "1",
-    data_root: Path | None = None,
-    overrides: list[str] | None = None,
-    label: str | None = None,
-    out: Path = Path("runs"),
-    dry: bool = False,
-    devices: int = 1,
-    nodes: int = 1,
-) -> Plan:
+def make(request: Request) -> Plan:
     """Resolves a request.
-
-    Args:
-        benchmark: What to compare.
-        profile: Name of a profile; ``None`` for the first.
-        variants: Names separated by commas, ``all``, or ``None`` for the benchmark's defaults.
-        seeds: A number of seeds (``3`` means 1, 2, 3) or seeds separated by commas (``7,``).
-        data_root: Folder of the images instead of the profile's.
-        overrides: ``key=value`` in the keys of ``attnae fit``.
-        label: Name of the report instead of the one that describes profile, data and schedule.
-        out: Folder of all runs.
-        dry: Do not insist on the data.
-        devices: Devices that train one run, on each of its machines.
-        nodes: Machines that train one run.
 
     Raises:
         UserError: A name is unknown, an override has another form, or the data is missing.
     """
-    profile = choose("profile", profile or next(iter(benchmark.profiles)), benchmark.profiles)
-    settings = dict(_setting(text) for text in overrides or [])
-    typed = dict(settings)
-    logger = {key: settings.pop(key) for key in list(settings) if f"{key}.".startswith(f"{tracking.LOGGER}.")}
-    tested = {key: settings.pop(key) for key in MEASURES if key in settings}
-    for key, value in tested.items():  # a training that does not get it cannot refuse it, either
-        if not isinstance(_value(key, value), bool):
-            raise UserError(f"--set {key}={value}: neither true nor false.")
-    if data_root is not None:
-        download = _value("data.init_args.download", settings.get("data.init_args.download", "false"))
-        settings.setdefault("data.init_args.source", "official" if download else "auto")
-    elif isinstance(root := _value("data.init_args.root", settings.get("data.init_args.root", "null")), str):
-        data_root = Path(root)
-    if data_root is not None:
-        settings["data.init_args.root"] = _quoted(relative(data_root))
-    for key, count in (("trainer.devices", devices), ("trainer.num_nodes", nodes)):
-        if count > 1:
-            settings[key] = str(count)
-    chosen, numbers = _variants(benchmark, variants), _seeds(seeds)
-
-    location: Location | None = None
-    merged = {variant: _merge(benchmark, variant, profile, settings) for variant in benchmark.variants}
-    keys.check(typed, {variant: merged[variant] for variant in chosen})
-    try:
-        location = _locate(benchmark, merged[chosen[0]])
-    except UserError:
-        if not dry:
-            raise
-    out = Path(relative(out))
-    label = _label(profile, benchmark, location, settings) if label is None else label
-    if not NAME.fullmatch(label):
-        raise UserError(f"The label {label!r} cannot name a folder: use letters, digits, '-', '_', '.', '=' and '+'.")
-    hashes = {variant: _hash(merged[variant], settings, location) for variant in benchmark.variants}
+    benchmark = request.benchmark
+    profile = choose("profile", request.profile or next(iter(benchmark.profiles)), benchmark.profiles)
+    request = replace(request, profile=profile)
+    settings = requests.settings(request)
+    chosen, seeds = requests.variants(request), requests.seeds(request.seeds)
+    merged = {
+        variant: requests.plain(benchmark.configuration(variant, profile, settings.numbers | settings.place))
+        for variant in benchmark.variants
+    }
+    for text in request.overrides:
+        key, _, value = text.partition("=")
+        keys.check({key: value}, {variant: merged[variant] for variant in chosen})
+    location = _location(request, merged[chosen[0]], settings)
+    accelerator = str(section(merged[chosen[0]], "trainer").get("accelerator", "auto"))
+    bits = precision.resolved(request.precision, accelerator)
+    contents = {size: content(location, size, request.decode and not request.dry) if location else None
+                for size in dict.fromkeys(map(_image_size, merged.values()))}  # fmt: skip
+    identities = {
+        variant: RunId(
+            benchmark.name,
+            benchmark.revision,
+            variant,
+            seeds[0],
+            profile,
+            settings.numbers,
+            identifying(merged[variant]),
+            bits,
+            request.devices,
+            request.nodes,
+            found.digest if (found := contents[_image_size(merged[variant])]) else "",
+        )
+        for variant in benchmark.variants
+    }
+    label = request.label if request.label is not None else _label(request, location, settings, bits)
+    if not NAME.fullmatch(label) or len(label.encode()) > 200:
+        raise UserError(
+            f"The label {label!r:.80} cannot name a folder: use at most 200 letters, digits, '-', '_', '.', '=' and '+'."
+        )
     runs = [
-        _run(benchmark, label, profile, variant, seed, merged[variant], settings, hashes[variant], out)
-        for seed in numbers
+        _run(request, settings, replace(identities[variant], seed=seed), label, merged[variant])
+        for seed in seeds
         for variant in chosen
-        if benchmark.variants[variant].trains or seed == numbers[0]  # nothing in them depends on the seed
+        if benchmark.variants[variant].trains or seed == seeds[0]  # nothing in them depends on the seed
     ]
-    measures = tuple(f"--{key}={value}" for key, value in tested.items())
-    runs = [replace(run, test=(*run.test, *measures), logger=tracking.arguments(logger, run)) for run in runs]
-    accelerator = str(_section(merged[chosen[0]], "trainer").get("accelerator", "auto"))
-    return Plan(benchmark, profile, label, runs, location, accelerator, hashes)
+    notices = tuple(dict.fromkeys(line for found in contents.values() if found for line in found.notices()))
+    return Plan(replace(request, precision=bits), label, runs, location, accelerator, identities, notices)
 
 
-def again(run: Run) -> Run:
-    """A complete run, to be tested once more: on the data of this request, wherever that was when it was trained."""
-    place = tuple(word for word in run.fit if re.match(r"--data\.init_args\.(root|source|download)=", word))
-    return replace(run, test=(*run.test, *place), again=True)
+def as_retest(run: Run) -> Run:
+    """A complete run, to be tested once more: on the data of this plan, wherever that was when it was trained."""
+    return replace(run, retest=True)
 
 
-def relative(path: Path) -> str:
-    """A path as seen from the working folder: commands in a report must not tell one machine's folders."""
-    return Path(os.path.relpath(path)).as_posix()
+def identifying(merged: dict[str, Any]) -> dict[str, Any]:
+    """The stated configuration: without paths, loggers, callbacks of the suite and what only measures."""
+    told = copy.deepcopy(merged)
+    for key in (*PLACE, tracking.LOGGER, *requests.MEASURES, "trainer.precision", "trainer.default_root_dir"):
+        *above, last = key.split(".")
+        level: Any = told
+        for part in above:
+            level = level.get(part) if isinstance(level, dict) else None
+        if isinstance(level, dict):
+            level.pop(last, None)
+    if isinstance(callbacks := section(told, "trainer").get("callbacks"), list):
+        told["trainer"]["callbacks"] = [one for one in callbacks if not _of_the_suite(one)]
+    return told
 
 
-def _run(
-    benchmark: Benchmark,
-    label: str,
-    profile: str,
-    variant: str,
-    seed: int,
-    merged: dict[str, Any],
-    settings: dict[str, str],
-    digest: str,
-    out: Path,
-) -> Run:
-    folder = out / benchmark.name / label / variant / f"seed{seed}-{digest}"
-    files = ["-c", f"{folder.as_posix()}/stated.yaml"]
-    keys = [f"--{key}={value}" for key, value in settings.items()]
-    alone = ["--trainer.devices", "1"]  # every image is evaluated once
-    if {"trainer.devices", "trainer.num_nodes"} & settings.keys():
-        alone += ["--trainer.num_nodes", "1", "--trainer.strategy", "auto"]
-    common = ["--seed_everything", str(seed), "--trainer.default_root_dir", folder.as_posix(), *keys]
-    if benchmark.variants[variant].trains:
-        fit = ["fit", *files, *common]
-        weights = ["--weights", f"{folder.as_posix()}/weights.safetensors"]
-        test = ["test", "-c", f"{folder.as_posix()}/config.yaml", *weights, *alone]
-    else:
-        fit, test = [], ["test", *files, *common, *alone]
-    epochs = _section(merged, "trainer").get("max_epochs", 1) if fit else 0
+def _of_the_suite(callback: Any) -> bool:
+    name = callback.get("class_path") if isinstance(callback, dict) else callback
+    return str(name).startswith("attnae.")
+
+
+def _run(request: Request, settings: Settings, one: RunId, label: str, merged: dict[str, Any]) -> Run:
+    trains = request.benchmark.variants[one.variant].trains
+    folder = Path(relative(request.out)) / one.benchmark / label / one.variant / one.folder
+    stated = copy.deepcopy(merged)
+    stated["seed_everything"] = one.seed
+    trainer = stated.setdefault("trainer", {})
+    if not isinstance(trainer, dict):
+        raise UserError(f"trainer is {trainer!r:.60}, not a mapping of keys to values.")
+    trainer |= {"default_root_dir": folder.as_posix(), "precision": precision.TRAINER[one.precision]}
+    trainer |= {key: count for key, count in _machines(one).items() if count > 1}
+    epochs = trainer.get("max_epochs", 1) if trains else 0
     if not isinstance(epochs, int):
         raise UserError(f"trainer.max_epochs is {epochs!r}, not a number of epochs.")
     return Run(
-        benchmark.name,
+        one,
         label,
-        profile,
-        variant,
-        seed,
         folder,
-        tuple(fit),
-        tuple(test),
+        stated,
+        trains,
         epochs,
-        digest,
-        configuration=merged,
+        tuple(f"--{key}={_typed(value)}" for key, value in settings.measures.items()),
+        tracking.arguments(settings.logger, request.wandb, one, label, folder),
+        _commands(one, folder, settings, trains),
+        request.keep_checkpoints,
     )
 
 
-def _hash(merged: dict[str, Any], settings: dict[str, str], location: Location | None) -> str:
-    place = {"root", "source", "download"}  # the fingerprint says what is there, wherever that is
-    data = {key: value for key, value in _section(merged, "data", "init_args").items() if key not in place}
-    identity = {
-        "config": {**merged, "data": {**_section(merged, "data"), "init_args": data}},
-        "overrides": {
-            key: value for key, value in settings.items() if key not in {f"data.init_args.{p}" for p in place}
-        },
-        "data": location.fingerprint if location else None,
-        "version": __version__,
-    }
-    return hashlib.blake2b(json.dumps(identity, sort_keys=True, default=str).encode(), digest_size=4).hexdigest()
+def _commands(one: RunId, folder: Path, settings: Settings, trains: bool) -> list[str]:
+    """What a person would type: the configuration, the training, the test."""
+    told = [f"{key}={_typed(value)}" for key, value in settings.numbers.items()]
+    config = ["attnae-bench", "config", one.benchmark, "--variant", one.variant, "--profile", one.profile]
+    config += [word for setting in told for word in ("--set", setting)]
+    home = shown(folder)
+    common = ["-c", FILE, "--seed_everything", str(one.seed), "--trainer.default_root_dir", home]
+    for key, value in settings.place.items():
+        text = shown(Path(value)) if key == PLACE[0] and isinstance(value, str) else value
+        common += [f"--{key}", text] if str(text).startswith("~/") else [f"--{key}={_typed(text)}"]
+    if one.precision != "fp32":
+        common.append(f"--trainer.precision={precision.TRAINER[one.precision]}")
+    fit = ["attnae", "fit", *common]
+    fit += [f"--{'trainer.' + key}={count}" for key, count in _machines(one).items() if count > 1]
+    weights = ["--weights", f"{home}/weights.safetensors"] if trains else []
+    test = ["attnae", "test", *common, *weights, *alone(one)]
+    return [f"{quoted(config)} > {FILE}", *([quoted(fit)] if trains else []), quoted(test)]
 
 
-def _variants(benchmark: Benchmark, text: str | None) -> list[str]:
-    if text == "all":
-        return list(benchmark.variants)
-    if text is None:
-        return [variant.name for variant in benchmark.variants.values() if variant.default]
-    wanted = [part.strip() for part in text.split(",") if part.strip()]
-    if not wanted:
-        raise UserError(f"--variants {text!r} selects no variants. Available: {', '.join(benchmark.variants)}.")
-    return list(dict.fromkeys(choose("variant", name, benchmark.variants) for name in wanted))
+def _machines(one: RunId) -> dict[str, int]:
+    return {"devices": one.devices, "num_nodes": one.nodes}
 
 
-def _seeds(text: str) -> list[int]:
-    try:
-        numbers = [int(part) for part in text.split(",") if part.strip()]
-        seeds = numbers if "," in text else list(range(1, min(numbers[0], MOST_SEEDS + 1) + 1))
-    except (ValueError, IndexError):
-        seeds = []
-    if (
-        len(seeds) > MOST_SEEDS
-        or not seeds
-        or not all(0 <= seed < 2**32 for seed in seeds)
-        or len(set(seeds)) < len(seeds)
-    ):
-        raise UserError(
-            f"--seeds {text!r} is neither a number of seeds nor different seeds separated by commas, such as 1,2,3."
-        )
-    return seeds
+def _typed(value: Any) -> str:
+    """A value as it is typed after a key: YAML that means the same, and bare text where that does."""
+    if isinstance(value, str):
+        try:
+            return value if yaml.safe_load(value) == value else json.dumps(value, ensure_ascii=False)
+        except yaml.YAMLError:
+            return json.dumps(value, ensure_ascii=False)
+    return json.dumps(value, ensure_ascii=False)
 
 
-def _setting(text: str) -> tuple[str, str]:
-    key, sign, value = text.partition("=")
-    if not sign or not re.fullmatch(r"[A-Za-z_][\w.]*\+?", key):
-        raise UserError(f"--set {text!r}: expected key=value with a key of `attnae fit`, such as trainer.max_epochs=3.")
-    if key in RESERVED:
-        raise UserError(f"--set {key}: {RESERVED[key]}")
-    return key, value
-
-
-def _merge(benchmark: Benchmark, variant: str, profile: str, settings: dict[str, str]) -> dict[str, Any]:
-    """The run's configuration as far as files and overrides tell; defaults of the classes are not in it."""
-    return benchmark.configuration(variant, profile, {key: _value(key, value) for key, value in settings.items()})
-
-
-def _value(key: str, text: str) -> Any:
-    try:
-        return parse_yaml(text)
-    except yaml.YAMLError as error:
-        raise UserError(f"--set {key}={text}: not a YAML value.") from error
-
-
-def _quoted(text: str) -> str:
-    """Text as a YAML value that means the same text: a folder may be called 2024 or null."""
-    try:
-        return text if parse_yaml(text) == text else json.dumps(text)
-    except yaml.YAMLError:
-        return json.dumps(text)
-
-
-def _locate(benchmark: Benchmark, merged: dict[str, Any]) -> Location:
-    data = _section(merged, "data", "init_args")
+def _location(request: Request, merged: dict[str, Any], settings: Settings) -> Location | None:
+    """Where the data is; ``None`` in a dry run where the profile's own data is not there."""
+    data = section(merged, "data", "init_args")
     source: Source = data.get("source", "auto")
     root = data.get("root")
     if not isinstance(root, str | None):
         raise UserError(f"data.init_args.root is {root!r}, not a folder.")
-    return locate(benchmark.dataset, benchmark.embedded, root, source, bool(data.get("download")))
+    if request.dry and root is not None and PLACE[0] in settings.place and not Path(root).exists():
+        raise UserError(f"There is no folder {shown(Path(root))}. Point --data-root at one with images.")
+    try:
+        return locate(request.benchmark.dataset, request.benchmark.embedded, root, source, bool(data.get("download")))
+    except UserError:
+        if not request.dry:
+            raise
+    return None
 
 
-def _section(merged: dict[str, Any], *keys: str) -> dict[str, Any]:
-    """A nested mapping; empty where overrides have put something else there, which the run itself will refuse."""
-    for key in keys:
-        merged = merged.get(key, {})
-        if not isinstance(merged, dict):
-            return {}
-    return merged
+def _image_size(merged: dict[str, Any]) -> int:
+    """Height and width of the images in pixels, as stated or by default of the DataModule's class."""
+    stated = section(merged, "data", "init_args").get("image_size")
+    size = known(merged)["data.init_args.image_size"].default if stated is None else stated
+    if not isinstance(size, int) or size < 1:
+        raise UserError(f"data.init_args.image_size is {size!r}, not a positive number of pixels.")
+    return size
 
 
-def _label(profile: str, benchmark: Benchmark, location: Location | None, settings: dict[str, str]) -> str:
-    """The profile, and what of data and schedule differs from it."""
-    parts = [profile]
-    usual = "embedded" if benchmark.profiles[profile].evidence == "demonstration" else "official"
-    if location and location.kind != usual:
-        parts.append(location.name)
-    for key, value in sorted(settings.items()):
-        if key == "trainer.max_epochs":
-            parts.append(f"{value}ep")
-        elif key not in ("data.init_args.root", "data.init_args.source", "data.init_args.download"):
-            parts.append(f"{key.rsplit('.', 1)[-1]}={value}")
-    return "-".join(map(label_part, parts))
+def _label(request: Request, location: Location | None, settings: Settings, bits: str) -> str:
+    """The profile, and what of data and settings differs from it."""
+    usual = "embedded" if request.benchmark.profiles[request.profile].evidence == "demonstration" else "official"
+    data = location.name if location and location.kind != usual else ""
+    return labels.default(request.profile, data, settings.numbers, bits, request.devices, request.nodes)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 from attnae import result
 from attnae.bench import jobs
 from attnae.bench.markdown import one_line
-from attnae.bench.run import Run
+from attnae.bench.request import shown
+from attnae.bench.run import Run, RunId
 from attnae.errors import UserError
+from attnae.result import Record
 
 
 def read(run: Run) -> result.Result | None:
@@ -19,7 +22,7 @@ def read(run: Run) -> result.Result | None:
         found = result.read_result(path) if path.exists() else None
     except UserError:
         return None
-    return found if found and found.config_hash == run.config_hash else None
+    return found if found and RunId.of(found) == run.id else None
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,7 @@ class State:
     """Where a run stands.
 
     Attributes:
-        folder: The run's folder ``<out>/<benchmark>/<label>/<variant>/seed<k>-<hash>``.
+        folder: The run's folder ``<out>/<benchmark>/<label>/<variant>/seed<k>-<config8>-<data8>``.
         status: ``complete``, ``failed``, ``running or interrupted``; of a cluster's jobs ``queued``, ``running`` or
             ``interrupted``.
         detail: Epochs done, the job's name, or the reason of a failure.
@@ -70,21 +73,29 @@ def _rows(folder: Path) -> int:
         return 0
 
 
-def results(root: Path, missing_ok: bool = False) -> list[tuple[Path, result.Result]]:
-    """Readable results below a folder with the folders of their runs, newest first for equal variant and seed.
+def results(root: Path, missing_ok: bool = False) -> list[Record]:
+    """Readable results below a folder with the folders in which they are; those left out are told on standard error.
 
     Raises:
         UserError: There are none, unless ``missing_ok``.
     """
-    found: list[tuple[Path, result.Result]] = []
-    files = [*root.rglob("result.json"), *root.rglob("runs/*.json")]  # of runs, and those that a report has kept
-    for path in sorted(files, key=lambda file: (-file.stat().st_mtime, file)):
-        try:
-            found.append((path.parent, result.read_result(path)))
-        except UserError:
-            continue
+    found, problems = scan(root)
+    for problem in problems:
+        print(f"Left out: {problem}", file=sys.stderr)
     if not found and not missing_ok:
         raise UserError(
-            f"No results below {root}. Run `attnae-bench run BENCHMARK` first, or name the folder given as --out."
+            f"No results below {shown(root)}. Run `attnae-bench run BENCHMARK` first, or name the folder given as --out."
         )
     return found
+
+
+def scan(root: Path) -> tuple[list[Record], list[str]]:
+    """Results of runs and those that reports have kept below a folder, and why others cannot be read."""
+    found: list[Record] = []
+    problems = []
+    for path in sorted([*root.rglob("result.json"), *root.rglob("runs/*.json")]):
+        try:
+            found.append((path.parent, result.read_result(path)))
+        except UserError as error:
+            problems.append(str(error))
+    return found, problems

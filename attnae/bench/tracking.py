@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import netrc
 import os
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
-    from attnae.bench.run import Run
+    from attnae.bench.run import RunId
 
 LOGGER = "trainer.logger"
-"""Keys below it say where numbers are shown, not what they are: no part of a run's hash, label or printed commands."""
+"""Keys below it say where numbers are shown, not what they are: no part of a run's identity, label or printed commands."""
 
 
 @dataclass(frozen=True)
@@ -52,30 +53,30 @@ def login() -> Login:
     return Login(False, "not logged in: `wandb login`, or WANDB_MODE=offline to keep everything here")
 
 
-def settings(project: str) -> list[str]:
-    """Overrides that make every run log to a W&B project."""
-    return [f"{LOGGER}=WandbLogger", f"{LOGGER}.project={project}"]
+def arguments(chosen: dict[str, Any], project: str | None, one: RunId, label: str, folder: Path) -> tuple[str, ...]:
+    """Arguments of both commands of a run that say where else its numbers are shown.
 
-
-def arguments(chosen: dict[str, str], run: Run) -> tuple[str, ...]:
-    """Arguments of both commands of a run for the logger that a request has chosen.
-
-    A W&B run is found again by an id that follows from benchmark, label, variant, seed and hash: a resumed training and
-    the test go on with what the training has begun.
+    A W&B run is found again by an id that follows from the run's identity and label: a resumed training and the test
+    go on with what the training has begun.
 
     Args:
         chosen: Overrides at and below :data:`LOGGER`.
-        run: The run.
+        project: W&B project that the runner was asked for.
+        one: The run.
+        label: Name of its report.
+        folder: Where its files are.
     """
-    kind = chosen.get(LOGGER, "").rsplit(".", 1)[-1]
-    own = {}
+    usual = {LOGGER: "WandbLogger", f"{LOGGER}.project": project} if project else {}
+    keys: dict[str, Any] = {**usual, **chosen}
+    kind = str(keys.get(LOGGER, "")).rsplit(".", 1)[-1]
+    own: dict[str, str] = {}
     if kind in ("WandbLogger", "TensorBoardLogger"):
-        own["save_dir"] = run.folder.as_posix()
+        own["save_dir"] = folder.as_posix()
     if kind == "WandbLogger":
-        own["id"] = identity(run.benchmark, run.label, run.name, run.config_hash)
-        own |= {"name": f"{run.name} {run.label}", "group": f"{run.benchmark} {run.profile}", "resume": "allow"}
-    keys = {**chosen, **{f"{LOGGER}.{key}": value for key, value in own.items() if f"{LOGGER}.{key}" not in chosen}}
-    return tuple(f"--{key}={value}" for key, value in keys.items())
+        own["id"] = identity(one.benchmark, label, one.variant, one.folder)
+        own |= {"name": f"{one.name} {label}", "group": f"{one.benchmark} {one.profile}", "resume": "allow"}
+    keys = {**keys, **{f"{LOGGER}.{key}": value for key, value in own.items() if f"{LOGGER}.{key}" not in keys}}
+    return tuple(f"--{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in keys.items())
 
 
 def identity(*parts: str) -> str:

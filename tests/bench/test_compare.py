@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -31,11 +32,9 @@ def write(folder: Path, values: Values, label: str = "short", **changes: Any) ->
             efficiency={"seconds_per_epoch": 10.0, "params_trainable": 5},
             hardware=MACHINE,
             versions={"torch": "2.5"},
-            config_hash="aaaa0000",
+            finished_at="2026-01-31T12:00:00.000Z",
         )
-        result.write(
-            Result(**{**vars(one), **changes}), folder / label / variant / f"seed{seed}-aaaa0000" / "result.json"
-        )
+        result.write(Result(**{**vars(one), **changes}), folder / label / variant / f"seed{seed}" / "result.json")
     return folder
 
 
@@ -87,18 +86,20 @@ def test_only_common_seeds_count(tmp_path: Path, capsys: pytest.CaptureFixture[s
 
 def test_what_differs_in_the_making_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     changes: dict[str, Any] = {
-        "config_hash": "bbbb1111",
+        "configuration": {"trainer": {"max_epochs": 2}},
         "versions": {"torch": "2.6"},
         "hardware": {**MACHINE, "processor": "two"},
-        "data": {"title": "pixels", "digest": "12ab"},
+        "data": {"title": "pixels"},
+        "data_digest": "12ab",
         "efficiency": {"seconds_per_epoch": 99.0, "params_trainable": 5},
     }
     assert compared(tmp_path, seeds(25.0, 25.1), seeds(25.0, 25.1), **changes) == 0  # another machine may be slower
     out = capsys.readouterr().out
-    assert "configuration of moe: aaaa0000 -> bbbb1111" in out
+    assert re.search("configuration of moe: [0-9a-f]{8} -> [0-9a-f]{8}", out)
+    assert "A and B could not share a table: other images, digests unknown and 12ab" in out
     assert "version of torch: 2.5 -> 2.6" in out
     assert "hardware, processor: one -> two" in out
-    assert "data: None None -> pixels 12ab" in out
+    assert "data: None -> pixels 12ab" in out
     assert "threads" not in out
 
 

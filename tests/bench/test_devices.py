@@ -19,6 +19,7 @@ from tiny_benchmark import (
 from attnae import result
 from attnae.bench import plan
 from attnae.bench.catalog import load
+from attnae.bench.request import Request
 
 SHORT = [*RUN, "--variants", "vae", *options("trainer.max_epochs=2")]
 
@@ -28,10 +29,10 @@ NARROW = (*SMALL, "data.init_args.image_size=32", "model.init_args.discriminator
 
 def test_devices_are_in_the_label_and_the_hash() -> None:
     benchmark = load("moe_denoising")
-    one, two = plan.make(benchmark), plan.make(benchmark, devices=2)
+    one, two = plan.make(Request(benchmark)), plan.make(Request(benchmark, devices=2))
     assert (one.label, two.label) == ("quick", "quick-devices=2")
-    assert not {run.config_hash for run in one.runs} & {run.config_hash for run in two.runs}
-    assert one.hashes == plan.make(benchmark, devices=1, nodes=1).hashes
+    assert not {run.id.config8 for run in one.runs} & {run.id.config8 for run in two.runs}
+    assert one.identities == plan.make(Request(benchmark, devices=1, nodes=1)).identities
 
 
 def test_too_few_gpus_are_refused_before_anything_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -67,8 +68,9 @@ def test_two_processes_train_one_run_and_one_tests_it(
     found = result.read_result(run / "result.json")
     assert found.hardware["devices"] == 2
     assert found.metrics["heldout/images"] == 16
-    assert "--trainer.devices=2" in found.commands[0]
-    assert "--trainer.devices 1" in found.commands[1]
+    assert found.devices == 2
+    assert "--trainer.devices=2" in found.commands[1]
+    assert "--trainer.devices 1" in found.commands[2]
     config = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
     assert config["data"]["init_args"]["batch_size"] == 16  # as stated: a repetition divides it once more
     assert config["trainer"]["strategy"] == "ddp_find_unused_parameters_true"

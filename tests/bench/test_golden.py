@@ -87,7 +87,6 @@ def run(variant: str, seed: int, psnr: float, **changes: object) -> Result:
         hardware={"device": "CPU", "processor": "a processor", "threads": 2},
         commands=[f"attnae fit --seed_everything {seed}", f"attnae test -c {variant}/config.yaml"],
         git={"commit": "0123456789abcdef", "dirty": False},
-        config_hash="89abcdef",
         wall_seconds=60.0,
     )
     return Result(**{**vars(one), **changes})
@@ -107,7 +106,6 @@ RESULTS = [
         seed=1,
         status="failed",
         reason="The loss is nan at step 7 | <b>",
-        config_hash="89abcdef",
     ),
 ]
 """Three seeds, one seed, a failed run; of ``absent`` there is none."""
@@ -137,7 +135,7 @@ def test_a_demonstration_is_no_evidence() -> None:
 
 def test_a_benchmarks_best_evidence_comes_first() -> None:
     """The same schedule with a setting of our own, although it has more seeds; then a shorter one; further ones as links."""
-    setting = [replace(r, label="paper-clamp=eval") for r in RESULTS]
+    setting = [replace(r, label="paper-clamp=eval", overrides={"model.init_args.clamp": "eval"}) for r in RESULTS]
     short = [replace(r, label="short", profile="short", curves={}) for r in RESULTS[:3]]
     plain = [r for r in RESULTS if r.seed == 1]
     given = [(BENCHMARK, "paper-clamp=eval", setting), (BENCHMARK, "short", short), (BENCHMARK, "paper", plain)]

@@ -28,6 +28,7 @@ from tiny_benchmark import (
 from attnae import result
 from attnae.bench import plan
 from attnae.bench.catalog import load
+from attnae.bench.request import Request
 from attnae.bench.running.execution import DONE, Execution
 
 LONG = [*RUN, "--jobs", "2", *options("trainer.max_epochs=60")]
@@ -101,15 +102,15 @@ def test_run_of_another_runner_is_left_alone(tmp_path: Path) -> None:
     with FileLock(run / ".lock"):
         done = bench(*arguments, cwd=tmp_path)
     assert done.code == 1
-    assert "another runner works on it" in done.text
+    assert "locked by another runner" in done.text
     assert not (run / "log.txt").exists()
 
 
 def test_a_run_that_another_runner_has_completed_is_left_alone(tmp_path: Path) -> None:
     """A plan may be minutes old when its last run's turn comes."""
-    (run,) = plan.make(load("saaae_vs_vae"), variants="vae", out=tmp_path).runs
+    (run,) = plan.make(Request(load("saaae_vs_vae"), variants="vae", out=tmp_path)).runs
     done = Execution(run)
-    complete = result.Result(variant="vae", seed=1, config_hash=run.config_hash)
+    complete = result.Result(**run.id.stated())
     run.folder.mkdir(parents=True)
     result.write(complete, run.folder / "result.json")
     before = (run.folder / "result.json").read_bytes()

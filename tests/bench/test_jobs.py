@@ -5,13 +5,19 @@ from __future__ import annotations
 import os
 import signal
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tiny_benchmark import ENDLESS, RUN, bench, ended, folder, log, options, start, wait_for_an_epoch
+from tiny_benchmark import ENDLESS, RUN, TINY, bench, ended, folder, log, options, start, wait_for_an_epoch
 
 from attnae import result
-from attnae.bench import jobs
+from attnae.bench import jobs, plan
+from attnae.bench.app import main
+from attnae.bench.catalog import load
+from attnae.bench.request import Request
+from attnae.bench.run import RunId
+from attnae.bench.running import cluster
 
 SHORT = [*RUN, "--variants", "vae", *options("trainer.max_epochs=2")]
 
@@ -32,7 +38,7 @@ def test_a_job_gives_the_numbers_of_a_local_run(tmp_path: Path) -> None:
     first, second = (result.read_result(run / "result.json") for run in (ours, other))
     assert first.metrics == second.metrics
     assert first.hardware == second.hardware
-    assert first.config_hash == second.config_hash
+    assert RunId.of(first) == RunId.of(second)
 
 
 @pytest.mark.slow
@@ -100,7 +106,7 @@ def test_dry_run_needs_no_slurm(tmp_path: Path) -> None:
     done = bench("run", "saaae_vs_vae", "--profile", "paper", *arguments, cwd=tmp_path)
     assert done.code == 0, done.err
     assert list(tmp_path.iterdir()) == []
-    fit, test = [line for line in done.out.splitlines() if not line.startswith("#")][:2]
+    _, fit, test = [line for line in done.out.splitlines() if not line.startswith("#")][:3]
     assert "--trainer.devices=2 --trainer.num_nodes=3" in fit
     assert test.endswith("--trainer.devices 1 --trainer.num_nodes 1 --trainer.strategy auto")
 
@@ -178,6 +184,40 @@ def test_what_is_queued_or_running_is_not_submitted_again(slurm: Path, tmp_path:
     (slurm / "queue").write_text("12_0 RUNNING\n12_1 COMPLETING\n")
     assert "its job 12_1 is over" in bench("status", cwd=tmp_path, path=slurm).out
     assert "Submitted 1 run" in bench(*arguments, cwd=tmp_path, path=slurm).out
+
+
+def test_decoding_is_the_first_job(
+    slurm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("submitit")
+    real = plan._data_digest
+    monkeypatch.setattr(plan, "_data_digest", lambda *given: real(*given) if given[2] else "")
+    monkeypatch.setenv("PATH", f"{slurm}:{os.environ['PATH']}")
+    monkeypatch.chdir(tmp_path)
+    (slurm / "sbatch").write_text(SBATCH.format(here=slurm).replace('cp "$1" ', 'cat "$1" >> '))
+    arguments = [*SHORT, "--launcher", "slurm"]
+    assert main(arguments) == 0
+    decoding, array = (slurm / "script").read_text().split("#!/bin/bash")[1:]
+    assert "--array" not in decoding
+    assert "#SBATCH --dependency=afterok:12\n" in array
+    run = folder(tmp_path, "vae")
+    assert run.name.endswith("-????????")
+    (slurm / "queue").write_text("12 PENDING\n")
+    capsys.readouterr()
+    assert main(arguments) == 0
+    assert "1 runs are queued or running already" in capsys.readouterr().out
+
+    request = Request(load("saaae_vs_vae"), variants="vae", overrides=list(TINY), label="tiny", out=tmp_path / "runs")
+    (before,) = plan.make(replace(request, decode=False)).runs
+    (after,) = plan.make(request).runs
+    assert (before.folder.resolve(), after.undecoded.resolve()) == (
+        run.parent / before.id.folder,
+        run.parent / before.id.folder,
+    )
+    jobs.note(before.folder, "12_0")
+    assert cluster.Task(before, None, {}, request)._planned(request) == after
+    assert not before.folder.exists()
+    assert jobs.noted(after.folder) == "12_0"
 
 
 def test_a_slurm_that_does_not_answer_gets_no_second_job(slurm: Path, tmp_path: Path) -> None:

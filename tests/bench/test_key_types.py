@@ -10,15 +10,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from attnae.bench import catalog, key_catalog, keys, plan, values
+from attnae.bench import catalog, key_catalog, keys, values
 from attnae.errors import UserError
-from attnae.files import shipped
 
 VARIANTS = [("saaae_vs_vae", "vae"), ("saaae_vs_vae", "saaae"), ("moe_denoising", "moe"), ("attentive_vqvae", "ah")]
 
 
 def configuration(benchmark: str, variant: str) -> dict[str, Any]:
-    return plan._merge(catalog.load(benchmark), variant, "quick", {})
+    return catalog.load(benchmark).configuration(variant, "quick")
 
 
 @lru_cache(maxsize=1)
@@ -30,9 +29,15 @@ def parser() -> Any:
 
 def takes(benchmark: str, variant: str, key: str, value: str) -> bool:
     """Whether ``attnae fit`` itself takes a key and a value."""
-    files = catalog.load(benchmark).configs(variant, "quick")
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "stated.yaml"
+        file.write_text(dump_yaml(configuration(benchmark, variant)), encoding="utf-8")
+        return parses("-c", str(file), f"--{key}={value}")
+
+
+def parses(*arguments: str) -> bool:
     try:
-        parser().parse_args([part for file in files for part in ("-c", str(shipped(file)))] + [f"--{key}={value}"])
+        parser().parse_args(list(arguments))
     except UserError:
         return False
     return True

@@ -14,8 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from attnae import cli
-from attnae.bench import catalog, key_catalog, keys, plan
+from attnae.bench import catalog, key_catalog, keys
 from attnae.bench.app import main
+from attnae.bench.request import parsed
 from attnae.errors import UserError
 
 RUN = ["run", "saaae_vs_vae", "--dry-run", "--set"]
@@ -129,7 +130,8 @@ def test_anything_is_taken_or_refused_in_one_line(key: str, value: str, other: s
     benchmark = catalog.load("saaae_vs_vae")
     settings, said = {key: value, other: second}, ""
     try:
-        keys.check(settings, {one: plan._merge(benchmark, one, "quick", settings) for one in ("vae", "saaae")})
+        known = {key: parsed(text, text) for key, text in settings.items()}
+        keys.check(settings, {one: benchmark.configuration(one, "quick", known) for one in ("vae", "saaae")})
     except UserError as error:
         said = str(error)
     assert len(said.splitlines()) <= 1
@@ -143,7 +145,7 @@ def test_shipped_configurations_are_accepted(name: str) -> None:
     benchmark = catalog.load(name)
     for profile in benchmark.profiles:
         for variant in benchmark.variants:
-            keys.check_configuration(plan._merge(benchmark, variant, profile, {}), f"{name}.yaml")
+            keys.check_configuration(benchmark.configuration(variant, profile), f"{name}.yaml")
 
 
 @pytest.mark.parametrize(
@@ -245,7 +247,7 @@ def test_every_listed_key_can_be_set(name: str) -> None:
     benchmark = catalog.load(name)
     for key, (argument, variants) in configurable(benchmark).items():
         if not argument.required and not isinstance(argument.default, dict | list):
-            keys.check({key: argument.default}, {one: plan._merge(benchmark, one, "quick", {}) for one in variants})
+            keys.check({key: argument.default}, {one: benchmark.configuration(one, "quick") for one in variants})
 
 
 # -- time ----------------------------------------------------------------------------------------------------------

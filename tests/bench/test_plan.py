@@ -1,5 +1,6 @@
 """From a request to runs: what is parsed, what is refused with a helpful line, and what the commands say."""
 
+import json
 import re
 import shlex
 from pathlib import Path
@@ -10,13 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from attnae.bench import catalog, plan
+from attnae.bench import catalog, labels, plan, precision
 from attnae.bench.benchmark import Benchmark
 from attnae.bench.plan import Plan
 from attnae.bench.reporting.cells import settings_of
+from attnae.bench.request import Request, relative
 from attnae.errors import UserError
 from attnae.files import read_yaml
-from attnae.result import Result
+from attnae.result import NAME, Result
 
 ALL_PLANS = [
     (name, profile, variant)
@@ -46,16 +48,20 @@ def dataset(root: Path) -> Path:
     return root
 
 
+def make(*arguments: Any, **options: Any) -> Plan:
+    return plan.make(Request(*arguments, **options))
+
+
 def refused(*arguments: Any, **options: Any) -> str:
     with pytest.raises(UserError) as caught:
-        plan.make(*arguments, **options)
+        make(*arguments, **options)
     message = str(caught.value)
     assert "\n" not in message
     return message
 
 
 def hashes(made: Plan) -> list[str]:
-    return [run.config_hash for run in made.runs]
+    return [run.id.config8 for run in made.runs]
 
 
 # -- seeds and variants -----------------------------------------------------------------------------------------
@@ -74,8 +80,8 @@ def hashes(made: Plan) -> list[str]:
     ],
 )
 def test_seeds(benchmark: Benchmark, text: str, seeds: list[int]) -> None:
-    made = plan.make(benchmark, variants="vae", seeds=text)
-    assert [run.seed for run in made.runs] == seeds
+    made = make(benchmark, variants="vae", seeds=text)
+    assert [run.id.seed for run in made.runs] == seeds
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "", ",", "a", "1,a", "1.5", "1,1", "-1,2", "4294967296,", "1;2", "1 2"])
@@ -85,8 +91,8 @@ def test_seeds_that_are_none(benchmark: Benchmark, text: str) -> None:
 
 @given(seeds=st.lists(st.integers(0, 2**32 - 1), min_size=1, max_size=6, unique=True))
 def test_any_list_of_seeds(seeds: list[int]) -> None:
-    made = plan.make(catalog.load("saaae_vs_vae"), variants="vae", seeds=",".join(map(str, seeds)) + ",")
-    assert [run.seed for run in made.runs] == seeds
+    made = make(catalog.load("saaae_vs_vae"), variants="vae", seeds=",".join(map(str, seeds)) + ",")
+    assert [run.id.seed for run in made.runs] == seeds
 
 
 @pytest.mark.parametrize(
@@ -101,11 +107,11 @@ def test_any_list_of_seeds(seeds: list[int]) -> None:
     ],
 )
 def test_variants(benchmark: Benchmark, text: str | None, variants: list[str]) -> None:
-    assert [run.variant for run in plan.make(benchmark, variants=text).runs] == variants
+    assert [run.id.variant for run in make(benchmark, variants=text).runs] == variants
 
 
 def test_every_variant_runs_with_every_seed(benchmark: Benchmark) -> None:
-    made = plan.make(benchmark, variants="vae,saaae", seeds="2")
+    made = make(benchmark, variants="vae,saaae", seeds="2")
     assert [run.name for run in made.runs] == ["vae/seed1", "saaae/seed1", "vae/seed2", "saaae/seed2"]
     assert len({run.folder for run in made.runs}) == 4
 
@@ -176,31 +182,35 @@ def test_a_value_that_is_no_yaml(benchmark: Benchmark, value: str) -> None:
 def test_nonsense_is_one_line_or_left_to_the_run(benchmark: Benchmark, setting: str) -> None:
     message = ""
     try:
-        plan.make(benchmark, overrides=[setting])
+        make(benchmark, overrides=[setting])
     except UserError as error:
         message = str(error)
     assert "\n" not in message
 
 
 def test_settings_reach_the_commands(benchmark: Benchmark) -> None:
-    (run,) = plan.make(
+    (run,) = make(
         benchmark,
         variants="vae",
         overrides=["trainer.max_epochs=7", "checkpoint.filename=x=y", "model.init_args.lr=1e-4"],
     ).runs
     assert run.epochs == 7
-    assert {"--trainer.max_epochs=7", "--checkpoint.filename=x=y", "--model.init_args.lr=1e-4"} <= set(run.fit)
+    assert run.stated["trainer"]["max_epochs"] == 7
+    assert run.stated["checkpoint"] == {"filename": "x=y"}
+    assert run.stated["model"]["init_args"]["lr"] == 1e-4
+    config = shlex.split(run.commands[0])
+    assert {"trainer.max_epochs=7", "checkpoint.filename=x=y", "model.init_args.lr=0.0001"} <= set(config)
 
 
 def test_the_last_of_two_settings_counts(benchmark: Benchmark) -> None:
-    (run,) = plan.make(benchmark, variants="vae", overrides=["trainer.max_epochs=7", "trainer.max_epochs=2"]).runs
+    (run,) = make(benchmark, variants="vae", overrides=["trainer.max_epochs=7", "trainer.max_epochs=2"]).runs
     assert run.epochs == 2
-    assert "--trainer.max_epochs=7" not in run.fit
+    assert "max_epochs=7" not in " ".join(run.commands)
 
 
 def test_profiles_set_the_epochs(benchmark: Benchmark, images: Path) -> None:
     epochs = {
-        profile: plan.make(benchmark, profile, "vae", data_root=images).runs[0].epochs for profile in benchmark.profiles
+        profile: make(benchmark, profile, "vae", data_root=images).runs[0].epochs for profile in benchmark.profiles
     }
     assert epochs["short"] == 20
     assert epochs["paper"] == 3000
@@ -208,18 +218,18 @@ def test_profiles_set_the_epochs(benchmark: Benchmark, images: Path) -> None:
 
 
 def test_published_noise_only_in_the_paper_profile(benchmark: Benchmark, images: Path) -> None:
-    for variant in ("vae", "saaae"):
-        runs = {name: plan.make(benchmark, name, variant, data_root=images).runs[0] for name in benchmark.profiles}
-        nets = {name: run.configuration["model"]["init_args"]["net"] for name, run in runs.items()}
-        noise = {name: net.get("init_args", {}).get("noise") for name, net in nets.items()}
-        assert noise == {"quick": None, "short": None, "paper": "frozen"}
+    def net(profile: str) -> Any:
+        return make(benchmark, profile, "vae", data_root=images).runs[0].stated["model"]["init_args"]["net"]
+
+    assert net("paper")["init_args"]["noise"] == "frozen"
+    assert "init_args" not in net("short")
 
 
 def test_what_needs_no_training_is_only_tested(benchmark: Benchmark) -> None:
-    (run,) = plan.make(benchmark, variants="biharmonic").runs
+    (run,) = make(benchmark, variants="biharmonic").runs
     assert run.fit == ()
     assert run.epochs == 0
-    assert [shlex.split(command)[:2] for command in run.commands] == [["attnae", "test"]]
+    assert [shlex.split(command)[:2] for command in run.commands] == [["attnae-bench", "config"], ["attnae", "test"]]
 
 
 # -- labels -----------------------------------------------------------------------------------------------------
@@ -231,55 +241,94 @@ def test_what_needs_no_training_is_only_tested(benchmark: Benchmark) -> None:
         ("short", ["trainer.max_epochs=3"], "short-natural64-3ep", []),
         ("short", [], "short-natural64", []),
         ("quick", [], "quick-natural64", []),
-        ("paper", ["model.init_args.lr=1e-4"], "paper-natural64-lr=1e-4", ["lr=1e-4"]),
+        ("paper", ["model.init_args.lr=1e-4"], "paper-natural64-lr=0.0001", ["lr=0.0001"]),
         (
             "short",
-            ["trainer.num_sanity_val_steps=2", "data.init_args.batch_size=64", "trainer.max_epochs=3"],
-            "short-natural64-batch_size=64-3ep-num_sanity_val_steps=2",
-            ["batch_size=64", "num_sanity_val_steps=2"],
+            ["data.init_args.batch_size=64", "trainer.max_epochs=3"],
+            "short-natural64-data.batch_size=64-3ep",
+            ["data.batch_size=64"],
         ),
         ("short", ["data.init_args.download=false"], "short-natural64", []),
         (
             "short",
-            ["checkpoint.filename=[1, 2/3]"],
-            "short-natural64-filename=_1_2_3_",
-            ["filename=_1_2_3_"],
+            ["model.init_args.net.init_args.noise=frozen"],
+            "short-natural64-net.noise=frozen",
+            ["net.noise=frozen"],
         ),
     ],
 )
 def test_the_label_tells_profile_data_and_schedule(
     benchmark: Benchmark, images: Path, profile: str, overrides: list[str], label: str, settings: list[str]
 ) -> None:
-    assert plan.make(benchmark, profile, data_root=images, overrides=overrides).label == label
-    assert settings_of(Result(label=label, profile=profile, data={"name": "natural64"})) == settings
+    made = make(benchmark, profile, data_root=images, overrides=overrides)
+    assert made.label == label
+    assert settings_of(Result(**made.runs[0].id.stated(), label="mine")) == settings
+
+
+def test_the_label_of_a_list_is_made_unique(benchmark: Benchmark, images: Path) -> None:
+    """Its brackets and commas cannot stand in a folder's name, and another value may look the same without them."""
+    found = {make(benchmark, "short", data_root=images, overrides=[f"model.init_args.x={value}"]).label
+              for value in ("[1, 2/3]", "[1, 2, 3]", "_1_2_3_", "[1;2;3]")}  # fmt: skip
+    assert len(found) == 4
+    assert all(re.fullmatch(r"short-natural64-x=_1[_;23]+(-[0-9a-f]{8})?", label) for label in found)
+
+
+def test_keys_that_end_in_the_same_word_have_different_labels() -> None:
+    benchmark = catalog.load("attentive_vqvae")
+    keys = [f"model.init_args.{part}.init_args.width=12" for part in ("net", "discriminator")]
+    told = [make(benchmark, overrides=list(chosen)).label for chosen in (keys[:1], keys[1:], keys)]
+    assert told == ["quick-net.width=12", "quick-discriminator.width=12", "quick-discriminator.width=12-net.width=12"]
+
+
+words = st.from_regex(r"[a-z_]{1,6}", fullmatch=True)
+keys = st.lists(words, min_size=1, max_size=3).map(lambda parts: ".init_args.".join(["model", *parts]))
+values = st.one_of(
+    st.integers(-99, 99), st.floats(-9, 9), st.booleans(), st.none(), st.text(max_size=8), st.lists(st.integers(0, 9))
+)
+
+
+@given(one=st.dictionaries(keys, values, max_size=3), other=st.dictionaries(keys, values, max_size=3))
+def test_different_settings_have_different_labels_that_can_name_a_folder(one: Any, other: Any) -> None:
+    told = [labels.default("short", "", overrides, "fp32", 1, 1) for overrides in (one, other)]
+    assert all(NAME.fullmatch(label) and len(label.encode()) <= 200 for label in told)
+    same = json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
+    assert (told[0] == told[1]) == same
+
+
+def test_a_long_label_is_shortened(benchmark: Benchmark, images: Path) -> None:
+    settings = [f"model.init_args.net.init_args.setting_{number}=1" for number in range(40)]
+    made = [make(benchmark, "short", data_root=images, overrides=chosen).label for chosen in (settings, settings[:-1])]
+    assert len(set(made)) == 2
+    assert all(len(label.encode()) <= 120 and re.search(r"-[0-9a-f]{8}$", label) for label in made)
 
 
 @pytest.mark.parametrize("name", ["a=b", "x=y-z", "run-3ep", "p-q=1", "my pets=1"])
 def test_a_folders_name_is_no_setting(benchmark: Benchmark, images: Path, name: str) -> None:
     folder = images.rename(images.with_name(name))
-    label = plan.make(benchmark, "short", data_root=folder, overrides=["model.init_args.lr=0.1"]).label
-    assert settings_of(Result(label=label, profile="short", data={"name": name})) == ["lr=0.1"]
+    made = make(benchmark, "short", data_root=folder, overrides=["model.init_args.lr=0.1"])
+    assert settings_of(Result(**made.runs[0].id.stated())) == ["lr=0.1"]
+    assert re.search(r"-[0-9a-f]{8}$", made.label)
 
 
 def test_the_label_of_a_profiles_own_data_is_its_name(benchmark: Benchmark, images: Path) -> None:
-    assert plan.make(benchmark).label == "quick"
+    assert make(benchmark).label == "quick"
     for name in ("train_X.bin", "test_X.bin"):
         path = Path("data/stl10/stl10_binary", name)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"")
-    assert plan.make(benchmark, "short").label == "short"
-    assert plan.make(benchmark, "short", overrides=["data.init_args.source=embedded"]).label == "short-photos"
+    assert make(benchmark, "short").label == "short"
+    assert make(benchmark, "short", overrides=["data.init_args.source=embedded"]).label == "short-photos"
 
 
 def test_the_order_of_settings_does_not_matter(benchmark: Benchmark) -> None:
     settings = ["trainer.max_epochs=3", "data.init_args.batch_size=64"]
-    one, other = (plan.make(benchmark, overrides=order) for order in (settings, settings[::-1]))
+    one, other = (make(benchmark, overrides=order) for order in (settings, settings[::-1]))
     assert one.label == other.label
     assert hashes(one) == hashes(other)
 
 
 def test_a_label_of_ones_own(benchmark: Benchmark) -> None:
-    made = plan.make(benchmark, label="mine-1.0")
+    made = make(benchmark, label="mine-1.0")
     assert made.label == "mine-1.0"
     assert made.runs[0].folder.as_posix().startswith("runs/saaae_vs_vae/mine-1.0/vae/seed1-")
 
@@ -293,15 +342,15 @@ def test_a_label_that_cannot_name_a_folder(benchmark: Benchmark, label: str) -> 
 
 
 def test_the_same_request_has_the_same_hash(benchmark: Benchmark, images: Path) -> None:
-    assert hashes(plan.make(benchmark, data_root=images)) == hashes(plan.make(benchmark, data_root=images))
+    assert hashes(make(benchmark, data_root=images)) == hashes(make(benchmark, data_root=images))
 
 
 def test_the_hash_is_the_seeds_but_not_the_variants(benchmark: Benchmark) -> None:
-    made = plan.make(benchmark, variants="all", seeds="3")
-    by_variant = {run.variant: {r.config_hash for r in made.runs if r.variant == run.variant} for run in made.runs}
+    made = make(benchmark, variants="all", seeds="3")
+    by_variant = {r.id.variant: {o.id.config8 for o in made.runs if o.id.variant == r.id.variant} for r in made.runs}
     assert all(len(digests) == 1 for digests in by_variant.values())
     assert len(set.union(*by_variant.values())) == len(by_variant)
-    assert all(re.fullmatch(r"[0-9a-f]{8}", run.config_hash) for run in made.runs)
+    assert all(re.fullmatch(r"[0-9a-f]{8}", run.id.config8) for run in made.runs)
 
 
 @pytest.mark.parametrize(
@@ -309,44 +358,104 @@ def test_the_hash_is_the_seeds_but_not_the_variants(benchmark: Benchmark) -> Non
     ["trainer.max_epochs=6", "model.init_args.lr=1e-4", "data.init_args.batch_size=32", "trainer.sync_batchnorm=true"],
 )
 def test_the_hash_changes_with_a_setting(benchmark: Benchmark, setting: str) -> None:
-    assert not set(hashes(plan.make(benchmark))) & set(hashes(plan.make(benchmark, overrides=[setting])))
+    assert not set(hashes(make(benchmark))) & set(hashes(make(benchmark, overrides=[setting])))
 
 
 def test_the_hash_changes_with_the_profile(benchmark: Benchmark, images: Path) -> None:
-    digests = [plan.make(benchmark, p, "vae", data_root=images).runs[0].config_hash for p in benchmark.profiles]
+    digests = [make(benchmark, p, "vae", data_root=images).runs[0].id.config8 for p in benchmark.profiles]
     assert len(set(digests)) == len(digests)
 
 
-def test_the_hash_changes_with_the_data(benchmark: Benchmark, images: Path) -> None:
-    before = hashes(plan.make(benchmark, data_root=images))
+def test_other_data_are_another_run_of_the_same_configuration(benchmark: Benchmark, images: Path) -> None:
+    before = make(benchmark, data_root=images)
     Image.new("RGB", (16, 16)).save(images / "train" / "b.png")
-    assert not set(before) & set(hashes(plan.make(benchmark, data_root=images)))
+    after = make(benchmark, data_root=images)
+    assert hashes(before) == hashes(after)
+    assert not {run.id.data8 for run in before.runs} & {run.id.data8 for run in after.runs}
+    assert not {run.folder for run in before.runs} & {run.folder for run in after.runs}
 
 
-def test_the_hash_changes_with_the_package(benchmark: Benchmark, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = hashes(plan.make(benchmark))
-    monkeypatch.setattr(plan, "__version__", "99.0")
-    assert not set(before) & set(hashes(plan.make(benchmark)))
+def test_another_place_of_the_same_data_is_the_same_run(benchmark: Benchmark, images: Path) -> None:
+    before = [run.id for run in make(benchmark, data_root=images, label="mine").runs]
+    images.rename(images.with_name("elsewhere"))
+    assert [run.id for run in make(benchmark, data_root=images.with_name("elsewhere"), label="mine").runs] == before
+
+
+def test_the_package_version_changes_nothing(benchmark: Benchmark, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = [run.folder for run in make(benchmark).runs]
+    monkeypatch.setattr("attnae._version.__version__", "99.0")
+    assert [run.folder for run in make(benchmark).runs] == before
+
+
+@pytest.mark.parametrize(("key", "value"), [("trainer.callbacks", "[attnae.training.record.Record]")])
+def test_what_changes_no_number_is_not_in_the_identity(benchmark: Benchmark, key: str, value: str) -> None:
+    run = make(benchmark, variants="vae", overrides=[f"{key}={value}"]).runs[0]
+    assert run.id.configuration["trainer"]["callbacks"] == []
+    assert run.stated["trainer"]["callbacks"] == ["attnae.training.record.Record"]
+
+
+def test_a_value_is_appended_to_a_list(benchmark: Benchmark) -> None:
+    moe = catalog.load("moe_denoising")
+    before = make(moe, variants="moe").runs[0].stated["trainer"].get("callbacks", [])
+    after = make(moe, variants="moe", overrides=["trainer.callbacks+=lightning.pytorch.callbacks.Timer"]).runs[0]
+    assert after.stated["trainer"]["callbacks"] == [*before, "lightning.pytorch.callbacks.Timer"]
+
+
+# -- precision --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("wanted", "trainer"), [("fp32", "32-true"), ("bf16", "bf16-mixed")])
+def test_precision(benchmark: Benchmark, wanted: str, trainer: str) -> None:
+    made = make(benchmark, variants="vae", precision=wanted)
+    (run,) = made.runs
+    assert run.id.precision == wanted
+    assert run.stated["trainer"]["precision"] == trainer
+    assert ("bf16" in made.label) == (wanted == "bf16")
+    assert (trainer in run.commands[1]) == (wanted == "bf16")
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "flags", "expected"),
+    [
+        ([9.0, 8.0], set(), "bf16"),
+        ([7.5], {"avx512_bf16"}, "fp32"),
+        ([], {"avx512_bf16"}, "bf16"),
+        ([], {"amx_bf16"}, "bf16"),
+        ([], {"avx2"}, "fp32"),
+    ],
+)
+def test_precision_by_capability(
+    capabilities: list[float], flags: set[str], expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(precision, "_capabilities", lambda: capabilities)
+    monkeypatch.setattr(precision, "_flags", lambda: flags)
+    assert precision.resolved("auto") == expected
+    assert precision.resolved("auto", "cpu") == ("bf16" if flags & precision.FLAGS else "fp32")
+    assert precision.resolved("fp32") == "fp32"
+
+
+def test_precision_has_one_way(benchmark: Benchmark) -> None:
+    assert "use --precision" in refused(benchmark, overrides=["trainer.precision=bf16-mixed"])
 
 
 def test_the_label_does_not_change_the_hash(benchmark: Benchmark) -> None:
-    assert hashes(plan.make(benchmark)) == hashes(plan.make(benchmark, label="mine"))
+    assert hashes(make(benchmark)) == hashes(make(benchmark, label="mine"))
 
 
 def test_what_a_test_measures_does_not_change_the_hash(benchmark: Benchmark) -> None:
     """Measured later, it costs no training."""
-    usual, more = plan.make(benchmark), plan.make(benchmark, overrides=["perceptual=true"])
+    usual, more = make(benchmark), make(benchmark, overrides=["perceptual=true"])
     assert hashes(usual) == hashes(more)
     assert [run.folder for run in usual.runs] == [run.folder for run in more.runs]
-    assert [run.fit for run in usual.runs] == [run.fit for run in more.runs]
+    assert [run.stated for run in usual.runs] == [run.stated for run in more.runs]
     assert all("--perceptual=true" in run.test for run in more.runs)
 
 
-def test_a_further_test_reads_the_data_where_they_are_now(benchmark: Benchmark, images: Path) -> None:
-    (run,) = plan.make(benchmark, variants="vae", data_root=images).runs
-    again = plan.again(run)
-    assert f"--data.init_args.root={plan.relative(images)}" in again.test
-    assert (again.fit, again.folder, again.config_hash) == (run.fit, run.folder, run.config_hash)
+def test_another_test_reads_the_data_where_they_are_now(benchmark: Benchmark, images: Path) -> None:
+    (run,) = make(benchmark, variants="vae", data_root=images).runs
+    again = plan.as_retest(run)
+    assert again.stated["data"]["init_args"]["root"] == relative(images)
+    assert (again.test, again.folder, again.id) == (run.test, run.folder, run.id)
 
 
 # -- commands ---------------------------------------------------------------------------------------------------
@@ -358,11 +467,13 @@ def test_no_path_of_this_machine_is_in_a_command(benchmark: Benchmark, images: P
         {"data_root": images} if by == "--data-root" else {"overrides": [f"data.init_args.root={images}"]}
     )
     overrides = [*where.pop("overrides", []), "data.init_args.source=auto"]
-    made = plan.make(benchmark, "short", "all", overrides=overrides, out=tmp_path / "runs", **where)
+    made = make(benchmark, "short", "all", overrides=overrides, out=tmp_path / "runs", **where)
     assert made.location is not None
     for run in made.runs:
-        assert run.folder == Path("runs") / "saaae_vs_vae" / made.label / run.variant / f"seed1-{run.config_hash}"
-        assert "--data.init_args.root=data/natural64" in (run.fit or run.test)
+        name = f"seed1-{run.id.config8}-{run.id.data8}"
+        assert run.folder == Path("runs") / "saaae_vs_vae" / made.label / run.id.variant / name
+        assert run.stated["data"]["init_args"]["root"] == "data/natural64"
+        assert "--data.init_args.root=data/natural64" in run.commands[1]
         for command in run.commands:
             assert str(tmp_path) not in command
             assert not any(
@@ -373,8 +484,8 @@ def test_no_path_of_this_machine_is_in_a_command(benchmark: Benchmark, images: P
 def test_a_command_survives_the_shell(benchmark: Benchmark, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     root = dataset(tmp_path / "my data; rm -rf $HOME 'x'")
-    for run in plan.make(benchmark, data_root=root).runs:
-        assert shlex.split(run.commands[0]) == ["attnae", *run.fit]
+    for run in make(benchmark, data_root=root).runs:
+        assert f"--data.init_args.root={relative(root)}" in shlex.split(run.commands[1])
 
 
 @pytest.mark.parametrize("name", ["2024", "64", "1e3", "true", "null", "a: b", "data #1", "[x]", "~"])
@@ -384,26 +495,38 @@ def test_a_folder_may_have_any_name(
     """``--data-root 2024`` is a folder, whatever YAML would make of it."""
     monkeypatch.chdir(tmp_path)
     dataset(tmp_path / name)
-    made = plan.make(benchmark, "short", data_root=Path(name))
+    made = make(benchmark, "short", data_root=Path(name))
     assert made.location is not None
     assert (made.location.kind, made.location.name) == ("folder", name)
 
 
 def test_the_data_root_replaces_the_profiles_data(benchmark: Benchmark, images: Path) -> None:
-    made = plan.make(benchmark, "short", data_root=images)
+    made = make(benchmark, "short", data_root=images)
     assert made.location is not None
     assert made.location.kind == "folder"
-    assert "--data.init_args.source=auto" in made.runs[0].fit
+    assert made.runs[0].stated["data"]["init_args"]["source"] == "auto"
 
 
-def test_test_repeats_what_fit_saved(benchmark: Benchmark) -> None:
-    (run,) = plan.make(benchmark, variants="vae", seeds="5,").runs
+def test_both_commands_read_the_stated_configuration(benchmark: Benchmark) -> None:
+    (run,) = make(benchmark, variants="vae", seeds="5,").runs
     folder = run.folder.as_posix()
-    assert run.fit[0] == "fit"
-    assert run.fit[run.fit.index("--seed_everything") + 1] == "5"
-    assert run.fit[run.fit.index("--trainer.default_root_dir") + 1] == folder
-    expected = ("test", "-c", f"{folder}/config.yaml", "--weights", f"{folder}/weights.safetensors")
-    assert run.test == (*expected, "--trainer.devices", "1")
+    assert run.fit == ("fit", "-c", f"{folder}/stated.yaml")
+    weights = ("--weights", f"{folder}/weights.safetensors")
+    assert run.test == ("test", "-c", f"{folder}/stated.yaml", *weights, "--trainer.devices", "1")
+    assert run.stated["seed_everything"] == 5
+    assert run.stated["trainer"]["default_root_dir"] == folder
+
+
+def test_a_path_below_home_is_told_from_there(
+    benchmark: Benchmark, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (run,) = make(benchmark, variants="vae", data_root=images, out=tmp_path / "my runs", label="x").runs
+    assert "--data.init_args.root ~/data/natural64" in run.commands[1]
+    assert "--trainer.default_root_dir ~/'my runs/saaae_vs_vae/x/vae/" in run.commands[1]
+    assert run.folder.resolve() == tmp_path / "my runs/saaae_vs_vae/x/vae" / run.id.folder
 
 
 # -- data -------------------------------------------------------------------------------------------------------
@@ -415,9 +538,11 @@ def test_missing_data_is_an_error_unless_dry(
     monkeypatch.chdir(tmp_path)
     assert "STL-10 not found in data/stl10" in refused(benchmark, "short")
     assert "STL-10 not found in nowhere" in refused(benchmark, data_root=Path("nowhere"))
-    made = plan.make(benchmark, "short", dry=True)
+    made = make(benchmark, "short", dry=True)
     assert made.location is None
     assert made.label == "short"
+    assert made.runs[0].folder.name.endswith("-????????")
+    assert "There is no folder nowhere" in refused(benchmark, data_root=Path("nowhere"), dry=True)
 
 
 # -- the benchmark files themselves -----------------------------------------------------------------------------
@@ -426,10 +551,7 @@ def test_missing_data_is_an_error_unless_dry(
 @pytest.mark.parametrize(("name", "profile", "variant"), ALL_PLANS)
 def test_every_variant_of_every_profile_plans(name: str, profile: str, variant: str) -> None:
     benchmark = catalog.load(name)
-    (run,) = plan.make(benchmark, profile, variant, dry=True).runs
-    assert run.configuration == benchmark.configuration(variant, profile)
-    first = run.fit or run.test
-    assert [first[n + 1] for n, part in enumerate(first) if part == "-c"] == [f"{run.folder}/stated.yaml"]
+    (run,) = make(benchmark, profile, variant, dry=True).runs
     assert bool(run.fit) == benchmark.variants[variant].trains
     assert bool(run.epochs) == benchmark.variants[variant].trains
 

@@ -33,6 +33,7 @@ from tiny_benchmark import (
 
 from attnae import result
 from attnae.bench import catalog
+from attnae.bench.run import RunId
 from attnae.metrics.columns import column
 
 FEW = 4
@@ -76,12 +77,14 @@ def test_run_leaves_results(compared: Comparison) -> None:
     ]
     for run, r in zip(folders(compared.cwd), compared.results, strict=True):
         assert (r.benchmark, r.label, r.profile, r.reason) == ("saaae_vs_vae", "tiny", "quick", "")
-        assert run.name == f"seed{r.seed}-{r.config_hash}"
+        assert run.name == RunId.of(r).folder
+        assert r.finished_at[:4].isdigit()
         assert (run / "weights.safetensors").is_file()
         assert (run / "per_image.npz").is_file()
         assert not (run / "checkpoints").exists()
         assert all((run / image).is_file() for image in r.images)
-        assert [command.split()[:2] for command in r.commands] == [["attnae", "fit"], ["attnae", "test"]]
+        words = [["attnae-bench", "config"], ["attnae", "fit"], ["attnae", "test"]]
+        assert [command.split()[:2] for command in r.commands] == words
         assert r.curves["epoch"] == list(range(1, FEW + 1))
         assert r.efficiency.keys() == {
             "params_trainable", "params_total", "gflops_forward", "seconds_per_epoch", "images_per_second",
@@ -223,8 +226,11 @@ def test_a_further_test_measures_again_and_trains_nothing(complete: Path, tmp_pa
     after = result.read_result(complete / "result.json")
     tested = after.git.pop("tested")
     assert tested.pop("versions") == before.versions
+    assert tested.pop("first_finished_at") == before.finished_at < after.finished_at
     assert (after.git, tested) == (before.git, before.git)
-    assert after == replace(before, metrics={**before.metrics, "heldout/lpips": 0.25})
+    assert replace(after, finished_at=before.finished_at) == replace(
+        before, metrics={**before.metrics, "heldout/lpips": 0.25}
+    )
     assert (complete / "weights.safetensors").stat().st_mtime_ns == weights
     said = [line.split()[2] for line in log(complete).splitlines() if line.startswith("$ attnae")]
     assert said == ["fit", "test", "test"]
@@ -243,7 +249,7 @@ def test_a_further_test_that_fails_takes_nothing_away(damage: str, complete: Pat
     done = bench(*ONE, "--retest", cwd=tmp_path)
     assert done.code == 1
     assert damage.split()[0] in done.out
-    assert "what it measured before stands" in done.out
+    assert "previous results were kept" in done.out
     assert (complete / "result.json").read_bytes() == before
     assert bench(*ONE, cwd=tmp_path).code == 0
     assert (complete / "result.json").read_bytes() == before
@@ -340,10 +346,10 @@ def test_folder_of_images(tmp_path: Path) -> None:
     assert page.parent.name.startswith("short-pets-")
     assert "2ep" in page.parent.name
     text = page.read_text(encoding="utf-8")
-    said, *settings = text.splitlines()[0].split(", batch_size=16")
+    said, *settings = text.splitlines()[0].split(", data.batch_size=16")
     assert said == "# VAE vs SAAAE: pets (folder; stands in for STL-10), profile short, 2 epochs"
-    assert settings == [", image_size=16, test_images=16, train_images=32, val_images=8, channels=_4_4_4_4_, image_size=16, "
-                        "latent_dim=8, accelerator=cpu"]  # fmt: skip
+    assert settings == [", data.image_size=16, data.test_images=16, data.train_images=32, data.val_images=8, "
+                        "net.channels=[4,4,4,4], net.image_size=16, net.latent_dim=8, trainer.accelerator=cpu"]  # fmt: skip
     assert "Trained on 21 and tested on 7 images" in text
     assert "Converted images: 1 grayscale, 1 transparent (on white)." in text
     assert f"(saaae_vs_vae/{page.parent.name}/README.md)" in (tmp_path / "reports/README.md").read_text(
@@ -351,7 +357,7 @@ def test_folder_of_images(tmp_path: Path) -> None:
     )
     (found,) = tmp_path.glob("runs/saaae_vs_vae/*/vae/*/result.json")
     assert result.read_result(found).data["converted"] == {"grayscale": 1, "transparent (on white)": 1}
-    assert "--data.init_args.root=pets" in result.read_result(found).commands[0]
+    assert "--data.init_args.root=pets" in result.read_result(found).commands[1]
 
 
 def test_changed_data_is_another_run(tmp_path: Path) -> None:
@@ -433,12 +439,13 @@ def test_dry_run_prints_commands_without_data(tmp_path: Path) -> None:
     assert done.code == 0, done.text
     assert list(tmp_path.iterdir()) == []
     commands = [line for line in done.out.splitlines() if not line.startswith("#")]
-    assert [line.split()[:2] for line in commands] == 4 * [["attnae", "fit"], ["attnae", "test"]]
-    fit = commands[0].split()
-    configs = [fit[place + 1] for place, word in enumerate(fit) if word == "-c"]
-    (config,) = configs
-    assert config.startswith("runs/saaae_vs_vae/paper/vae/seed1-")
+    words = [["attnae-bench", "config"], ["attnae", "fit"], ["attnae", "test"]]
+    assert [line.split()[:2] for line in commands] == 4 * words
+    config = "attnae-bench config saaae_vs_vae --variant vae --profile paper > run.yaml"
+    assert commands[0] == config
+    fit = commands[1].split()
     assert fit[fit.index("--seed_everything") + 1] == "1"
+    assert "-????????" in done.out
     assert "3000 epochs" in done.out
 
 
@@ -451,8 +458,9 @@ def test_label_tells_what_differs_from_the_profile(tmp_path: Path) -> None:
 
 def test_untrained_variant_is_only_evaluated(tmp_path: Path) -> None:
     done = bench("run", "saaae_vs_vae", "--variants", "biharmonic", "--dry-run", cwd=tmp_path)
-    (command,) = [line for line in done.out.splitlines() if not line.startswith("#")]
-    assert command.startswith("attnae test -c runs/saaae_vs_vae/quick/biharmonic/seed1-")
+    config, test = [line for line in done.out.splitlines() if not line.startswith("#")]
+    assert config == "attnae-bench config saaae_vs_vae --variant biharmonic --profile quick > run.yaml"
+    assert test.startswith("attnae test -c run.yaml ")
 
 
 def test_list_names_everything(tmp_path: Path) -> None:

@@ -14,6 +14,8 @@ import pytest
 from attnae import result
 from attnae.bench import catalog, plan, tracking
 from attnae.bench.app import main
+from attnae.bench.request import Request
+from attnae.bench.run import Run
 
 TINY = [
     *("run", "saaae_vs_vae", "--variants", "vae", "--label", "tiny", "--set", "trainer.accelerator=cpu"),
@@ -71,25 +73,21 @@ def test_login_by_netrc(nobody: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 # -- what a run is called ------------------------------------------------------------------------------------------
 
 
-def planned(*overrides: str, **options: Any) -> list[plan.Run]:
-    made = plan.make(catalog.load("saaae_vs_vae"), "quick", "vae", "2", overrides=[*overrides], **options)
-    return made.runs
+def planned(*overrides: str, **options: Any) -> list[Run]:
+    request = Request(catalog.load("saaae_vs_vae"), "quick", "vae", "2", overrides=[*overrides], **options)
+    return plan.make(request).runs
 
 
 def test_a_logger_changes_neither_hash_nor_label_nor_commands(nobody: Path) -> None:
-    for without, logged in zip(planned(), planned(*tracking.settings("lab")), strict=True):
+    for without, logged in zip(planned(), planned(wandb="lab"), strict=True):
         assert logged.logger
         assert not without.logger
-        assert (logged.folder, logged.commands, logged.config_hash) == (
-            without.folder,
-            without.commands,
-            without.config_hash,
-        )
+        assert (logged.folder, logged.commands, logged.id) == (without.folder, without.commands, without.id)
 
 
 def test_every_run_has_an_id_of_its_own_that_stays(nobody: Path) -> None:
     def ids(*overrides: str, **options: Any) -> list[str]:
-        words = [word for run in planned(*tracking.settings("lab"), *overrides, **options) for word in run.logger]
+        words = [word for run in planned(*overrides, wandb="lab", **options) for word in run.logger]
         return [word.split("=")[1] for word in words if word.startswith("--trainer.logger.id=")]
 
     first = ids()

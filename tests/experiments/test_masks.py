@@ -79,14 +79,17 @@ def test_other_trainings_are_no_seeds(
     runs: dict[tuple[str, int], Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     record = result.read_result(runs["vae", 2] / "result.json")
-    result.write(replace(record, config_hash="other", label="mine"), runs["vae", 2] / "result.json")
+    result.write(
+        replace(record, configuration={"trainer": {"max_epochs": 2}}, label="mine"), runs["vae", 2] / "result.json"
+    )
     with pytest.raises(SystemExit) as ended:
         masks(runs["vae", 1], runs["vae", 2], monkeypatch=monkeypatch, capsys=capsys)
     assert ended.value.code == 2
     assert "vae2: vae was trained otherwise" in capsys.readouterr().err
-    result.write(replace(record, config_hash="other", label="quick-noise=frozen"), runs["vae", 2] / "result.json")
+    frozen = {"model.init_args.net.init_args.noise": "frozen"}
+    result.write(replace(record, overrides=frozen), runs["vae", 2] / "result.json")
     page = masks(runs["vae", 1], runs["vae", 2], "--images", 2, monkeypatch=monkeypatch, capsys=capsys)
-    assert "| vae | vae, noise=frozen | vae, noise=frozen - vae |" in page
+    assert "| vae | vae, net.noise=frozen | vae, net.noise=frozen - vae |" in page
 
 
 def test_a_run_that_is_named_twice_is_refused(

@@ -24,7 +24,7 @@ import catalogue
 from harness import Fault, Impossible, Tally
 
 from attnae.bench.markdown import escape
-from attnae.bench.running.execution import git_state
+from attnae.bench.running.outcome import git_state
 from attnae.files import write_text
 
 PACKAGES = ("attnae", "torch", "lightning", "jsonargparse", "safetensors", "filelock", "pillow", "numpy")

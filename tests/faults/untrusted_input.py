@@ -328,7 +328,6 @@ HONEST = result.Result(
     hardware={"device": "CPU"},
     commands=["attnae fit", "attnae test"],
     git={"commit": "abc", "dirty": False},
-    config_hash="0123abcd",
 )
 
 values = (

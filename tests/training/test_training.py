@@ -36,7 +36,7 @@ from tiny_fits import (
 
 from attnae.bench import catalog
 from attnae.errors import UserError
-from attnae.files import shipped
+from attnae.files import dump_yaml, shipped
 from attnae.training.progress import Progress
 
 
@@ -96,13 +96,14 @@ def test_config_without_training_tests(config: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("benchmark", catalog.names())
-def test_profiles_fit_their_variants(benchmark: str) -> None:
-    """Files and overlays of every profile hold keys that the command line knows."""
+def test_profiles_fit_their_variants(benchmark: str, tmp_path: Path) -> None:
+    """Every profile of every variant holds keys that the command line knows."""
     loaded = catalog.load(benchmark)
     for profile in loaded.profiles:
         for variant in loaded.variants.values():
-            files = [word for file in loaded.configs(variant.name, profile) for word in ("-c", file)]
-            done = attnae("fit" if variant.trains else "test", *files, "--print_config")
+            file = tmp_path / f"{profile}-{variant.name}.yaml"
+            file.write_text(dump_yaml(loaded.configuration(variant.name, profile)), encoding="utf-8")
+            done = attnae("fit" if variant.trains else "test", "-c", str(file), "--print_config")
             assert done.code == 0, f"{profile}/{variant.name}: {done.err}"
 
 

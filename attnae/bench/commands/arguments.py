@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import re
 from pathlib import Path
+
+from attnae.files import absolute
 
 Subparsers = argparse._SubParsersAction
 
@@ -11,8 +14,15 @@ Subparsers = argparse._SubParsersAction
 def add_out(command: argparse.ArgumentParser) -> None:
     """Adds ``--out``."""
     command.add_argument(
-        "--out", type=Path, default=Path("runs"), metavar="DIR", help="folder of the runs; default runs"
+        "--out", type=path, default=Path("runs"), metavar="DIR", help="folder of the runs; default runs"
     )
+
+
+def path(text: str) -> Path:
+    """A path argument, see :func:`attnae.files.absolute`."""
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a path")
+    return absolute(text)
 
 
 def percent(text: str) -> float:

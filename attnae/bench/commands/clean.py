@@ -15,7 +15,8 @@ from rich.markup import escape
 
 from attnae import result
 from attnae.bench import store
-from attnae.bench.commands.arguments import Subparsers
+from attnae.bench.commands.arguments import Subparsers, path
+from attnae.bench.request import shown
 from attnae.bench.terminal import console, grid, size
 from attnae.errors import UserError
 
@@ -40,7 +41,7 @@ class Litter:
 def register(commands: Subparsers[Any]) -> None:
     """Adds the command to the parser."""
     parser = commands.add_parser("clean", help="list what unfinished and failed runs have left, and remove it")
-    parser.add_argument("folder", type=Path, nargs="?", default=Path("runs"), metavar="DIR", help="default runs")
+    parser.add_argument("folder", type=path, nargs="?", default=Path("runs"), metavar="DIR", help="default runs")
     parser.add_argument("--yes", action="store_true", help="remove it; complete and running runs are left alone")
     parser.set_defaults(handler=clean)
 
@@ -52,10 +53,10 @@ def clean(options: argparse.Namespace) -> int:
     everything, and so does one whose result cannot be read: it may be a newer attnae's.
     """
     if not options.folder.is_dir():
-        raise UserError(f"There is no folder {options.folder}.")
+        raise UserError(f"There is no folder {shown(options.folder)}.")
     out, found = console(), list(litter(options.folder))
     if not found:
-        out.print(f"Nothing to clean below {escape(str(options.folder))}.", soft_wrap=True)
+        out.print(f"Nothing to clean below {escape(shown(options.folder))}.", soft_wrap=True)
         return 0
     table = grid("size", "what", "where")
     for one in found:

@@ -10,12 +10,14 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 
-from attnae.bench import catalog, store
+from attnae.bench import catalog, sharing, store
 from attnae.bench.benchmark import Benchmark
-from attnae.bench.commands.arguments import Subparsers, percent
+from attnae.bench.commands.arguments import Subparsers, path, percent
 from attnae.bench.markdown import number
 from attnae.bench.reporting.cells import commit_of, heading, interval, title_of
 from attnae.bench.reporting.statistics import Difference, by_seed, difference, tolerance
+from attnae.bench.request import shown
+from attnae.bench.run import RunId
 from attnae.bench.terminal import console, grid
 from attnae.errors import UserError
 from attnae.metrics.columns import COSTS, column
@@ -31,7 +33,7 @@ def register(commands: Subparsers[Any]) -> None:
     """Adds the command to the parser."""
     parser = commands.add_parser("compare", help="two result sets side by side; fails if the second is worse")
     for side in ("a", "b"):
-        parser.add_argument(side, type=Path, metavar=side.upper(), help="folder of runs or of a report")
+        parser.add_argument(side, type=path, metavar=side.upper(), help="folder of runs or of a report")
     parser.add_argument(
         "--tolerance",
         type=percent,
@@ -66,22 +68,25 @@ def _pairs(a: Path, b: Path) -> list[tuple[Benchmark, str, Runs, Runs]]:
             labels = [(next(iter(left[name])), next(iter(right[name])))]
         if not labels:
             raise UserError(
-                f"{name}: {a} holds {', '.join(left[name])} and {b} holds {', '.join(right[name])}. "
+                f"{name}: {shown(a)} holds {', '.join(left[name])} and {shown(b)} holds {', '.join(right[name])}. "
                 "Name the folders of the two to compare."
             )
         for one, other in labels:
             title = one if one == other else f"{one} -> {other}"
             found.append((catalog.load(name), title, left[name][one], right[name][other]))
     if not found:
-        raise UserError(f"{a} holds {', '.join(left)} and {b} holds {', '.join(right)}: nothing to compare.")
+        raise UserError(
+            f"{shown(a)} holds {', '.join(left)} and {shown(b)} holds {', '.join(right)}: nothing to compare."
+        )
     return found
 
 
 def _read(folder: Path) -> dict[str, dict[str, Runs]]:
-    """Runs by benchmark and label; of several with the same variant and seed the newest."""
+    """Runs by benchmark and table; of several with the same variant and seed the one that finished last."""
     runs: dict[str, dict[str, Runs]] = {}
-    for _, one in store.results(folder):
-        runs.setdefault(one.benchmark, {}).setdefault(one.label, {}).setdefault((one.variant, one.seed), one)
+    for table in sharing.tables(store.results(folder)):
+        own = {(one.variant, one.seed): one for _, one in table.records}
+        runs.setdefault(table.benchmark, {})[table.label] = own
     return runs
 
 
@@ -109,6 +114,9 @@ def _show(benchmark: Benchmark, title: str, before: Runs, after: Runs, share: fl
                     cells = [title_of(benchmark, variant), heading(key), *numbers, change, ends, str(found.n)]
                     table.add_row(*map(escape, cells), f"[{'red' if mark == REGRESSION else 'green'}]{mark}[/]")
         out.print(table)
+    why = sharing.reason([(Path(), one) for one in before.values()], [(Path(), one) for one in after.values()])
+    if why:
+        out.print(f"  A and B could not share a table: {why}", markup=False, highlight=False, soft_wrap=True)
     for fact, (left, right) in changed.items():
         out.print(f"  {fact}: {left} -> {right}", markup=False, highlight=False, soft_wrap=True)
     for name, only in (("A", before.keys() - after.keys()), ("B", after.keys() - before.keys())):
@@ -159,8 +167,8 @@ def _facts(runs: list[Result]) -> dict[str, set[str]]:
     found: dict[str, set[str]] = {}
     for run in runs:
         facts: dict[str, Any] = {
-            f"configuration of {run.variant}": run.config_hash,
-            "data": f"{run.data.get('title')} {run.data.get('digest')}",
+            f"configuration of {run.variant}": RunId.of(run).config8,
+            "data": f"{run.data.get('title')} {run.data_digest or run.data.get('windows', '')}".rstrip(),
             "commit": commit_of(run.git) or "-",
             "commit of a further test": commit_of(run.git.get("tested")) or "-",
             **{f"version of {name}": value for name, value in run.versions.items()},

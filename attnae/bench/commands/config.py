@@ -6,13 +6,11 @@ import argparse
 import shlex
 from typing import Any
 
-import yaml
-
 from attnae.bench import catalog
 from attnae.bench.commands.arguments import Subparsers
 from attnae.bench.markdown import one_line
-from attnae.errors import UserError
-from attnae.files import dump_yaml, parse_yaml
+from attnae.bench.request import setting
+from attnae.files import dump_yaml
 
 
 def register(commands: Subparsers[Any]) -> None:
@@ -37,7 +35,7 @@ def config(options: argparse.Namespace) -> int:
     benchmark = catalog.find(options.benchmark)
     variant = catalog.choose("variant", options.variant, benchmark.variants)
     profile = catalog.choose("profile", options.profile or next(iter(benchmark.profiles)), benchmark.profiles)
-    overrides = dict(map(_setting, options.overrides))
+    overrides = dict(map(setting, options.overrides))
     words = [
         "--variant",
         variant,
@@ -48,13 +46,3 @@ def config(options: argparse.Namespace) -> int:
     print("#", one_line(shlex.join(["attnae-bench", "config", options.benchmark, *words])))
     print(dump_yaml(benchmark.configuration(variant, profile, overrides)), end="")
     return 0
-
-
-def _setting(text: str) -> tuple[str, Any]:
-    key, sign, value = text.partition("=")
-    if not sign or not all(part.isidentifier() for part in key.split(".")):
-        raise UserError(f"--set {text!r}: expected key=value with a key of `attnae fit`, such as trainer.max_epochs=3.")
-    try:
-        return key, parse_yaml(value)
-    except yaml.YAMLError as error:
-        raise UserError(f"--set {text}: not a YAML value.") from error

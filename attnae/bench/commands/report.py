@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from attnae.bench import store
-from attnae.bench.commands.arguments import Subparsers
+from attnae.bench.commands.arguments import Subparsers, path
+from attnae.bench.request import shown
 
 
 def register(commands: Subparsers[Any]) -> None:
@@ -16,13 +17,13 @@ def register(commands: Subparsers[Any]) -> None:
     parser = commands.add_parser("report", help="write reports again from the result files below a folder")
     parser.add_argument(
         "folder",
-        type=Path,
+        type=path,
         nargs="?",
         metavar="DIR",
         help="folder of the runs (default runs); with --check of the reports (default reports)",
     )
     parser.add_argument(
-        "--reports", type=Path, default=Path("reports"), metavar="DIR", help="folder of the reports; default reports"
+        "--reports", type=path, default=Path("reports"), metavar="DIR", help="folder of the reports; default reports"
     )
     parser.add_argument(
         "--check",
@@ -42,11 +43,11 @@ def report(options: argparse.Namespace) -> int:
         for problem in problems:
             print(problem, file=sys.stderr)
         if not problems:
-            print(f"All reports below {folder} agree with their result files.")
+            print(f"All reports below {shown(folder)} agree with their result files.")
         return 1 if problems else 0
     found = store.results(options.folder or Path("runs"), missing_ok=options.folder is None)
     if options.folder is None:  # also what the reports have kept of runs whose folders are elsewhere
         found += store.results(options.reports, missing_ok=bool(found))
     for page in pages.build(found, options.reports):
-        print(page)
+        print(shown(page))
     return 0

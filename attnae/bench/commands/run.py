@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from attnae.bench import catalog, plan, store, tracking
+from attnae.bench import catalog, plan, precision, sharing, store, tracking
 from attnae.bench.benchmark import Benchmark
-from attnae.bench.commands.arguments import Subparsers, minutes, positive
+from attnae.bench.commands.arguments import Subparsers, minutes, path, positive
+from attnae.bench.request import MEASURES, Request, shown
+from attnae.bench.run import Run
 from attnae.bench.terminal import console
 from attnae.errors import UserError
-from attnae.result import Result
+from attnae.result import Record, Result
 
 
 def register(commands: Subparsers[Any]) -> None:
@@ -23,6 +25,14 @@ def register(commands: Subparsers[Any]) -> None:
     parser = commands.add_parser(
         "run", help="train and evaluate variants and write the report; goes on where it was interrupted"
     )
+    _what(parser)
+    _where(parser)
+    _how(parser)
+    parser.set_defaults(handler=run)
+
+
+def _what(parser: argparse.ArgumentParser) -> None:
+    """Arguments that say which runs there are."""
     parser.add_argument("benchmark", metavar="BENCHMARK", help="see attnae-bench list")
     parser.add_argument(
         "--profile", metavar="P", help="data and schedule, see attnae-bench show BENCHMARK; default: its first profile"
@@ -38,7 +48,7 @@ def register(commands: Subparsers[Any]) -> None:
     )
     parser.add_argument(
         "--data-root",
-        type=Path,
+        type=path,
         metavar="DIR",
         help="images instead of the profile's: train/ and test/ folders, or train.npy and test.npy",
     )
@@ -50,13 +60,27 @@ def register(commands: Subparsers[Any]) -> None:
         dest="overrides",
         help="any key of attnae fit, such as trainer.max_epochs=3; repeatable",
     )
+    parser.add_argument(
+        "--precision",
+        choices=precision.CHOICES,
+        default="fp32",
+        help="32-bit numbers (the default), bfloat16 where that is as good, or auto: bfloat16 if the hardware has it",
+    )
     parser.add_argument("--label", metavar="NAME", help="name of the report; default: profile, data and schedule")
+
+
+def _where(parser: argparse.ArgumentParser) -> None:
+    """Arguments that say where files are and where numbers are shown."""
     parser.add_argument(
-        "--out", type=Path, default=Path("runs"), metavar="DIR", help="folder of the runs; default runs"
+        "--out", type=path, default=Path("runs"), metavar="DIR", help="folder of the runs; default runs"
     )
     parser.add_argument(
-        "--reports", type=Path, default=Path("reports"), metavar="DIR", help="folder of the reports; default reports"
+        "--reports", type=path, default=Path("reports"), metavar="DIR", help="folder of the reports; default reports"
     )
+
+
+def _how(parser: argparse.ArgumentParser) -> None:
+    """Arguments that say how the runs are executed."""
     parser.add_argument(
         "--jobs",
         type=positive,
@@ -113,130 +137,192 @@ def register(commands: Subparsers[Any]) -> None:
         action="store_true",
         help="test complete runs again, for what is measured since then; trains nothing",
     )
+    parser.add_argument(
+        "--keep-checkpoints",
+        action="store_true",
+        help="keep the checkpoints of complete runs, with the optimizer's state",
+    )
     parser.add_argument("--dry-run", action="store_true", help="only show the commands")
-    parser.set_defaults(handler=run)
+
+
+class Work(NamedTuple):
+    """What a plan still takes.
+
+    Attributes:
+        made: The plan.
+        waiting: Runs to execute.
+        complete: How many are complete already.
+    """
+
+    made: plan.Plan
+    waiting: list[Run]
+    complete: int
+
+    @property
+    def home(self) -> Path:
+        """Folder of the label's runs."""
+        return self.made.runs[0].folder.parents[1]
 
 
 def run(options: argparse.Namespace) -> int:
     """``attnae-bench run``."""
     out = console()
-    benchmark = catalog.load(options.benchmark)
     if options.wandb and not (account := tracking.login()).usable:
         out.print(
             f"[yellow]No Weights & Biases[/]: {account.text}. metrics.csv and the report are written.", soft_wrap=True
         )
         options.wandb = None
-    made = plan.make(
-        benchmark,
-        options.profile,
-        options.variants,
-        options.seeds,
-        options.data_root,
-        [*options.overrides, *(tracking.settings(options.wandb) if options.wandb else [])],
-        options.label,
-        options.out,
-        dry=options.dry_run,
-        devices=options.devices,
-        nodes=options.nodes,
-    )
+    made = plan.make(_request(options))
     if options.nodes > 1 and options.launcher != "slurm":
         raise UserError("--nodes needs --launcher slurm, which starts a process on every machine.")
     if options.slurm_options and options.launcher != "slurm":
         raise UserError("--slurm-option needs --launcher slurm.")
     if options.dry_run:
         for one in made.runs:
-            print(f"# {one.name}: {one.epochs} epochs, {one.folder}", *one.commands, sep="\n")
+            print(f"# {one.name}: {one.epochs} epochs, {shown(one.folder)}", *one.commands, sep="\n")
         return 0
-
-    from attnae.bench import jobs
     from attnae.bench.reporting import report
+
+    report.prepare(options.reports)
+    work = _work(options, made, out)
+    if options.launcher == "slurm" and work.waiting:
+        return _submit(options, work, out)
+    stages = _execute(options, work, out)
+    if stages is None:
+        return 130
+    if not any(store.read(one) for one in made.runs):
+        return 1
+    _report(options, work, out)
+    if any(last.status == "failed" for one in made.runs if (last := store.read(one))):
+        out.print("Some runs failed; their logs say more. Next: the same command with --retry-failed")
+        return 1
+    out.print(f"Next: {_next(made)}", soft_wrap=True)
+    return 1 if any(stage != "complete" for stage in stages) else 0
+
+
+def _request(options: argparse.Namespace) -> Request:
+    return Request(
+        benchmark=catalog.load(options.benchmark),
+        profile=options.profile or "",
+        variants=options.variants,
+        seeds=options.seeds,
+        data_root=options.data_root,
+        overrides=options.overrides,
+        label=options.label,
+        out=options.out,
+        dry=options.dry_run,
+        precision=options.precision,
+        devices=options.devices,
+        nodes=options.nodes,
+        wandb=options.wandb,
+        keep_checkpoints=options.keep_checkpoints,
+        decode=options.launcher != "slurm",
+    )
+
+
+def _work(options: argparse.Namespace, made: plan.Plan, out: Console) -> Work:
+    """Which runs of a plan are still to do."""
+    known = {one.name: last.status if (last := store.read(one)) else "" for one in made.runs}
+    complete, total = sum(status == "complete" for status in known.values()), len(made.runs)
+    if options.retest:
+        waiting = [plan.as_retest(one) for one in made.runs if known[one.name] == "complete"]
+        if not waiting:
+            raise UserError(f"No run to test again: none of these {total} is complete. Leave --retest out to train.")
+    else:
+        wanted = ("", "failed") if options.retry_failed else ("",)
+        waiting = [one for one in made.runs if known[one.name] in wanted]
+    where = f" on {escape(made.location.title)}" if made.location else ""
+    out.print(
+        f"[bold]{made.benchmark.title}[/], profile {made.request.profile}{where}: {total} runs, {complete} already complete",
+        soft_wrap=True,
+    )
+    for line in made.notices:
+        out.print(escape(line), soft_wrap=True, highlight=False)
+    if complete and not options.retest and any(text.partition("=")[0] in MEASURES for text in options.overrides):
+        out.print("Complete runs are not tested again, unless with --retest.")
+    return Work(made, waiting, complete)
+
+
+def _submit(options: argparse.Namespace, work: Work, out: Console) -> int:
+    """Submits what is not queued or running already."""
+    from attnae.bench import jobs
+    from attnae.bench.running import cluster
+
+    busy = jobs.alive(folder for one in work.waiting for folder in (one.folder, one.undecoded))
+    waiting = [one for one in work.waiting if not {one.folder, one.undecoded} & busy.keys()]
+    if busy:
+        out.print(f"{len(work.waiting) - len(waiting)} runs are queued or running already.")
+    if waiting:
+        names = cluster.submit(
+            work.made, waiting, work.home / "jobs", options.slurm_options, options.jobs, options.timeout
+        )
+        out.print(f"Submitted {len(names)} runs as {', '.join(names)}", soft_wrap=True, highlight=False)
+    command = "without --retest" if options.retest else "again"
+    out.print(
+        f"Next: attnae-bench status {escape(shown(work.home))}; when they are over, the same command {command} "
+        "writes the report",
+        soft_wrap=True,
+    )
+    return 0
+
+
+def _execute(options: argparse.Namespace, work: Work, out: Console) -> list[str] | None:
+    """Executes the runs here; their last stages, or ``None`` if somebody stopped them."""
     from attnae.bench.running import cluster, resources
     from attnae.bench.running.execution import DONE, Execution
     from attnae.bench.running.launch import Launcher, Stopped
 
-    report.prepare(options.reports)
-
-    known = {one.name: last.status if (last := store.read(one)) else "" for one in made.runs}
-    if options.retest:
-        waiting = [plan.again(one) for one in made.runs if known[one.name] == "complete"]
-        if not waiting:
-            raise UserError(
-                f"No run to test again: none of these {len(made.runs)} is complete. Leave --retest out to train."
-            )
-    else:
-        again = ("", "failed") if options.retry_failed else ("",)
-        waiting = [one for one in made.runs if known[one.name] in again]
-    before, total = sum(status == "complete" for status in known.values()), len(made.runs)
-    where = f" on {escape(made.location.title)}" if made.location else ""
-    out.print(
-        f"[bold]{benchmark.title}[/], profile {made.profile}{where}: {total} runs, {before} already complete",
-        soft_wrap=True,
-    )
-    if before and not options.retest and any(text.partition("=")[0] in plan.MEASURES for text in options.overrides):
-        out.print("Complete runs are not tested again, unless with --retest.")
-    home = options.out / benchmark.name / made.label
-    if options.launcher == "slurm" and waiting:
-        busy = jobs.alive(one.folder for one in waiting)
-        waiting = [one for one in waiting if one.folder not in busy]
-        if busy:
-            out.print(f"{len(busy)} runs are queued or running already.")
-        if waiting:
-            names = cluster.submit(
-                made,
-                waiting,
-                home / "jobs",
-                options.slurm_options,
-                options.jobs,
-                options.devices,
-                options.nodes,
-                options.timeout,
-            )
-            out.print(f"Submitted {len(names)} runs as {', '.join(names)}", soft_wrap=True, highlight=False)
-        out.print(f"Next: attnae-bench status {escape(plan.relative(home))}; when they are over, the same command "
-                      f"{'without --retest' if options.retest else 'again'} writes the report", soft_wrap=True)  # fmt: skip
-        return 0
-    slots = resources.slots(options.jobs or 1, options.devices, made.accelerator)
+    slots = resources.slots(options.jobs or 1, options.devices, work.made.accelerator)
     if options.launcher == "submitit-local":
         cluster.engine()
-        executions: list[Execution] = [cluster.LocalJob(one, options.timeout, home / "jobs") for one in waiting]
+        executions: list[Execution] = [
+            cluster.LocalJob(one, options.timeout, work.home / "jobs") for one in work.waiting
+        ]
     else:
-        executions = [Execution(one, options.timeout) for one in waiting]
+        executions = [Execution(one, options.timeout) for one in work.waiting]
     launcher = Launcher(executions, out, slots)
     try:
         launcher.execute()
     except Stopped:
-        done = sum(e.stage == DONE for e in launcher.over)
+        done, total = sum(e.stage == DONE for e in launcher.over), len(work.made.runs)
         if options.retest:
-            out.print(f"Stopped. {done} of {len(waiting)} runs were tested again; the others keep what was measured.")
+            out.print(
+                f"Stopped. {done} of {len(work.waiting)} runs were tested again; previous results of the others were kept."
+            )
         else:
-            out.print(f"Stopped. {before + done} of {total} runs are complete; the same command goes on from here.")
-        return 130
-    if not any(store.read(one) for one in made.runs):
-        return 1
-    # All runs of the label with this configuration, not this plan's alone: controls that come later join the comparison.
-    # What the report has kept of runs whose folders are elsewhere stays.
-    found = store.results(options.out / benchmark.name / made.label)
-    found += store.results(options.reports / benchmark.name / made.label, missing_ok=True)
-    results = [(folder, one) for folder, one in found if made.hashes.get(one.variant) == one.config_hash]
-    page = options.reports / benchmark.name / made.label / "README.md"
-    pages = [page] if _shows(page, results) else report.build(results, options.reports)
-    _summary(out, benchmark, [one for _, one in results])
-    for page in pages:
-        out.print(f"Report: {escape(str(page))}", soft_wrap=True)
-        if options.wandb and (problem := tracking.publish(page, options.wandb, home)):
+            out.print(
+                f"Stopped. {work.complete + done} of {total} runs are complete; the same command goes on from here."
+            )
+        return None
+    return [e.stage for e in launcher.over]
+
+
+def _report(options: argparse.Namespace, work: Work, out: Console) -> None:
+    """Writes the reports of the label, and shows the table that this plan's runs are in.
+
+    All results of the label count, not this plan's alone: controls that come later join the comparison, and what a
+    report has kept of runs whose folders are gone stays.
+    """
+    from attnae.bench.reporting import report
+
+    made = work.made
+    found = store.results(work.home, missing_ok=True)
+    report.current(found, options.reports) or report.build(found, options.reports)
+    ours = [table for table in report.tables(found, options.reports) if any(_fits(made, one) for one in table.records)]
+    for table in ours:
+        _summary(out, made.benchmark, [one for _, one in table.records])
+        page = options.reports / table.benchmark / table.label / "README.md"
+        out.print(f"Report: {escape(shown(page))}", soft_wrap=True)
+        for label, why in table.beside.items():
+            out.print(f"Results that stand apart, in {escape(label)}: {escape(why)}", soft_wrap=True, highlight=False)
+        if options.wandb and (problem := tracking.publish(page, options.wandb, work.home)):
             out.print(f"[yellow]Weights & Biases did not take the report[/]: {escape(problem)}", soft_wrap=True)
-    if any(last.status == "failed" for one in made.runs if (last := store.read(one))):
-        out.print("Some runs failed; their logs say more. Next: the same command with --retry-failed")
-        return 1
-    out.print(f"Next: {_next(benchmark, made)}", soft_wrap=True)
-    return 1 if any(e.stage != DONE for e in launcher.over) else 0
 
 
-def _shows(page: Path, results: list[tuple[Path, Result]]) -> bool:
-    """Whether a report stands and was made from these very results: drawing it again takes longer than all the rest."""
-    kept = {(one.variant, one.seed): one for _, one in store.results(page.parent, missing_ok=True)}
-    shown = {(one.variant, one.seed): one for _, one in reversed(results)}  # of several the first counts
-    return page.exists() and kept == shown
+def _fits(made: plan.Plan, record: Record) -> bool:
+    """Whether a result can stand in one table with the plan's runs."""
+    one = record[1]
+    return one.variant in made.identities and not sharing.apart(one, made.identities[one.variant])
 
 
 def _summary(out: Console, benchmark: Benchmark, results: list[Result]) -> None:
@@ -262,10 +348,11 @@ def _summary(out: Console, benchmark: Benchmark, results: list[Result]) -> None:
     out.print(grid)
 
 
-def _next(benchmark: Benchmark, made: plan.Plan) -> str:
-    left = [name for name in benchmark.variants if name not in {one.variant for one in made.runs}]
+def _next(made: plan.Plan) -> str:
+    benchmark = made.benchmark
+    left = [name for name in benchmark.variants if name not in {one.id.variant for one in made.runs}]
     further = [name for name, profile in benchmark.profiles.items() if profile.evidence != "demonstration"]
-    if made.profile not in further and further:
+    if made.request.profile not in further and further:
         return (
             f"attnae-bench run {benchmark.name} --profile {further[0]} --data-root DIR   (DIR: train/ and test/ images)"
         )

@@ -15,6 +15,7 @@ from attnae.bench.commands.arguments import Subparsers, add_out
 from attnae.bench.commands.show_keys import show_keys
 from attnae.bench.markdown import number
 from attnae.bench.reporting.cells import RELATIONS, named, title_of
+from attnae.bench.request import Request
 from attnae.bench.running.launch import duration
 from attnae.bench.terminal import console, grid, size
 from attnae.metrics.columns import column
@@ -89,14 +90,16 @@ def _paper(benchmark: Benchmark, out: Console) -> None:
 def _costs(benchmark: Benchmark, done: list[Result], folder: Path, out: Console) -> None:
     """What each variant takes, and what the default variants of each profile take together."""
     stored = [one for _, one in store.results(Path("reports"), missing_ok=True) if one.benchmark == benchmark.name]
-    plans = {profile: plan.make(benchmark, profile, "all", out=folder, dry=True) for profile in benchmark.profiles}
+    plans = {
+        profile: plan.make(Request(benchmark, profile, "all", out=folder, dry=True)) for profile in benchmark.profiles
+    }
     table = grid("variant", "", *(f"--profile {profile}" for profile in plans))
     seconds: dict[str, list[float | None]] = {profile: [] for profile in plans}
     weights: dict[str, list[float | None]] = {profile: [] for profile in plans}
     for name, variant in benchmark.variants.items():
         cells = []
         for profile, made in plans.items():
-            epochs = next(one.epochs for one in made.runs if one.variant == name)
+            epochs = next(one.epochs for one in made.runs if one.id.variant == name)
             each = _seconds_per_epoch(benchmark, profile, [one for one in done if one.variant == name])
             count = _parameters(benchmark, profile, [one for one in done + stored if one.variant == name])
             told = [f"{epochs:,} epochs" if epochs else "", duration(each * epochs) if each and epochs else ""]

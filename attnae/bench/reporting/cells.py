@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
+from attnae.bench import labels
 from attnae.bench.benchmark import Benchmark, Claim, Evidence
 from attnae.bench.markdown import number
 from attnae.bench.reporting.statistics import Difference, Summary, epochs_of
 from attnae.bench.reporting.verdicts import Verdict
 from attnae.metrics.columns import column
-from attnae.result import Result, label_part
+from attnae.result import Result
 
 RELATIONS = {"higher": "higher than", "lower": "lower than", "equal": "equal to"}
 
@@ -26,15 +26,15 @@ def kind_of(done: list[Result]) -> str:
     if data.get("kind") == "embedded":
         return f"demonstration on {data.get('title')}{schedule}{differs}"
     if data.get("kind") == "official":
-        return f"official data, {done[0].label}{schedule}"  # the label tells what differs from the profile
+        return f"official data, profile {done[0].profile}{schedule}{differs}"
     return f"{data.get('title')}, profile {done[0].profile}{schedule}{differs}"
 
 
 def settings_of(one: Result) -> list[str]:
-    """What differs from the profile, as a label tells it that nobody has chosen: ``["noise=frozen"]``."""
-    name = label_part(str(one.data.get("name")))
-    rest = f"-{one.label}-".removeprefix(f"-{one.profile}-").removeprefix(f"{name}-")
-    return re.findall(r"[A-Za-z_]\w*=.+?(?=-\d+ep-|-[A-Za-z_]\w*=|-$)", rest)
+    """What differs from the profile beyond its schedule, which is told as epochs: ``["net.noise=frozen"]``."""
+    told = labels.settings({key: value for key, value in one.overrides.items() if key != "trainer.max_epochs"})
+    told += [one.precision] if one.precision != "fp32" else []
+    return told + ([f"{one.devices * one.nodes} devices"] if one.devices * one.nodes > 1 else [])
 
 
 def figures_of(claim: Claim, verdict: Verdict) -> tuple[str, str]:

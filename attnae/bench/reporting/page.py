@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 
 from attnae.bench.benchmark import Benchmark, Curve, Sweep, Table
 from attnae.bench.markdown import escape, number, one_line, table
@@ -21,6 +22,7 @@ from attnae.bench.reporting.cells import (
 )
 from attnae.bench.reporting.statistics import Summary
 from attnae.bench.reporting.verdicts import judge
+from attnae.bench.run import RunId
 from attnae.metrics.columns import COSTS, PROTOCOLS, column
 from attnae.result import Result
 
@@ -32,17 +34,18 @@ FIGURES = {
 }
 
 
-def text(benchmark: Benchmark, results: list[Result], drawn: list[str]) -> str:
+def text(benchmark: Benchmark, results: list[Result], drawn: list[str], beside: Mapping[str, str] | None = None) -> str:
     """The report as Markdown.
 
     Args:
         benchmark: What was compared.
         results: Runs of one label, in the order of the benchmark's variants.
         drawn: Names of the figures that exist.
+        beside: Label of each report that holds results of the same label which cannot stand in this one, and why.
     """
     done = [r for r in results if r.status == "complete"]
     rows = {name: [r for r in done if r.variant == name] for name in dict.fromkeys(r.variant for r in results)}
-    parts = [_head(benchmark, results, done), _claims(benchmark, rows, done)]
+    parts = [_head(benchmark, results, done), _apart(done, beside or {}), _claims(benchmark, rows, done)]
     parts += [_protocol(benchmark, rows, spec) for spec in benchmark.tables]
     parts += _perceptual(benchmark, rows, done)
     parts += [_differences(benchmark, rows), _published(benchmark, rows), _cost(benchmark, rows)]
@@ -84,6 +87,20 @@ def _head(benchmark: Benchmark, results: list[Result], done: list[Result]) -> st
     )
     lines += [benchmark.question, "", f"{len(done)} of {len(results)} runs complete. {shown}"]
     return "\n".join(lines)
+
+
+def _apart(done: list[Result], beside: Mapping[str, str]) -> str:
+    """Which results stand elsewhere and why, and which versions of attnae made those that stand here."""
+    lines = [
+        f"> Results that stand apart: [{label}](../{label}/README.md), {escape(why)}." for label, why in beside.items()
+    ]
+    versions: dict[str, list[str]] = {}
+    for one in done:
+        versions.setdefault(str(one.versions.get("attnae", "unknown")), []).append(f"{one.variant}/seed{one.seed}")
+    if len(versions) > 1:
+        told = "; ".join(f"{escape(version)}: {', '.join(runs)}" for version, runs in sorted(versions.items()))
+        lines.append(f"> Made by several versions of attnae. {told}.")
+    return "\n>\n".join(lines)
 
 
 def _claims(benchmark: Benchmark, rows: dict[str, list[Result]], done: list[Result]) -> str:
@@ -310,14 +327,15 @@ def _provenance(results: list[Result]) -> str:
     data = {json.dumps(r.data, sort_keys=True): r.data for r in results if r.data}
     lines += [
         f"- data: {escape(d.get('title'))}, {escape(d.get('train'))} train / {escape(d.get('test'))} held-out images, "
-        f"fingerprint `{escape(d.get('digest'))}`"
+        + (f"digest of all pixels `{escape(d['digest'])}`" if d.get("digest") else "no digest of their pixels")
         for d in data.values()
     ]
     made = []
     for r in results:
         commit, again = commit_of(r.git), commit_of(r.git.get("tested"))
-        told = [f"config {r.config_hash}", commit and f"commit {commit}", again and f"tested again with {again}",
-                r.selection, f"{r.wall_seconds:.0f} s in all"]  # fmt: skip
+        config = f"config {RunId.of(r).config8}" + (" (reconstructed)" if r.reconstructed else "")
+        told = [config, commit and f"commit {commit}", again and f"tested again with {again}", r.selection,
+                f"{r.wall_seconds:.0f} s in all"]  # fmt: skip
         made.append(f"# {r.variant} seed {r.seed}: {', '.join(text for text in told if text)}")
         made += r.commands
     made = [one_line(line) for line in made]

@@ -9,20 +9,22 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from attnae import result
-from attnae.bench import catalog
+from attnae.bench import catalog, sharing, store
 from attnae.bench.benchmark import Benchmark
 from attnae.bench.reporting import findings, overview, page
+from attnae.bench.reporting.archive import Archive
 from attnae.bench.reporting.evidence import Report
+from attnae.bench.sharing import Table
 from attnae.errors import UserError
 from attnae.files import write_text
-from attnae.result import Result
+from attnae.result import Record, Result
 
 
-def build(found: list[tuple[Path, Result]], reports: Path) -> list[Path]:
-    """Writes one report for each benchmark and label among the results.
+def build(found: list[Record], reports: Path) -> list[Path]:
+    """Writes a report for each table of the results, together with what the reports of their labels have kept.
 
     Args:
-        found: Folders and results; of several with the same variant and seed the first counts.
+        found: Folders and results.
         reports: Folder of all reports.
 
     Returns:
@@ -32,13 +34,10 @@ def build(found: list[tuple[Path, Result]], reports: Path) -> list[Path]:
         UserError: A folder cannot be written to.
     """
     prepare(reports)
-    groups: dict[tuple[str, str], dict[tuple[str, int], tuple[Path, Result]]] = {}
-    for folder, one in found:
-        groups.setdefault((one.benchmark, one.label), {}).setdefault((one.variant, one.seed), (folder, one))
-    pages = [
-        _write(catalog.load(name), label, list(runs.values()), reports)
-        for (name, label), runs in sorted(groups.items())
-    ]
+    made = [table for table in tables(found, reports) if table.benchmark in catalog.names()]
+    archive = Archive(reports, made)
+    pages = [_write(catalog.load(table.benchmark), table, archive) for table in made]
+    archive.tidy()
     from attnae.bench.reporting import effects  # matplotlib is slow to import
 
     stored, benchmarks = _stored(reports), _benchmarks()
@@ -51,6 +50,28 @@ def build(found: list[tuple[Path, Result]], reports: Path) -> list[Path]:
     if wanted is not None and wanted != readme.read_text(encoding="utf-8"):
         write_text(readme, wanted)
     return pages
+
+
+def current(found: list[Record], reports: Path) -> bool:
+    """Whether all reports of the results stand and show just these: drawing them again takes longer than all the rest."""
+    for table in tables(found, reports):
+        folder = reports / table.benchmark / table.label
+        kept = {(one.variant, one.seed): one for _, one in store.scan(folder)[0]}
+        if not (folder / "README.md").exists() or kept != {(one.variant, one.seed): one for _, one in table.records}:
+            return False
+    return bool(found)
+
+
+def tables(found: list[Record], reports: Path) -> list[Table]:
+    """Tables of some results and of all that the reports of their labels have kept."""
+    labels = {(one.benchmark, one.label) for _, one in found}
+    kept = [
+        record
+        for benchmark in sorted({name for name, _ in labels})
+        for record in store.scan(reports / benchmark)[0]
+        if (record[1].benchmark, record[1].label) in labels
+    ]
+    return sharing.tables([*found, *kept])
 
 
 def prepare(reports: Path) -> None:
@@ -69,20 +90,17 @@ def prepare(reports: Path) -> None:
         ) from error
 
 
-def _write(benchmark: Benchmark, label: str, runs: list[tuple[Path, Result]], reports: Path) -> Path:
+def _write(benchmark: Benchmark, table: Table, archive: Archive) -> Path:
     from attnae.bench.reporting import figures  # matplotlib is slow to import
 
-    folder = reports / benchmark.name / label
-    results = _ordered(benchmark, [one for _, one in runs])
-    drawn = figures.draw(benchmark, results, {(r.variant, r.seed): path for path, r in runs}, folder / "figures")
-    kept = {f"{one.variant}-seed{one.seed}.json" for one in results}
-    for one in results:
-        result.write(one, folder / "runs" / f"{one.variant}-seed{one.seed}.json")
-    for stale in (folder / "runs").glob("*.json"):
-        if stale.name not in kept:
-            stale.unlink()
+    folder = archive.folder(table)
+    results = _ordered(benchmark, [one for _, one in table.records])
+    drawn = figures.draw(
+        benchmark, results, {(r.variant, r.seed): path for path, r in table.records}, folder / "figures"
+    )
+    archive.keep(table)
     write_text(folder / "results.csv", csv_text(results))
-    write_text(folder / "README.md", page.text(benchmark, results, drawn))
+    write_text(folder / "README.md", page.text(benchmark, results, drawn, table.beside))
     return folder / "README.md"
 
 
@@ -105,7 +123,9 @@ def check(reports: Path) -> list[str]:
     for benchmark, label, results in stored:
         folder = reports / benchmark.name / label
         figures = sorted(path.name for path in (folder / "figures").glob("*.png"))
-        expected[folder / "README.md"] = page.text(benchmark, results, figures)
+        expected[folder / "README.md"] = page.text(
+            benchmark, results, figures, _beside(benchmark, label, results, stored)
+        )
         expected[folder / "results.csv"] = csv_text(results)
     if stored:
         expected[reports / "README.md"] = overview.page(stored, _benchmarks())
@@ -129,6 +149,16 @@ def _stored(reports: Path) -> list[Report]:
         (benchmark, folder.name, _ordered(benchmark, map(result.read_result, sorted((folder / "runs").glob("*.json")))))
         for benchmark, folder in loaded
     ]
+
+
+def _beside(benchmark: Benchmark, label: str, results: list[Result], stored: list[Report]) -> dict[str, str]:
+    """Labels of the reports whose results have the same label as these, and why they stand apart."""
+    own = [(Path(), one) for one in results]
+    return {
+        other: sharing.reason(own, [(Path(), one) for one in others])
+        for of, other, others in stored
+        if of.name == benchmark.name and other != label and others and results and others[0].label == results[0].label
+    }
 
 
 def _benchmarks() -> list[Benchmark]:

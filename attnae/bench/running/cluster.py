@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from attnae.bench import jobs
+from attnae.bench import jobs, plan
 from attnae.bench.plan import Plan
+from attnae.bench.request import Request
 from attnae.bench.run import Run
 from attnae.bench.running import resources
 from attnae.bench.running.execution import FAILED, GRACE, TEST, Execution
@@ -53,24 +54,23 @@ class Task:
         run: What to do.
         timeout: See :class:`Execution`.
         environment: Threads and devices; ``None`` for those that SLURM has allotted.
-        devices: Processes that train on each machine.
-        nodes: Machines that train.
+        request: What the run was planned from, if nobody had decoded its images then; an earlier job has since.
     """
 
     run: Run
     timeout: float | None
     environment: dict[str, str] | None = None
-    devices: int = 1
-    nodes: int = 1
+    request: Request | None = None
     launcher: Launcher | None = field(default=None, init=False)
 
     def __call__(self) -> tuple[str, str]:
         """Executes the run and returns its last stage and reason."""
+        run = self._planned(self.request) if self.request else self.run
         environment, launch = self.environment, tuple[str, ...]()
         if environment is None:
-            environment = {"OMP_NUM_THREADS": str(max(1, resources.cores() // self.devices))}
-            launch = _srun(self.devices, self.nodes)
-        execution = Execution(self.run, self.timeout, launch)
+            environment = {"OMP_NUM_THREADS": str(max(1, resources.cores() // run.id.devices))}
+            launch = _srun(run.id.devices, run.id.nodes)
+        execution = Execution(run, self.timeout, launch)
         self.launcher = Launcher([execution], Console(width=160), [environment])
         try:
             self.launcher.execute()
@@ -78,11 +78,36 @@ class Task:
             sys.exit(128 + signal.SIGTERM)
         return execution.stage, execution.reason
 
+    def _planned(self, request: Request) -> Run:
+        """The run as it is planned now that the digest of its images is known."""
+        run = next(one for one in plan.make(request).runs if one.name == self.run.name)
+        jobs.move(self.run.folder, run.folder)
+        return replace(run, retest=self.run.retest)
+
     def checkpoint(self) -> submitit.helpers.DelayedSubmission:
         """Ends the training when the job is about to be taken away; submitit queues it again, and it goes on."""
         if self.launcher:
             self.launcher.stop()
         return engine().helpers.DelayedSubmission(replace(self))
+
+
+@dataclass
+class Decoding:
+    """The first job where nobody has decoded the images: it decodes them, once for all runs.
+
+    Attributes:
+        request: What the runs are planned from.
+    """
+
+    request: Request
+
+    def __call__(self) -> None:
+        """Decodes them into the cache that all machines share."""
+        plan.make(self.request)
+
+    def checkpoint(self) -> submitit.helpers.DelayedSubmission:
+        """Queues the job again: what is not decoded by then is decoded anew."""
+        return engine().helpers.DelayedSubmission(self)
 
 
 def _srun(devices: int, nodes: int) -> tuple[str, ...]:
@@ -96,32 +121,29 @@ def _srun(devices: int, nodes: int) -> tuple[str, ...]:
 
 
 def submit(
-    plan: Plan,
+    made: Plan,
     runs: list[Run],
     folder: Path,
     options: list[str],
     jobs_at_once: int | None = None,
-    devices: int = 1,
-    nodes: int = 1,
     timeout: float | None = None,
 ) -> list[str]:
-    """Submits runs as a SLURM array and returns the names of its jobs.
+    """Submits runs as a SLURM array and returns the names of its jobs; it waits for one that decodes, if that is to do.
 
     Args:
-        plan: What they belong to.
+        made: What they belong to.
         runs: What to submit.
         folder: Where submitit keeps its files; every machine of the cluster must see it and the working folder.
         options: ``key=value`` of sbatch.
         jobs_at_once: How many may run at once; ``None`` for as many as SLURM lets.
-        devices: Devices of each run, on each of its machines.
-        nodes: Machines of each run.
         timeout: Minutes that each run may take.
 
     Raises:
         UserError: submitit or SLURM is missing, or refuses.
     """
-    parameters: dict[str, Any] = {"job_name": f"attnae-{plan.benchmark.name}", "time": MINUTES}
+    parameters: dict[str, Any] = {"job_name": f"attnae-{made.benchmark.name}", "time": MINUTES}
     further: dict[str, Any] = {"requeue": True}
+    devices, nodes = runs[0].id.devices, runs[0].id.nodes
     if devices * nodes > 1:
         parameters |= {"nodes": nodes, "ntasks_per_node": devices}
     if jobs_at_once:
@@ -142,8 +164,12 @@ def submit(
             os.environ.update(place)
             executor = engine_.SlurmExecutor(folder, max_num_timeout=RESUBMISSIONS)
             executor.update_parameters(**parameters)
-            tasks = [Task(run, timeout, None, devices, nodes) for run in runs]
-            submitted = executor.submit_array(tasks)
+            later = None if all(run.id.data_digest for run in runs) else replace(made.request, decode=True)
+            if later:
+                decoding = executor.submit(Decoding(later)).job_id
+                further |= {"dependency": f"afterok:{decoding}", "kill_on_invalid_dep": "yes"}
+                executor.update_parameters(additional_parameters=further)
+            submitted = executor.submit_array([Task(run, timeout, None, later) for run in runs])
     except (engine_.core.utils.FailedJobError, RuntimeError, ValueError, OSError) as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         raise UserError(f"SLURM did not take the jobs: {lines[-1] if lines else type(error).__name__}") from error

@@ -6,13 +6,11 @@ import contextlib
 import json
 import os
 import platform
-import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
-from dataclasses import fields
 from pathlib import Path
 from typing import IO, Any
 
@@ -21,28 +19,11 @@ from filelock import FileLock, Timeout
 from attnae import result
 from attnae.bench import jobs, store
 from attnae.bench.run import Run
+from attnae.bench.running import child, outcome
 from attnae.errors import UserError
-from attnae.files import PACKAGE, dump_yaml, shipped, write_text
+from attnae.files import dump_yaml, write_text
 
-FIT, TEST, DONE, FAILED, HELD = "training", "testing", "complete", "failed", "held"
-
-COMMAND = """\
-import signal, sys
-sys.path[:] = [entry for entry in sys.path if entry]
-signal.signal(signal.SIGUSR2, signal.SIG_IGN)  # a cluster's warning is meant for the runner, which ends its children
-from attnae import cli
-sys.argv[0] = cli.__file__  # what Lightning starts once more for each further device
-cli.console()
-"""
-
-GUARD = """\
-import os, signal, threading
-def follow():
-    os.read(LIFELINE, 1)  # returns when the runner is gone, however it has ended: it alone holds the pipe's other end
-    os.killpg(0, signal.SIGKILL)
-threading.Thread(target=follow, daemon=True).start()
-"""
-"""What comes before it on the runner's own machine: a training whose runner was killed would go on beside the next one."""
+FIT, TEST, DONE, FAILED, LOCKED = "training", "testing", "complete", "failed", "locked"
 
 HOLDER = ".runner"
 """File in a run's folder that says which runner works on it."""
@@ -67,7 +48,7 @@ class Execution:
         self.run, self.stage, self.reason = run, FIT, ""
         self.timeout, self.launch = timeout, launch
         self.environment: dict[str, str] = {}
-        self.before: result.Result | None = None  # what stands until a further test is through: see `Run.again`
+        self.before: result.Result | None = None  # what stands until another test is through, see `Run.retest`
         self.process: subprocess.Popen[bytes] | None = None
         self.lifeline: int | None = None  # the end of a pipe that tells the running command that this process lives
         self.lock = FileLock(run.folder / ".lock")
@@ -75,22 +56,26 @@ class Execution:
         self.began = self.finished = self.ended = 0.0
 
     def start(self, environment: dict[str, str]) -> None:
-        """Starts the first command that is still to do; a run that another runner works on is held.
+        """Starts the first command that is still to do; a run that another runner has locked is left alone.
 
         Args:
             environment: Further environment variables: threads and devices to use.
         """
-        self.environment = {
-            **os.environ,
-            "PYTHONUNBUFFERED": "1",
-            "TORCH_FORCE_WEIGHTS_ONLY_LOAD": "1",  # no checkpoint may carry code
-            "WANDB_SILENT": "true",  # the log's last line says why a run has failed
-            # Of SLURM's names, the one by which Lightning knows that a job's tasks are not for it; see `launch` for those
-            # that are.
-            "SLURM_JOB_NAME": "interactive",
-            **environment,
-        }
-        self.began = time.time()
+        self.environment, self.began = _environment(environment), time.time()
+        if not self._claim():
+            return
+        last = store.read(self.run)
+        self.before = last if last and last.status == "complete" else None
+        if self.before and not self.run.retest:  # completed by another runner since this one has looked
+            self._end(DONE)
+        elif self._prepare():
+            if self.run.trains and not self.before and not self._trained():
+                self._spawn(FIT, self._resumed(self.run.fit))
+            else:
+                self._spawn(TEST, self.run.test)
+
+    def _claim(self) -> bool:
+        """Makes the run's folder and takes its lock; returns whether the run is this runner's."""
         try:
             self.run.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -100,34 +85,31 @@ class Execution:
         try:
             self.lock.acquire(timeout=0)
         except Timeout:
-            self.stage, self.reason = HELD, f"another runner works on it{self._holder()}"
-            return
+            self.stage, self.reason = LOCKED, f"locked by another runner{self._holder()}"
+            return False
         except OSError as error:  # without the lock nothing may be written, not even that it has failed
-            self.stage, self.reason = FAILED, f"cannot write to the run's folder: {error.strerror}"
-            self.finished = time.time()
-            return
-        last = store.read(self.run)
-        self.before = last if last and last.status == "complete" else None
-        if self.before and not self.run.again:  # by another runner, since this one has looked
-            self.stage, self.began, self.finished = DONE, time.time(), time.time()
-            self._release()
-            return
+            self._end(FAILED, f"cannot write to the run's folder: {error.strerror}")
+            return False
+        return True
+
+    def _prepare(self) -> bool:
+        """Removes leftovers of earlier attempts and writes the configuration; returns whether that was possible."""
+        folder = self.run.folder
         try:
-            (self.run.folder / HOLDER).write_text(f"process {os.getpid()} on {platform.node()}", encoding="utf-8")
-            stale = ("progress.json", "test.json") + (() if self.before else ("result.json",))
-            for name in stale:  # of a failed or interrupted attempt
-                (self.run.folder / name).unlink(missing_ok=True)
-            write_text(self.run.folder / "stated.yaml", dump_yaml(self.run.configuration))
+            (folder / HOLDER).write_text(f"process {os.getpid()} on {platform.node()}", encoding="utf-8")
+            for name in ("progress.json", "test.json"):  # of a failed or interrupted attempt
+                (folder / name).unlink(missing_ok=True)
+            if not self.before:
+                _set_aside(folder / "result.json")
             for part in self._parts():
                 part.unlink(missing_ok=True)
-            self.log = (self.run.folder / "log.txt").open("ab")
-        except OSError as error:
-            self._finish(FAILED, f"cannot write to the run's folder: {error.strerror}")
-            return
-        if self.run.fit and not self.before and not self._trained():
-            self._spawn(FIT, self._resumed(self.run.fit))
-        else:
-            self._spawn(TEST, self.run.test)
+            write_text(self.run.file, dump_yaml(self.run.stated))
+            self.log = (folder / "log.txt").open("ab")
+        except (OSError, UserError) as error:
+            told = error.strerror if isinstance(error, OSError) else str(error)
+            self._fail(f"cannot write to the run's folder: {told}")
+            return False
+        return True
 
     def poll(self) -> bool:
         """Moves on when a command has ended; returns whether the run is over."""
@@ -142,14 +124,14 @@ class Execution:
                 self._signal(signal.SIGKILL)  # other devices' processes would wait for the one that has failed
             self._forget()
             if self.ended:
-                self._finish(FAILED, f"timed out after {self.timeout:g} minutes")
+                self._fail(f"timed out after {self.timeout:g} minutes")
             elif code:
-                self._finish(FAILED, self._why(code))
+                self._fail(self._why(code))
             elif self.stage == FIT:
                 self._spawn(TEST, self.run.test)
             else:
-                self._finish(DONE)
-        return self.stage in (DONE, FAILED, HELD)
+                self._complete()
+        return self.stage in (DONE, FAILED, LOCKED)
 
     def interrupt(self) -> None:
         """Asks the running command to end."""
@@ -222,16 +204,16 @@ class Execution:
         assert self.log is not None
         self.stage, arguments = stage, (*arguments, *self.run.logger)
         launch = self.launch if stage == FIT else ()
-        command, inherited = COMMAND, list[int]()
+        inherited = list[int]()
         try:
             if not launch:
                 end, self.lifeline = os.pipe()
-                command, inherited = f"LIFELINE = {end}\n{GUARD}{COMMAND}", [end]
+                inherited = [end]
             self.log.write(f"$ attnae {' '.join(arguments)}\n".encode())
             self.log.flush()
             self.process = subprocess.Popen(
-                # Not -m: it would import whatever lies in the working folder. Configurations are the ones that were hashed.
-                [*launch, sys.executable, "-c", command, *(_resolved(argument) for argument in arguments)],
+                # Not -m: it would import whatever lies in the working folder.
+                [*launch, sys.executable, child.__file__, *(map(str, inherited) if inherited else "-"), *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=self.log,
                 stderr=subprocess.STDOUT,
@@ -241,7 +223,7 @@ class Execution:
             )
         except OSError as error:  # a full disk, too many open files or processes, no memory
             self._forget()
-            self._finish(FAILED, f"{stage} could not be started: {error.strerror}")
+            self._fail(f"{stage} could not be started: {error.strerror}")
         finally:
             for end in inherited:
                 os.close(end)
@@ -257,48 +239,34 @@ class Execution:
             return f"{self.stage} was killed by {signal.Signals(-code).name}; {on}"
         return f"{self.stage} ended with code {code}: {lines[-1] if lines else 'no output'}"
 
-    def _finish(self, stage: str, reason: str = "") -> None:
-        folder, run, before = self.run.folder, self.run, self.before
-        values: dict[str, Any] = {}
-        git = git_state()
+    def _complete(self) -> None:
+        """Writes the result of commands that have succeeded."""
+        folder, run = self.run.folder, self.run
         try:
-            if stage == DONE:
-                test = result.read_part(folder / "test.json")
-                if before:
-                    git = {**before.git, "tested": {**git, "versions": test.versions}}
-                    values = _tested_again(before, test)
-                else:
-                    values = _joined([test, result.read_part(folder / "fit.json")] if run.fit else [test])
+            done = outcome.retested(run, self.before) if self.before else outcome.trained(run, time.time() - self.began)
+            result.write(done, folder / "result.json")
         except UserError as error:
-            stage, reason = FAILED, str(error)
-        if stage == FAILED and before:  # a further test that fails takes nothing away
-            self.stage, self.reason, self.finished = stage, f"{reason}; what it measured before stands", time.time()
-            self._release()
+            self._fail(str(error))
             return
-        record = result.Result(
-            **values,
-            benchmark=run.benchmark,
-            label=run.label,
-            profile=run.profile,
-            variant=run.variant,
-            seed=run.seed,
-            status="complete" if stage == DONE else "failed",
-            reason=reason,
-            commands=run.commands,
-            git=git,
-            config_hash=run.config_hash,
-            wall_seconds=before.wall_seconds if before else round(time.time() - self.began, 1),
-        )
+        if not self.before and not run.keep_checkpoints:  # 0.9 GB of SAAAE with its optimizer's state
+            shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+        with contextlib.suppress(OSError):
+            for name in ("fit.json", "test.json", "progress.json", jobs.RECORD):
+                (folder / name).unlink(missing_ok=True)
+        self._end(DONE)
+
+    def _fail(self, reason: str) -> None:
+        """Writes that the run failed; a test that fails after a complete run takes nothing away."""
+        if self.before:
+            self._end(FAILED, f"{reason}; previous results were kept")
+            return
         try:
-            result.write(record, folder / "result.json")
-            if (
-                stage == DONE
-            ):  # a SAAAE checkpoint with its optimizer is 0.9 GB; what is needed is in weights.safetensors
-                shutil.rmtree(folder / "checkpoints", ignore_errors=True)
-                for name in ("fit.json", "test.json", "progress.json", jobs.RECORD):
-                    (folder / name).unlink(missing_ok=True)
+            result.write(outcome.failed(self.run, reason, time.time() - self.began), self.run.folder / "result.json")
         except UserError as error:
-            stage, reason = FAILED, str(error)
+            reason = str(error)
+        self._end(FAILED, reason)
+
+    def _end(self, stage: str, reason: str = "") -> None:
         self.stage, self.reason, self.finished = stage, reason, time.time()
         self._release()
 
@@ -321,51 +289,25 @@ class Execution:
         self.lock.release()
 
 
-def _joined(parts: list[result.Part]) -> dict[str, Any]:
-    """A test and its training as one; of what both know, such as the hardware, the last one's word counts."""
-    values: dict[str, Any] = {}
-    for part in fields(result.Part):
-        found = [value for p in parts if (value := getattr(p, part.name))]
-        if found and isinstance(found[0], dict):
-            values[part.name] = {key: value for each in found for key, value in each.items()}
-        elif found:
-            values[part.name] = found[-1]
-    return values
+def _environment(further: dict[str, str]) -> dict[str, str]:
+    return {
+        **os.environ,
+        "PYTHONUNBUFFERED": "1",
+        "TORCH_FORCE_WEIGHTS_ONLY_LOAD": "1",  # no checkpoint may carry code
+        "WANDB_SILENT": "true",  # the log's last line says why a run has failed
+        # Of SLURM's names, the one by which Lightning knows that a job's tasks are not for it; see `launch` for those
+        # that are.
+        "SLURM_JOB_NAME": "interactive",
+        **further,
+    }
 
 
-def _tested_again(before: result.Result, test: result.Part) -> dict[str, Any]:
-    """A complete result with what a further test has measured; what it has not, such as LPIPS, stays.
-
-    Raises:
-        UserError: It has seen other images.
-    """
-    if test.data.get("digest") != before.data.get("digest"):
-        raise UserError("the images have changed since it was trained")
-    values = {part.name: getattr(before, part.name) for part in fields(result.Part)}
-    training = {key: value for key, value in before.metrics.items() if key in before.curves}
-    values["metrics"] = {**before.metrics, **test.metrics, **training}
-    values["efficiency"] = {**before.efficiency, **test.efficiency}
-    return {**values, "images": test.images}
-
-
-def _resolved(argument: str) -> str:
-    return str(shipped(argument)) if argument.startswith("configs/") else argument
-
-
-def git_state() -> dict[str, Any]:
-    """Commit and dirty flag of the checkout that attnae runs from; empty when it is installed from a wheel."""
-    root = Path(PACKAGE).parent
-    if not (root / ".git").exists():
-        return {}
-    git = ["git", "-C", str(root)]
-    try:
-        commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
-        changes = subprocess.run(
-            [*git, "status", "--porcelain", "--", "attnae", "configs", "benchmarks"],
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout
-    except (OSError, subprocess.CalledProcessError):
-        return {}
-    return {"commit": commit, "dirty": bool(re.search(r"\S", changes))}
+def _set_aside(record: Path) -> None:
+    """Makes room for a new result; only what says that the run failed is removed."""
+    if not record.exists():
+        return
+    with contextlib.suppress(UserError):
+        if result.read_result(record).status == "failed":
+            record.unlink()
+            return
+    record.replace(record.with_name(f"result-{time.time_ns()}.json"))

@@ -16,7 +16,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 
 from attnae.bench.markdown import one_line
-from attnae.bench.running.execution import DONE, FAILED, FIT, HELD, Execution
+from attnae.bench.running.execution import DONE, FAILED, FIT, LOCKED, Execution
 
 TAIL = 5
 """Lines of the log that are shown of a failed run."""
@@ -96,7 +96,7 @@ class Launcher:
         if self.seen.get(run.name) == now:
             return
         self.seen[run.name] = now
-        if execution.stage in (FAILED, HELD):
+        if execution.stage in (FAILED, LOCKED):
             self.console.print(
                 f"[red]{run.name} {execution.stage}[/]: {escape(one_line(execution.reason))}",
                 soft_wrap=True,
@@ -119,11 +119,11 @@ class Launcher:
             beat, training = execution.progress, execution.stage == FIT
             epochs = beat.get("epochs") or execution.run.epochs or 1
             part = execution.epochs_done / epochs if training else 1.0
-            colour = {DONE: "green", FAILED: "red", HELD: "yellow"}.get(execution.stage, "cyan")
+            color = {DONE: "green", FAILED: "red", LOCKED: "yellow"}.get(execution.stage, "cyan")
             loss, speed = beat.get("loss"), beat.get("images_per_second")
             table.add_row(
                 execution.run.name,
-                f"[{colour}]{execution.stage}[/]",
+                f"[{color}]{execution.stage}[/]",
                 ProgressBar(1.0, min(part, 1.0), width=24),
                 f"{min(beat.get('epoch', 0) + 1, epochs)}/{epochs}" if training and beat else "",
                 f"{loss:.5g}" if training and loss is not None else "",
@@ -143,7 +143,7 @@ class Launcher:
         for e in [*self.over, *self.active]:
             left = 0.0 if e.stage == DONE else e.seconds_left
             if left is not None:
-                known.setdefault(e.run.variant, []).append((e.finished or time.time()) - e.began + left)
+                known.setdefault(e.run.id.variant, []).append((e.finished or time.time()) - e.began + left)
         if not known:
             return None
         means = {variant: sum(seconds) / len(seconds) for variant, seconds in known.items()}
@@ -152,11 +152,11 @@ class Launcher:
         for e in self.active:
             left = e.seconds_left
             if left is None and e.stage == FIT:  # not a step yet
-                left = max(0.0, means.get(e.run.variant, usual) - (time.time() - e.began))
+                left = max(0.0, means.get(e.run.id.variant, usual) - (time.time() - e.began))
             places.append(left or 0.0)
         heapq.heapify(places)
         for e in self.waiting:
-            heapq.heapreplace(places, places[0] + means.get(e.run.variant, usual))
+            heapq.heapreplace(places, places[0] + means.get(e.run.id.variant, usual))
         return max(places)
 
 

@@ -1,0 +1,64 @@
+"""The name of a report that nobody has named: profile, data, and what differs from the profile."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from attnae.bench.run import short_hash
+from attnae.result import label_part
+
+MOST_BYTES = 120
+"""Of a default label: file systems take 255 for a name, and a label may get a suffix."""
+
+AMBIGUOUS = re.compile(r"=|(^|-)(\d+ep|bf16)(-|$)")
+"""What in the name of a folder of images could be taken for a setting."""
+
+
+def default(profile: str, data: str, overrides: Mapping[str, Any], precision: str, devices: int, nodes: int) -> str:
+    """A label that tells the settings apart: no two different sets of settings have the same.
+
+    Args:
+        profile: Name of the profile.
+        data: Short name of the data; empty where it is what the profile uses.
+        overrides: Key to value.
+        precision: ``fp32``, which is not told, or ``bf16``.
+        devices: Devices on each machine, told if there are several.
+        nodes: Machines, likewise.
+    """
+    parts = [profile, *([data] if data else []), *settings(overrides)]
+    parts += [precision] if precision != "fp32" else []
+    parts += [f"{name}={count}" for name, count in (("devices", devices), ("nodes", nodes)) if count > 1]
+    label = "-".join(map(label_part, parts))
+    exact = label == "-".join(parts) and all(map(_plain, overrides.values())) and not AMBIGUOUS.search(data)
+    if exact and len(label.encode()) <= MOST_BYTES:
+        return label
+    start = label.encode()[: MOST_BYTES - 9].decode(errors="ignore").rstrip("-")
+    return f"{start}-{short_hash([parts, dict(overrides)])}"
+
+
+def settings(overrides: Mapping[str, Any]) -> list[str]:
+    """Overrides as a title tells them, such as ``net.noise=frozen`` or ``3ep``."""
+    return [f"{value}ep" if key == "trainer.max_epochs" else f"{short(key)}={_text(value)}"
+            for key, value in sorted(overrides.items())]  # fmt: skip
+
+
+def short(key: str) -> str:
+    """A key without ``init_args`` and without ``model`` at its beginning; two keys never become one."""
+    parts = [part for part in key.split(".") if part != "init_args"]
+    return ".".join(parts[1:] if parts[0] == "model" and len(parts) > 1 else parts)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+
+
+def _plain(value: Any) -> bool:
+    """Whether a value's text in a label can mean nothing else."""
+    if isinstance(value, str):
+        return bool(re.fullmatch(r"[A-Za-z_][\w.]*", value)) and value not in ("true", "false", "null")
+    return not isinstance(value, list | dict)

@@ -1,0 +1,201 @@
+"""Converts results of format 1 below a folder to format 2: ``python -m attnae.bench.migrate DIR...``.
+
+Nothing is invented. Digests of decoded pixels stand; what format 1 called the digest of an array was one of three windows
+of its file and becomes ``data.windows``. The configuration is rebuilt from the commands and the files at the commit that
+the result names, and marked ``reconstructed``. There is no ``finished_at``, which makes a result the oldest. The protocol
+``published`` is called ``train_set``. A result that lacks what this takes is left as it is, and named.
+
+To be removed after the release that follows.
+"""
+
+from __future__ import annotations
+
+import copy
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from attnae import result
+from attnae.bench.configuration import section
+from attnae.bench.plan import identifying
+from attnae.bench.request import MEASURES, PLACE, parsed, plain
+from attnae.bench.tracking import LOGGER
+from attnae.errors import UserError
+from attnae.files import PACKAGE, absolute
+
+OWN = {"seed_everything", "trainer.default_root_dir", "weights", "ckpt_path", *PLACE, *MEASURES}
+"""Keys of a command that are no override."""
+
+PRECISION = {"32-true": "fp32", "32": "fp32", "bf16-mixed": "bf16", "bf16": "bf16"}
+
+
+def main(arguments: list[str]) -> int:
+    """Converts all results below some folders; 1 if one was left as it is."""
+    if not arguments or arguments[0].startswith("-"):
+        print("usage: python -m attnae.bench.migrate DIR...", file=sys.stderr)
+        return 2
+    converted, problems = 0, []
+    for folder in map(absolute, arguments):
+        if not folder.is_dir():
+            print(f"attnae-bench: error: There is no folder {folder}.", file=sys.stderr)
+            return 2
+        for path in sorted([*folder.rglob("result.json"), *folder.rglob("runs/*.json")]):
+            try:
+                converted += migrate(path)
+            except UserError as error:
+                problems.append(str(error))
+    print(f"Converted {converted} results to format {result.VERSION}.")
+    for problem in problems:
+        print(f"Left as it is: {problem}", file=sys.stderr)
+    return 1 if problems else 0
+
+
+def migrate(path: Path) -> bool:
+    """Converts one file; returns whether it was of format 1.
+
+    Raises:
+        UserError: It cannot be read, or lacks what the conversion takes.
+    """
+    raw = result.load(path)
+    if not isinstance(raw, dict) or raw.get("version") != 1:
+        return False
+    result.write(converted(raw, path), path)
+    for picture in sorted((path.parent / "images").glob("published-*.png")):
+        picture.replace(picture.with_name(picture.name.replace("published-", "train_set-", 1)))
+    return True
+
+
+def converted(raw: dict[str, Any], path: Path) -> result.Result:
+    """A result of format 1 as one of format 2.
+
+    Args:
+        raw: The JSON object.
+        path: Its file, for messages.
+
+    Raises:
+        UserError: Something is missing or has another form.
+    """
+    told = {key: value for key, value in raw.items() if key != "config_hash"}
+    try:
+        identity = _identity(told)
+        for name in ("metrics", "curves"):
+            told[name] = {_renamed(key): value for key, value in told.get(name, {}).items()}
+        told["images"] = [image.replace("images/published-", "images/train_set-") for image in told.get("images", [])]
+        told["data"], digest = _data(told.get("data", {}))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(f"{path}: format 1 with another form: {type(error).__name__} {error}") from error
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
+    told |= {**identity, "data_digest": digest, "reconstructed": True, "finished_at": "", "version": result.VERSION}
+    return result.parse(told, result.Result, path)
+
+
+def _renamed(key: str) -> str:
+    return f"train_set/{key.removeprefix('published/')}" if key.startswith("published/") else key
+
+
+def _data(data: dict[str, Any]) -> tuple[dict[str, Any], str]:
+    """What format 1 says about the data, and the digest of its pixels; empty for arrays that were not decoded."""
+    digest = str(data.get("digest") or "")
+    first, _, second = digest.partition("-")
+    if data.get("kind") == "array" and first == second:
+        return {**{key: value for key, value in data.items() if key != "digest"}, "windows": digest}, ""
+    return data, digest
+
+
+def _identity(raw: dict[str, Any]) -> dict[str, Any]:
+    """Overrides, configuration, precision and devices, rebuilt from the first command and the commit's files."""
+    if not raw.get("commands"):
+        raise UserError("it names no commands, from which its configuration could be rebuilt.")
+    commit = raw.get("git", {}).get("commit")
+    if not commit or not re.fullmatch("[0-9a-f]{7,40}", str(commit)):  # it becomes an argument of git
+        raise UserError("it names no commit, from whose files its configuration could be rebuilt.")
+    files, keys = [], dict[str, str]()
+    for key, value in _options(shlex.split(raw["commands"][0])[2:]):
+        if key in ("c", "config"):
+            files.append(value)
+        else:
+            keys[key] = value
+    if not raw["commands"][0].startswith("attnae fit"):
+        keys.pop("trainer.devices", None)  # every test takes one
+    devices, nodes = (int(keys.pop(f"trainer.{name}", "1")) for name in ("devices", "num_nodes"))
+    overrides = {
+        key: parsed(value, f"{key}={value}")
+        for key, value in keys.items()
+        if key not in OWN and not f"{key}.".startswith(f"{LOGGER}.")
+    }
+    bits = PRECISION.get(str(overrides.pop("trainer.precision", "32-true")))
+    if bits is None:
+        raise UserError("its precision is neither 32 bits nor bfloat16.")
+    configuration = _merge_files([_file(str(commit), name) for name in files], overrides)
+    return {
+        "revision": 1,
+        "overrides": overrides,
+        "configuration": identifying(plain(configuration)),
+        "precision": bits,
+        "devices": devices,
+        "nodes": nodes,
+    }
+
+
+def _options(words: list[str]) -> Iterator[tuple[str, str]]:
+    """Keys and values of a command that the runner wrote: ``--key=value``, ``--key value``, ``-c value``."""
+    rest = iter(words)
+    for word in rest:
+        key, sign, value = word.partition("=")
+        if not sign and (value := next(rest, "")) == "":
+            raise UserError(f"its command has another form: {word!r:.60} has no value.")
+        yield key.lstrip("-"), value
+
+
+@cache
+def _file(commit: str, name: str) -> dict[str, Any]:
+    """A configuration file at a commit of the checkout that attnae runs from."""
+    command = ["git", "-C", str(PACKAGE.parent), "show", f"{commit}:{name}"]
+    try:
+        text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        found = yaml.safe_load(text)
+    except (OSError, subprocess.CalledProcessError, yaml.YAMLError) as error:
+        raise UserError(f"{name} at commit {commit[:12]} cannot be read: git does not have it.") from error
+    if not isinstance(found, dict):
+        raise UserError(f"{name} at commit {commit[:12]} is not a mapping of keys to values.")
+    return found
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
+
+
+def _merge_files(files: list[dict[str, Any]], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Configurations from general to special, then overrides, as one."""
+    merged: dict[str, Any] = {}
+    for file in copy.deepcopy(files):
+        _update(merged, file)
+    for key, value in overrides.items():
+        nested: Any = value
+        parts = key.removesuffix("+").split(".")
+        if key.endswith("+"):
+            before = section(merged, *parts[:-1]).get(parts[-1]) or []
+            nested = [
+                *(before if isinstance(before, list) else [before]),
+                *(value if isinstance(value, list) else [value]),
+            ]
+        for part in reversed(parts):
+            nested = {part: nested}
+        _update(merged, nested)
+    return merged
+
+
+def _update(base: dict[str, Any], more: dict[str, Any]) -> None:
+    for key, value in more.items():
+        if isinstance(value, dict) and isinstance(base.get(key), dict):
+            _update(base[key], value)
+        else:
+            base[key] = value

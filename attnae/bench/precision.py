@@ -1,0 +1,54 @@
+"""Numbers of 32 or 16 bits: what a request asks for, resolved by looking at the machine."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+CHOICES = ("fp32", "bf16", "auto")
+
+TRAINER = {"fp32": "32-true", "bf16": "bf16-mixed"}
+"""``trainer.precision`` of each precision."""
+
+FLAGS = {"avx512_bf16", "amx_bf16"}
+"""What ``/proc/cpuinfo`` calls instructions for bfloat16."""
+
+CAPABILITY = 8.0
+"""CUDA compute capability from which a GPU has them."""
+
+
+def resolved(wanted: str, accelerator: str = "auto") -> str:
+    """``fp32`` or ``bf16`` for what was asked; ``auto`` is bf16 where the hardware has instructions for it.
+
+    Args:
+        wanted: One of :data:`CHOICES`.
+        accelerator: ``trainer.accelerator`` of the runs.
+    """
+    if wanted != "auto":
+        return wanted
+    capabilities = [] if accelerator == "cpu" else _capabilities()
+    if capabilities:
+        return "bf16" if min(capabilities) >= CAPABILITY else "fp32"
+    return "bf16" if FLAGS & _flags() else "fp32"
+
+
+def _capabilities() -> list[float]:
+    """Compute capabilities of the machine's GPUs."""
+    command = ["nvidia-smi", "--query-gpu=compute_cap", "--format=csv,noheader"]
+    try:
+        told = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stdout
+    except (OSError, subprocess.SubprocessError):
+        return []
+    return [float(line) for line in told.split() if re.fullmatch(r"\d+\.\d+", line)]
+
+
+def _flags(file: Path = Path("/proc/cpuinfo")) -> set[str]:
+    """Names of the processor's instruction sets."""
+    try:
+        lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return set()
+    return next(
+        (set(line.partition(":")[2].split()) for line in lines if line.startswith(("flags", "Features"))), set()
+    )

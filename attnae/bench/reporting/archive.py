@@ -1,0 +1,74 @@
+"""``runs/*.json`` of the reports: results kept for good, since the folders of their runs may be gone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from attnae import result
+from attnae.bench.run import short_hash
+from attnae.bench.sharing import Table, began
+from attnae.errors import UserError
+from attnae.result import Result
+
+SUPERSEDED = "superseded"
+"""Folder below ``runs/`` for results that a later one of the same variant and seed has replaced."""
+
+
+class Archive:
+    """Keeps the results of tables in the folders of their reports. Nothing that exists nowhere else is deleted.
+
+    Args:
+        reports: Folder of all reports.
+        tables: All tables of the benchmarks and labels concerned.
+    """
+
+    def __init__(self, reports: Path, tables: list[Table]):
+        self.reports, self.tables = reports, tables
+        self.shown = [one for table in tables for _, one in table.records]
+        self.written: set[Path] = set()
+
+    def folder(self, table: Table) -> Path:
+        """Folder of a table's report."""
+        return self.reports / table.benchmark / table.label
+
+    def keep(self, table: Table) -> None:
+        """Writes the results of a table."""
+        for _, one in table.records:
+            path = self.folder(table) / "runs" / f"{one.variant}-seed{one.seed}.json"
+            if path.exists():
+                self._save(path, one)
+            result.write(one, path)
+            self.written.add(path)
+
+    def tidy(self) -> None:
+        """Removes files whose results stand in another table now, and sets aside those that stand in none."""
+        for table in self.tables:
+            for path in sorted((self.folder(table) / "runs").glob("*.json")):
+                if path not in self.written and (old := _read(path)) and (old.benchmark, old.label) in self._labels():
+                    self._save(path, None)
+                    path.unlink(missing_ok=True)
+
+    def _labels(self) -> set[tuple[str, str]]:
+        return {(one.benchmark, one.label) for one in self.shown}
+
+    def _save(self, path: Path, new: Result | None) -> None:
+        """Copies a file that is about to go, unless what it tells stands elsewhere or goes on in the new result."""
+        old = _read(path)
+        if old is not None and (old in self.shown or old.status == "failed" or (new and _continues(old, new))):
+            return
+        text = path.read_text(encoding="utf-8", errors="surrogateescape")
+        target = path.parent / SUPERSEDED / f"{path.stem}-{short_hash(text)}.json"
+        target.parent.mkdir(exist_ok=True)
+        target.write_bytes(path.read_bytes())
+
+
+def _read(path: Path) -> Result | None:
+    try:
+        return result.read_result(path)
+    except UserError:
+        return None
+
+
+def _continues(old: Result, new: Result) -> bool:
+    """Whether a result is another test of the same training, which keeps all that the earlier one measured."""
+    return began(old) == began(new) != "" and old.metrics.keys() <= new.metrics.keys()

@@ -1,0 +1,70 @@
+"""Paths as they are typed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from attnae.bench.app import main, parser
+from attnae.bench.request import shown
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    (tmp_path / "home").mkdir()
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    return tmp_path / "home"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [
+        (["run", "saaae_vs_vae", "--out=~/x"], "out"),
+        (["run", "saaae_vs_vae", "--reports=~/x"], "reports"),
+        (["run", "saaae_vs_vae", "--data-root=~/x"], "data_root"),
+        (["status", "~/x"], "folder"),
+        (["report", "~/x"], "folder"),
+        (["report", "--reports=~/x"], "reports"),
+        (["clean", "~/x"], "folder"),
+        (["compare", "~/x", "y"], "a"),
+        (["merge", "y", "-o", "~/x"], "out"),
+    ],
+    ids=" ".join,
+)
+def test_a_path_is_expanded_where_it_is_typed(arguments: list[str], name: str, home: Path) -> None:
+    assert getattr(parser().parse_args(arguments), name) == home / "x"
+
+
+def test_a_path_is_absolute(home: Path, tmp_path: Path) -> None:
+    assert parser().parse_args(["status", "../x/./y"]).folder == tmp_path / "x/y"
+    assert parser().parse_args(["status"]).folder == Path("runs").absolute()
+
+
+def test_a_run_is_planned_in_the_real_home(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "saaae_vs_vae", "--variants", "vae", "--out=~/my runs", "--dry-run"]) == 0
+    out = capsys.readouterr().out
+    assert "~/my runs/saaae_vs_vae/quick/vae/seed1-" in out
+    assert str(home) not in out
+    assert not list(Path().iterdir())
+
+
+def test_what_has_a_scheme_is_not_a_path(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["status", "hf://name"]) == 2
+    assert "'hf://name' is not a path" in capsys.readouterr().err
+
+
+def test_a_path_is_shown_from_here_or_from_home(home: Path, tmp_path: Path) -> None:
+    assert shown(Path("runs").absolute()) == "runs"
+    assert shown(home / "runs") == "~/runs"
+    assert shown(tmp_path / "other") == "../other"
+
+
+def test_an_explicit_folder_of_images_that_is_not_there_is_refused_under_dry_run(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["run", "saaae_vs_vae", "--data-root", "nowhere", "--dry-run"]) == 2
+    assert "There is no folder nowhere" in capsys.readouterr().err
+    assert main(["run", "saaae_vs_vae", "--profile", "paper", "--dry-run"]) == 0

@@ -1,0 +1,347 @@
+"""Which results stand in one table, and that no result is lost on the way into a report or into another folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.numpy import save_file
+
+from attnae import result
+from attnae.bench import sharing
+from attnae.bench.app import main
+from attnae.bench.run import RunId
+from attnae.result import Result
+
+DATA = {"kind": "folder", "title": "pets", "name": "pets", "train": 20, "test": 16, "size": 32}
+
+
+def one(variant: str = "noisy", seed: int = 1, psnr: float = 20.0, minute: int = 0, **changes: Any) -> Result:
+    """A complete run that finished at this minute."""
+    base = Result(
+        benchmark="moe_denoising",
+        label="short-pets",
+        profile="short",
+        variant=variant,
+        seed=seed,
+        configuration={"model": {"class_path": variant}, "trainer": {"max_epochs": 3}},
+        data_digest="aaaaaaaa-bbbbbbbb",
+        data={**DATA, "digest": "aaaaaaaa-bbbbbbbb"},
+        metrics={"heldout/psnr_mean": psnr, "heldout/images": 16.0},
+        versions={"attnae": "0.1.0"},
+        finished_at=f"2026-01-31T12:{minute:02}:00.000Z",
+    )
+    return replace(base, **changes)
+
+
+OTHER = {"data_digest": "cccccccc-dddddddd", "data": {**DATA, "digest": "cccccccc-dddddddd"}}
+
+
+def store(folder: Path, *results: Result) -> Path:
+    """Results as runs leave them."""
+    for record in results:
+        place = folder / record.benchmark / record.label / record.variant / RunId.of(record).folder
+        result.write(record, place / "result.json")
+    return folder
+
+
+def kept(reports: Path) -> dict[str, Result]:
+    """Results that reports have kept, by report and file."""
+    return {
+        path.relative_to(reports / "moe_denoising").as_posix(): result.read_result(path)
+        for path in reports.rglob("*.json")
+    }
+
+
+def report(*arguments: Path | str) -> int:
+    return main(["report", *map(str, arguments)])
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+# -- the rule ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"benchmark": "moe_ablation"}, "another benchmark, moe_denoising and moe_ablation"),
+        ({"revision": 2}, "revision 1 and 2"),
+        ({"profile": "paper"}, "profile short and paper"),
+        ({"precision": "bf16"}, "precision fp32 and bf16"),
+        ({"devices": 2}, "devices 1 and 2"),
+        ({"overrides": {"model.init_args.lr": 0.1}}, "other settings: model.init_args.lr not set and 0.1"),
+        (OTHER, "other images, digests aaaaaaaa-bbbbbbbb and cccccccc-dddddddd"),
+        ({"configuration": {"model": {"class_path": "tv"}, "trainer": {"max_epochs": 3}}},
+         "another configuration of noisy: model.class_path noisy and tv"),
+        ({"reconstructed": True}, "one was migrated"),
+    ],
+)  # fmt: skip
+def test_what_differs_stands_apart(changes: Mapping[str, Any], reason: str) -> None:
+    assert sharing.apart(one(), one(**changes)).startswith(reason)
+    assert sharing.apart(one(**changes), one())
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"seed": 2},
+        {"versions": {"attnae": "9.0"}},
+        {"hardware": {"device": "GPU"}},
+        {"finished_at": ""},
+        {"status": "failed", "reason": "x"},
+        {"label": "mine"},
+        {"variant": "tv", "configuration": {"model": {"class_path": "tv"}}},
+    ],
+)
+def test_what_may_differ(changes: Mapping[str, Any]) -> None:
+    assert sharing.apart(one(), one(**changes)) == ""
+
+
+identities = st.builds(
+    one,
+    variant=st.sampled_from(["noisy", "tv"]),
+    seed=st.integers(1, 2),
+    minute=st.integers(0, 5),
+    psnr=st.sampled_from([20.0, 21.0]),
+    precision=st.sampled_from(["fp32", "bf16"]),
+    configuration=st.sampled_from([{"a": 1}, {"a": 2}]),
+    data_digest=st.sampled_from(["", "aa-bb"]),
+)
+
+
+@given(results=st.lists(identities, max_size=8))
+def test_any_results_are_divided_and_none_is_lost(results: list[Result]) -> None:
+    found = [(Path(str(number)), record) for number, record in enumerate(results)]
+    tables = sharing.tables(found)
+    inside = [record for table in tables for record in (*table.records, *table.superseded)]
+    text = lambda record: json.dumps(asdict(record), sort_keys=True)  # noqa: E731
+    assert {text(r) for _, r in inside} == {text(r) for r in results}
+    assert len({table.label for table in tables}) == len(tables)
+    for table in tables:
+        assert not any(sharing.apart(a, b) for _, a in table.records for _, b in table.records)
+        names = [(r.variant, r.seed) for _, r in table.records]
+        assert len(set(names)) == len(names)
+        for _, old in table.superseded:
+            (new,) = [r for _, r in table.records if (r.variant, r.seed) == (old.variant, old.seed)]
+            assert new.finished_at >= old.finished_at
+        assert all(table.beside.values())
+    shown = lambda tables: [(table.label, [r for _, r in table.records]) for table in tables]  # noqa: E731
+    assert shown(sharing.tables(found[::-1])) == shown(tables)
+
+
+# -- reports -------------------------------------------------------------------------------------------------------
+
+
+def test_other_images_stand_in_a_report_of_their_own(here: Path) -> None:
+    store(here / "runs", one("noisy"), one("wavelet", minute=1, **OTHER), one("noisy", minute=2, psnr=19.0, **OTHER))
+    assert report() == 0
+    first = here / "reports/moe_denoising/short-pets"
+    (second,) = here.glob("reports/moe_denoising/short-pets-*")
+    assert sorted(path.name for path in (first / "runs").iterdir()) == ["noisy-seed1.json"]
+    assert sorted(path.name for path in (second / "runs").iterdir()) == ["noisy-seed1.json", "wavelet-seed1.json"]
+    for page, other in ((first, second), (second, first)):
+        text = (page / "README.md").read_text(encoding="utf-8")
+        assert f"[{other.name}](../{other.name}/README.md), other images" in text
+    assert report("--check") == 0
+
+
+def test_two_configurations_of_one_variant_are_no_two_seeds(here: Path) -> None:
+    store(here / "runs", one(seed=1, psnr=100.0), one(seed=2, psnr=300.0, minute=1, configuration={"a": 1}))
+    assert report() == 0
+    pages = [path.read_text(encoding="utf-8") for path in here.glob("reports/moe_denoising/*/README.md")]
+    assert len(pages) == 2
+    assert all("±" not in page.split("## How these numbers")[0].replace("mean ± sample", "") for page in pages)
+
+
+def test_the_later_time_in_the_record_counts_not_the_files(here: Path) -> None:
+    old, new = one(psnr=20.0, minute=1), one(psnr=21.0, minute=2)
+    result.write(new, here / "runs/a/result.json")
+    result.write(old, here / "runs/b/result.json")
+    os.utime(here / "runs/a/result.json", (1, 1))
+    assert report() == 0
+    assert kept(here / "reports")["short-pets/runs/noisy-seed1.json"] == new
+
+
+def test_a_result_that_exists_nowhere_else_is_never_deleted(here: Path) -> None:
+    store(here / "runs", one("noisy"), one("tv"))
+    assert report() == 0
+    before = kept(here / "reports")
+    shutil.rmtree(here / "runs")
+    store(here / "runs", one("noisy", minute=5, **OTHER))  # other images
+    assert report() == 0
+    after = kept(here / "reports")
+    assert {name: after[name] for name in before} == before
+    assert len(after) == 3
+    store(here / "runs", one("noisy", minute=6, psnr=1.0))  # the same run once more
+    assert report() == 0
+    assert one("noisy") in kept(here / "reports").values()
+    assert kept(here / "reports")["short-pets/runs/noisy-seed1.json"].metrics["heldout/psnr_mean"] == 1.0
+    assert report("--check") == 0
+
+
+def test_another_test_of_a_run_does_not_move_its_report(here: Path) -> None:
+    store(here / "runs", one("noisy"), one("noisy", minute=1, **OTHER))
+    assert report() == 0
+    pages = {path: path.read_bytes() for path in here.glob("reports/moe_denoising/*/runs/*.json")}
+    tested = {"tested": {"first_finished_at": one("noisy").finished_at}}
+    store(here / "runs", one("noisy", minute=30, git=tested))
+    assert report() == 0
+    assert set(here.glob("reports/moe_denoising/*/runs/*.json")) == pages.keys()
+    assert report("--check") == 0
+
+
+def test_results_of_an_earlier_version_stay_and_are_marked(here: Path) -> None:
+    store(here / "runs", one("noisy"), one("tv", minute=1, versions={"attnae": "0.2.0"}))
+    assert report() == 0
+    text = (here / "reports/moe_denoising/short-pets/README.md").read_text(encoding="utf-8")
+    assert "Made by several versions of attnae. 0.1.0: noisy/seed1; 0.2.0: tv/seed1." in text
+
+
+def test_a_newer_format_is_left_out_by_name_and_kept(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    store(here / "runs", one("noisy"))
+    newer = here / "runs/x/result.json"
+    newer.parent.mkdir()
+    newer.write_text(json.dumps({"version": 3, "unheard_of": 1}))
+    assert report() == 0
+    assert "Left out: " in (said := capsys.readouterr().err)
+    assert "format 3" in said
+    assert len(said.splitlines()) == 1
+    assert newer.exists()
+
+
+# -- merge ---------------------------------------------------------------------------------------------------------
+
+
+def merge(*arguments: Path | str) -> int:
+    return main(["merge", *map(str, arguments)])
+
+
+def test_results_of_two_people_stand_together_where_they_fit(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    store(here / "a", one("noisy"))
+    store(here / "b", one("noisy", minute=1, **OTHER), one("tv", minute=1), one("wavelet", minute=2, **OTHER))
+    before = {path: path.read_bytes() for side in "ab" for path in (here / side).rglob("*") if path.is_file()}
+    assert merge("a", "b", "-o", "c") == 0
+    assert "other images" in capsys.readouterr().out
+    assert report("c") == 0
+    tables = {path.parent.parent.name: set() for path in (here / "reports").rglob("runs/*.json")}  # type: ignore[var-annotated]
+    for path in (here / "reports").rglob("runs/*.json"):
+        tables[path.parent.parent.name].add(path.stem)
+    assert tables.pop("short-pets") == {"noisy-seed1", "tv-seed1"}
+    assert list(tables.values()) == [{"noisy-seed1", "wavelet-seed1"}]
+    assert before == {path: path.read_bytes() for path in before}
+    assert merge("a", "b", "-o", "c") == 0
+    assert "Copied 0 results" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("order", ["ab", "ba"])
+def test_of_two_results_of_one_run_the_later_counts_and_both_stay(
+    order: str, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    old, new = one(psnr=20.0), one(psnr=21.0, minute=1)
+    store(here / "a", old)
+    store(here / "b", new)
+    assert merge(*order, "-o", "c") == 0
+    said = [line for line in capsys.readouterr().out.splitlines() if "another result of the same run" in line]
+    assert len(said) == 1
+    assert sorted(r.metrics["heldout/psnr_mean"] for r in map(result.read_result, (here / "c").rglob("*.json"))) == [
+        20.0,
+        21.0,
+    ]
+    (counts,) = (here / "c").rglob(f"{RunId.of(new).folder}/result.json")
+    assert result.read_result(counts) == new
+    assert merge(*order, "-o", "c") == 0
+    assert "Copied 0 results" in capsys.readouterr().out
+
+
+def test_what_a_report_has_kept_is_merged(here: Path) -> None:
+    store(here / "runs", one("noisy"), one("tv"))
+    assert report() == 0
+    assert merge("reports", "-o", "c") == 0
+    assert len(list((here / "c").rglob("result.json"))) == 2
+
+
+@pytest.mark.parametrize("damage", ["", "a byte", "cut", "no weights"])
+def test_weights_are_verified(damage: str, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from attnae.training import weights as trained
+
+    torch = pytest.importorskip("torch")
+    store(here / "a", one())
+    (run,) = (path.parent for path in (here / "a").rglob("result.json"))
+    file = run / "weights.safetensors"
+    trained.save({"b": torch.arange(6.0).reshape(2, 3), "a": torch.tensor(3, dtype=torch.int64)}, file)
+    content = file.read_bytes()
+    if damage == "a byte":
+        file.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    elif damage == "cut":
+        file.write_bytes(content[:-1])
+    elif damage == "no weights":
+        file.write_bytes(b"\xff" * 20)
+    assert merge("a", "-o", "c") == int(bool(damage))
+    out = capsys.readouterr().out
+    assert ("Left out" in out) == bool(damage)
+    copies = list((here / "c").rglob("weights.safetensors"))
+    assert [path.read_bytes() for path in copies] == ([] if damage else [content])
+
+
+def test_weights_without_a_digest_are_taken(here: Path) -> None:
+    store(here / "a", one())
+    (run,) = (path.parent for path in (here / "a").rglob("result.json"))
+    save_file({"a": np.zeros(3, np.float32)}, run / "weights.safetensors")
+    assert merge("a", "-o", "c") == 0
+
+
+def test_a_link_out_of_a_colleagues_folder_is_not_followed(here: Path) -> None:
+    (here / "secret").write_text("secret")
+    store(here / "a", one(images=["images/x.png", "../../../../../secret"]))
+    (run,) = (path.parent for path in (here / "a").rglob("result.json"))
+    (run / "log.txt").symlink_to(here / "secret")
+    (run / "images").mkdir()
+    (run / "images/x.png").symlink_to(here / "secret")
+    (run / "metrics.csv").write_text("epoch")
+    assert merge("a", "-o", "c") == 0
+    assert sorted(path.name for path in (here / "c").rglob("*") if path.is_file()) == ["metrics.csv", "result.json"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"benchmark": "nobodys"}, "there is no benchmark 'nobodys'"),
+        ({"variant": "nobodys"}, "has no variant 'nobodys'"),
+        ({"label": ""}, "does not say which"),
+    ],
+)
+def test_a_result_of_something_unknown_is_left_out(
+    changes: Mapping[str, Any], said: str, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    result.write(one(**changes), here / "a/x/result.json")
+    assert merge("a", "-o", "c") == 1
+    assert said in capsys.readouterr().out
+    assert not list((here / "c").rglob("result.json"))
+
+
+def test_damaged_results_are_left_out_in_one_line_each(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    texts = ["{", json.dumps({"version": 3}), json.dumps({**asdict(one()), "seed": "1"}), json.dumps({"version": 1})]
+    for number, text in enumerate(texts):
+        (here / f"a/{number}").mkdir(parents=True)
+        (here / f"a/{number}/result.json").write_text(text)
+    assert merge("a", "-o", "c") == 1
+    out = capsys.readouterr().out
+    assert out.count("Left out: ") == len(texts)
+    assert "format 3" in out
+    assert "seed is not a int" in out
+    assert "attnae.bench.migrate" in out
+    assert main(["merge", "nowhere", "-o", "c"]) == 2
