@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import pytest
