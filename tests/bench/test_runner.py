@@ -116,7 +116,8 @@ def test_report_files(compared: Comparison) -> None:
 
 def test_report_says_first_that_it_is_a_demonstration(compared: Comparison) -> None:
     first = readme(compared.cwd).splitlines()[0]
-    assert first == f"# VAE vs SAAAE: demonstration on embedded photos, {FEW} epochs"
+    assert first.startswith(f"# VAE vs SAAAE: demonstration on embedded photos, {FEW} epochs, data.batch_size=16, ")
+    assert first.endswith(", net.latent_dim=8, trainer.accelerator=cpu")  # whatever the label
 
 
 def test_report_gives_mean_and_deviation_over_seeds(compared: Comparison) -> None:

@@ -23,7 +23,7 @@ def register(commands: Subparsers[Any]) -> None:
         help="folder of the runs (default runs); with --check of the reports (default reports)",
     )
     parser.add_argument(
-        "--reports", type=path, default=Path("reports"), metavar="DIR", help="folder of the reports; default reports"
+        "--reports", type=path, default="reports", metavar="DIR", help="folder of the reports; default reports"
     )
     parser.add_argument(
         "--check",
