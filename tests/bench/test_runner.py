@@ -266,6 +266,15 @@ def test_a_further_test_that_is_killed_takes_nothing_away(complete: Path, tmp_pa
     assert "1 runs, 1 already complete" in bench(*ONE, cwd=tmp_path).out
 
 
+def test_checkpoints_can_be_kept(tmp_path: Path) -> None:
+    arguments = [*RUN, "--variants", "vae", *options("trainer.max_epochs=1")]
+    assert bench(*arguments, "--keep-checkpoints", cwd=tmp_path).code == 0
+    kept = folder(tmp_path, "vae") / "checkpoints/last.ckpt"
+    assert kept.is_file()
+    assert bench(*arguments, "--retest", cwd=tmp_path).code == 0
+    assert kept.is_file()
+
+
 def test_what_is_not_complete_cannot_be_tested_again(tmp_path: Path) -> None:
     refused(bench(*ONE, "--retest", cwd=tmp_path), "--retest", "none of these 1 is complete")
     assert not list(tmp_path.rglob("log.txt"))
