@@ -98,6 +98,9 @@ NAMES = {"benchmark", "label", "profile", "variant"}
 
 TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z)?", re.ASCII)
 
+MOST_LEVELS = 50
+"""Of a result: a configuration has ten."""
+
 Record = tuple[Path, Result]
 """The folder in which a result was found, and the result."""
 
@@ -175,6 +178,8 @@ def parse(raw: Any, kind: type[P], path: Path) -> P:
         defaults = kind()
         if not isinstance(raw, dict):
             raise ValueError("not a JSON object")
+        if _deep(raw):
+            raise ValueError(f"nested more than {MOST_LEVELS} levels deep")
         if unknown := sorted(set(raw) - set(known)):
             raise ValueError(f"unknown keys, such as {unknown[0]!r:.60}")
         for name, value in raw.items():
@@ -198,6 +203,15 @@ def parse(raw: Any, kind: type[P], path: Path) -> P:
         return kind(**raw)
     except (ValueError, TypeError, OverflowError, RecursionError) as error:
         raise UserError(f"Cannot read {path}: {error}. Delete it to repeat the run.") from error
+
+
+def _deep(value: Any) -> bool:
+    """Whether a JSON value is nested so deep that only a recursion without end would read it."""
+    level = [value]
+    for _ in range(MOST_LEVELS):
+        level = [inner for outer in level if isinstance(outer, dict | list)
+                 for inner in (outer.values() if isinstance(outer, dict) else outer)]  # fmt: skip
+    return bool(level)
 
 
 def _is_number(value: Any) -> bool:

@@ -245,6 +245,13 @@ def test_endless_brackets(tmp_path: Path) -> None:
     refused(tmp_path / "result.json")
 
 
+def test_a_value_that_is_nested_without_end(tmp_path: Path) -> None:
+    deep: Any = {}
+    for _ in range(60):
+        deep = {"a": deep}
+    assert "nested" in refused(changed(tmp_path / "result.json", configuration=deep))
+
+
 scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5)
 values = st.recursive(
     scalars,

@@ -47,7 +47,7 @@ def settings(overrides: Mapping[str, Any]) -> list[str]:
 
 def short(key: str) -> str:
     """A key without ``init_args`` and without ``model`` at its beginning; two keys never become one."""
-    parts = [part for part in key.split(".") if part != "init_args"]
+    parts = [part for part in key.split(".") if part != "init_args"] or [key]
     return ".".join(parts[1:] if parts[0] == "model" and len(parts) > 1 else parts)
 
 

@@ -73,18 +73,23 @@ def _rows(folder: Path) -> int:
         return 0
 
 
-def results(root: Path, missing_ok: bool = False) -> list[Record]:
-    """Readable results below a folder with the folders in which they are; those left out are told on standard error.
+def results(*roots: Path, missing_ok: bool = False) -> list[Record]:
+    """Readable results below folders with the folders in which they are; those left out are told on standard error.
 
     Raises:
         UserError: There are none, unless ``missing_ok``.
     """
-    found, problems = scan(root)
-    for problem in problems:
-        print(f"Left out: {problem}", file=sys.stderr)
-    if not found and not missing_ok:
+    scanned = [scan(root) for root in roots]
+    found = [record for records, _ in scanned for record in records]
+    problems = [problem for _, told in scanned for problem in told]
+    if found or missing_ok:
+        for problem in problems:
+            print(f"Left out: {problem}", file=sys.stderr)
+    elif problems:
+        raise UserError(f"No readable results below {shown(roots[0])}: {problems[0]}")
+    else:
         raise UserError(
-            f"No results below {shown(root)}. Run `attnae-bench run BENCHMARK` first, or name the folder given as --out."
+            f"No results below {shown(roots[0])}. Run `attnae-bench run BENCHMARK` first, or name the folder given as --out."
         )
     return found
 

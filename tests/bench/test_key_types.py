@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from attnae.bench import catalog, key_catalog, keys, values
+from attnae.bench import catalog, key_catalog, keys, plan, values
 from attnae.errors import UserError
+from attnae.files import dump_yaml
 
 VARIANTS = [("saaae_vs_vae", "vae"), ("saaae_vs_vae", "saaae"), ("moe_denoising", "moe"), ("attentive_vqvae", "ah")]
 
 
 def configuration(benchmark: str, variant: str) -> dict[str, Any]:
-    return catalog.load(benchmark).configuration(variant, "quick")
+    return plan._merge(catalog.load(benchmark), variant, "quick", {})
 
 
 @lru_cache(maxsize=1)
@@ -31,15 +30,9 @@ def parser() -> Any:
 
 def takes(benchmark: str, variant: str, key: str, value: str) -> bool:
     """Whether ``attnae fit`` itself takes a key and a value."""
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "stated.yaml"
-        file.write_text(dump_yaml(configuration(benchmark, variant)), encoding="utf-8")
-        return parses("-c", str(file), f"--{key}={value}")
-
-
-def parses(*arguments: str) -> bool:
+    stated = dump_yaml(catalog.load(benchmark).configuration(variant, "quick"))
     try:
-        parser().parse_args(list(arguments))
+        parser().parse_args(["-c", stated, f"--{key}={value}"])
     except UserError:
         return False
     return True

@@ -116,7 +116,8 @@ def test_report_files(compared: Comparison) -> None:
 
 def test_report_says_first_that_it_is_a_demonstration(compared: Comparison) -> None:
     first = readme(compared.cwd).splitlines()[0]
-    assert first == f"# VAE vs SAAAE: demonstration on embedded photos, {FEW} epochs"
+    assert first.startswith(f"# VAE vs SAAAE: demonstration on embedded photos, {FEW} epochs, data.batch_size=16, ")
+    assert first.endswith(", net.latent_dim=8, trainer.accelerator=cpu")  # whatever the label
 
 
 def test_report_gives_mean_and_deviation_over_seeds(compared: Comparison) -> None:
@@ -263,6 +264,15 @@ def test_a_further_test_that_is_killed_takes_nothing_away(complete: Path, tmp_pa
     process.communicate()
     assert (complete / "result.json").read_bytes() == before
     assert "1 runs, 1 already complete" in bench(*ONE, cwd=tmp_path).out
+
+
+def test_checkpoints_can_be_kept(tmp_path: Path) -> None:
+    arguments = [*RUN, "--variants", "vae", *options("trainer.max_epochs=1")]
+    assert bench(*arguments, "--keep-checkpoints", cwd=tmp_path).code == 0
+    kept = folder(tmp_path, "vae") / "checkpoints/last.ckpt"
+    assert kept.is_file()
+    assert bench(*arguments, "--retest", cwd=tmp_path).code == 0
+    assert kept.is_file()
 
 
 def test_what_is_not_complete_cannot_be_tested_again(tmp_path: Path) -> None:

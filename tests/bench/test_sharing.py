@@ -223,6 +223,22 @@ def test_a_newer_format_is_left_out_by_name_and_kept(here: Path, capsys: pytest.
     assert newer.exists()
 
 
+def test_what_is_of_no_benchmark_is_left_out_by_name(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    store(here / "runs", one("noisy"), one(benchmark="nobodys"))
+    assert report() == 0
+    assert "there is no benchmark 'nobodys'" in capsys.readouterr().err
+    assert kept(here / "reports").keys() == {"short-pets/runs/noisy-seed1.json"}
+
+
+def test_nothing_readable_is_one_line(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (here / "runs/x").mkdir(parents=True)
+    (here / "runs/x/result.json").write_text("{")
+    for arguments in ([], ["runs"]):
+        assert report(*arguments) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert "No readable results below runs: Cannot read" in line
+
+
 # -- merge ---------------------------------------------------------------------------------------------------------
 
 

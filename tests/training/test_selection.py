@@ -12,12 +12,27 @@ import torch
 import yaml
 from lightning import Trainer
 from safetensors.torch import load_file
-from tiny_fits import FEW, TINY, VAE, attnae, curves, evaluate, fit, part, refused, rows, same_bits, weights
+from tiny_fits import (
+    FEW,
+    SAAAE,
+    TINY,
+    VAE,
+    attnae,
+    config_of,
+    curves,
+    evaluate,
+    fit,
+    part,
+    refused,
+    rows,
+    same_bits,
+    weights,
+)
 
 from attnae.errors import UserError
 from attnae.training.progress import Progress
 
-DNCNN = "configs/moe_denoising/dncnn.yaml"
+DNCNN, MOE = config_of("moe_denoising", "dncnn"), config_of("moe_denoising", "moe")
 WOBBLY = [*FEW, "--trainer.max_epochs=4", "--model.init_args.lr=0.3"]
 """A learning rate at which the last epoch is not the best one."""
 
@@ -316,7 +331,7 @@ def test_gradient_norm_is_that_before_clipping(tmp_path: Path) -> None:
 HALF = "--trainer.precision=bf16-mixed"
 
 
-@pytest.mark.parametrize("config", [VAE, "configs/saaae_vs_vae/saaae.yaml", DNCNN, "configs/moe_denoising/moe.yaml"])
+@pytest.mark.parametrize("config", [VAE, SAAAE, DNCNN, MOE], ids=["vae", "saaae", "dncnn", "moe"])
 def test_bfloat16_is_near_float32_and_resumes_bit_for_bit(config: str, tmp_path: Path) -> None:
     small = TINY if "vae" in config else FEW
     command = ["fit", "-c", config, *small, "--trainer.max_epochs=2", "--last_epochs=1"]

@@ -24,6 +24,7 @@ from tiny_fits import (
     TINY,
     VAE,
     attnae,
+    config_of,
     curves,
     evaluate,
     fit,
@@ -36,7 +37,7 @@ from tiny_fits import (
 
 from attnae.bench import catalog
 from attnae.errors import UserError
-from attnae.files import dump_yaml, shipped
+from attnae.files import dump_yaml
 from attnae.training.progress import Progress
 
 
@@ -52,26 +53,19 @@ def vae(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 # -- every config --------------------------------------------------------------------------------------------------
 
-CONFIGS = sorted(shipped("configs").glob("*/*.yaml"))
+
+def variants(trains: bool) -> pytest.MarkDecorator:
+    """Parametrizes over all variants that train, or those that only evaluate."""
+    loaded = [(name, variant) for name in catalog.names() for variant in catalog.load(name).variants.values()]
+    chosen = [(name, variant.name) for name, variant in loaded if variant.trains == trains]
+    return pytest.mark.parametrize(("benchmark", "variant"), chosen)
 
 
-def configs(trains: bool) -> pytest.MarkDecorator:
-    """Parametrizes over the configs of all variants that train, or of those that only evaluate."""
-    chosen = [path for path in CONFIGS if catalog.load(path.parent.name).variants[path.stem].trains == trains]
-    return pytest.mark.parametrize("config", chosen, ids=lambda path: f"{path.parent.name}/{path.stem}")
-
-
-def test_variants_have_configs() -> None:
-    listed = {(name, variant) for name in catalog.names() for variant in catalog.load(name).variants}
-    assert listed == {(config.parent.name, config.stem) for config in CONFIGS}
-
-
-@configs(trains=True)
-def test_config_trains_two_steps_and_tests(config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)  # configs/... is found from any folder
-    small = SMALL.get(config.parent.name, FEW)
-    typed = f"configs/{config.parent.name}/{config.name}"
-    done = attnae("fit", "-c", typed, *small, "--trainer.max_epochs=1", "--trainer.default_root_dir", "run")
+@variants(trains=True)
+def test_variant_trains_two_steps_and_tests(benchmark: str, variant: str, tmp_path: Path) -> None:
+    small = SMALL.get(benchmark, FEW)
+    run = ["--trainer.max_epochs=1", "--trainer.default_root_dir", tmp_path / "run"]
+    done = attnae("fit", "-c", config_of(benchmark, variant), *small, *run)
     assert done.code == 0, done.err
     checkpoint = torch.load(tmp_path / "run/checkpoints/last.ckpt", weights_only=True)
     assert checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["total"]["completed"] == 2
@@ -79,15 +73,15 @@ def test_config_trains_two_steps_and_tests(config: Path, tmp_path: Path, monkeyp
     test = part(tmp_path / "run", "test.json")
     assert any(name.startswith("heldout/") for name in test["metrics"])
     assert all((tmp_path / "run" / image).is_file() for image in test["images"])
-    figures = catalog.load(config.parent.name).figures  # what the benchmark file shows of this variant is drawn
-    assert {f"images/{figure['file']}" for figure in figures if config.stem in figure["variants"]} <= {*test["images"]}
+    figures = catalog.load(benchmark).figures  # what the benchmark file shows of this variant is drawn
+    assert {f"images/{figure.file}" for figure in figures if variant in figure.variants} <= {*test["images"]}
 
 
-@configs(trains=False)
-def test_config_without_training_tests(config: Path, tmp_path: Path) -> None:
-    done = attnae("test", "-c", config, *FEW, "--trainer.default_root_dir", tmp_path)
+@variants(trains=False)
+def test_variant_without_training_tests(benchmark: str, variant: str, tmp_path: Path) -> None:
+    done = attnae("test", "-c", config_of(benchmark, variant), *FEW, "--trainer.default_root_dir", tmp_path)
     if "is not installed" in done.err:  # an optional package: said in one line
-        refused(done, config.stem, "pip install")
+        refused(done, variant, "pip install")
         return
     assert done.code == 0, done.err
     test = part(tmp_path, "test.json")
@@ -97,13 +91,13 @@ def test_config_without_training_tests(config: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("benchmark", catalog.names())
 def test_profiles_fit_their_variants(benchmark: str, tmp_path: Path) -> None:
-    """Every profile of every variant holds keys that the command line knows."""
+    """Every profile and variant changes keys that the command line knows."""
     loaded = catalog.load(benchmark)
     for profile in loaded.profiles:
         for variant in loaded.variants.values():
-            file = tmp_path / f"{profile}-{variant.name}.yaml"
+            file = tmp_path / "config.yaml"
             file.write_text(dump_yaml(loaded.configuration(variant.name, profile)), encoding="utf-8")
-            done = attnae("fit" if variant.trains else "test", "-c", str(file), "--print_config")
+            done = attnae("fit" if variant.trains else "test", "-c", file, "--print_config")
             assert done.code == 0, f"{profile}/{variant.name}: {done.err}"
 
 
@@ -128,7 +122,7 @@ def test_resumed_equals_uninterrupted(config: str, arguments: list[str], tmp_pat
 
 @pytest.mark.parametrize(
     ("config", "small"),
-    [(SAAAE, TINY), ("configs/moe_denoising/moe.yaml", FEW), ("configs/attentive_vqvae/ah_revived.yaml", NARROW)],
+    [(SAAAE, TINY), (config_of("moe_denoising", "moe"), FEW), (config_of("attentive_vqvae", "ah_revived"), NARROW)],
     ids=["saaae", "moe", "vqvae"],
 )
 def test_stopped_within_an_epoch_equals_uninterrupted(
@@ -161,7 +155,7 @@ def test_stopped_within_an_epoch_equals_uninterrupted(
 def test_selected_weights_are_the_best_epoch(tmp_path: Path) -> None:
     """Where a config selects by validation, the epoch with the smallest error is what is kept and evaluated."""
     run = ["--trainer.default_root_dir", tmp_path, "--trainer.max_epochs=4", "--model.init_args.lr=0.3"]
-    done = attnae("fit", "-c", "configs/moe_denoising/dncnn.yaml", *FEW, *run)
+    done = attnae("fit", "-c", config_of("moe_denoising", "dncnn"), *FEW, *run)
     assert done.code == 0, done.err
     errors = [float(row["val/mse"]) for row in rows(tmp_path)]
     best = errors.index(min(errors))

@@ -8,6 +8,8 @@ import io
 import json
 import os
 import sys
+import tempfile
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,11 +17,24 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from attnae.bench import catalog
 from attnae.cli import main
+from attnae.files import dump_yaml
 
 IMAGES = {"image_size": 16, "train_images": 32, "test_images": 16, "batch_size": 16}
 NET = {"image_size": 16, "channels": [4, 4, 4, 4], "latent_dim": 8}
-VAE, SAAAE = "configs/saaae_vs_vae/vae.yaml", "configs/saaae_vs_vae/saaae.yaml"
+
+
+@cache
+def config_of(benchmark: str, variant: str) -> str:
+    """A file with the configuration of a variant, in the first profile."""
+    loaded = catalog.load(benchmark)
+    path = Path(tempfile.mkdtemp()) / f"{benchmark}-{variant}.yaml"
+    path.write_text(dump_yaml(loaded.configuration(variant, next(iter(loaded.profiles)))), encoding="utf-8")
+    return str(path)
+
+
+VAE, SAAAE = config_of("saaae_vs_vae", "vae"), config_of("saaae_vs_vae", "saaae")
 TIMES = ("epoch_seconds", "seconds")
 
 

@@ -13,9 +13,7 @@ Subparsers = argparse._SubParsersAction
 
 def add_out(command: argparse.ArgumentParser) -> None:
     """Adds ``--out``."""
-    command.add_argument(
-        "--out", type=path, default=Path("runs"), metavar="DIR", help="folder of the runs; default runs"
-    )
+    command.add_argument("--out", type=path, default="runs", metavar="DIR", help="folder of the runs; default runs")
 
 
 def path(text: str) -> Path:

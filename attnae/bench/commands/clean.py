@@ -41,7 +41,7 @@ class Litter:
 def register(commands: Subparsers[Any]) -> None:
     """Adds the command to the parser."""
     parser = commands.add_parser("clean", help="list what unfinished and failed runs have left, and remove it")
-    parser.add_argument("folder", type=path, nargs="?", default=Path("runs"), metavar="DIR", help="default runs")
+    parser.add_argument("folder", type=path, nargs="?", default="runs", metavar="DIR", help="default runs")
     parser.add_argument("--yes", action="store_true", help="remove it; complete and running runs are left alone")
     parser.set_defaults(handler=clean)
 

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from attnae.bench import store
+from attnae.bench import catalog, store
 from attnae.bench.commands.arguments import Subparsers, path
 from attnae.bench.request import shown
 
@@ -23,7 +23,7 @@ def register(commands: Subparsers[Any]) -> None:
         help="folder of the runs (default runs); with --check of the reports (default reports)",
     )
     parser.add_argument(
-        "--reports", type=path, default=Path("reports"), metavar="DIR", help="folder of the reports; default reports"
+        "--reports", type=path, default="reports", metavar="DIR", help="folder of the reports; default reports"
     )
     parser.add_argument(
         "--check",
@@ -45,9 +45,11 @@ def report(options: argparse.Namespace) -> int:
         if not problems:
             print(f"All reports below {shown(folder)} agree with their result files.")
         return 1 if problems else 0
-    found = store.results(options.folder or Path("runs"), missing_ok=options.folder is None)
-    if options.folder is None:  # also what the reports have kept of runs whose folders are elsewhere
-        found += store.results(options.reports, missing_ok=bool(found))
+    # Without a folder also what the reports have kept of runs whose folders are elsewhere.
+    found = store.results(*([options.folder] if options.folder else [Path("runs"), options.reports]))
+    for folder, one in found:
+        if one.benchmark not in catalog.names():
+            print(f"Left out: {shown(folder)}: there is no benchmark {one.benchmark!r}.", file=sys.stderr)
     for page in pages.build(found, options.reports):
         print(shown(page))
     return 0

@@ -71,11 +71,9 @@ def _what(parser: argparse.ArgumentParser) -> None:
 
 def _where(parser: argparse.ArgumentParser) -> None:
     """Arguments that say where files are and where numbers are shown."""
+    parser.add_argument("--out", type=path, default="runs", metavar="DIR", help="folder of the runs; default runs")
     parser.add_argument(
-        "--out", type=path, default=Path("runs"), metavar="DIR", help="folder of the runs; default runs"
-    )
-    parser.add_argument(
-        "--reports", type=path, default=Path("reports"), metavar="DIR", help="folder of the reports; default reports"
+        "--reports", type=path, default="reports", metavar="DIR", help="folder of the reports; default reports"
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import Any
 
 from rich.markup import escape
@@ -19,7 +18,7 @@ from attnae.errors import UserError
 def register(commands: Subparsers[Any]) -> None:
     """Adds the command to the parser."""
     parser = commands.add_parser("status", help="where the runs below a folder stand")
-    parser.add_argument("folder", type=path, nargs="?", default=Path("runs"), metavar="DIR")
+    parser.add_argument("folder", type=path, nargs="?", default="runs", metavar="DIR")
     parser.set_defaults(handler=status)
 
 

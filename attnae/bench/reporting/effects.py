@@ -13,7 +13,7 @@ from matplotlib.patches import Patch
 
 from attnae.bench.benchmark import Benchmark
 from attnae.bench.reporting import evidence
-from attnae.bench.reporting.cells import kind_of
+from attnae.bench.reporting.cells import evidence_of, kind_of
 from attnae.bench.reporting.evidence import Report
 from attnae.bench.reporting.pictures.style import SMALL, WIDTH, plain, save
 from attnae.bench.reporting.statistics import Difference
@@ -52,7 +52,7 @@ def effects(benchmarks: list[Benchmark], reports: list[Report]) -> dict[str, lis
                     claim.effect,
                     best.verdict.difference,
                     column(claim.keys[0]),
-                    best.runs[0].profile == "paper",
+                    evidence_of(benchmark, best.runs) == "published",
                 )
                 found.setdefault(benchmark.title, []).append(effect)
     return found
