@@ -10,12 +10,11 @@ from typing import Any
 
 import yaml
 
-from attnae.bench import keys, labels, precision, tracking
+from attnae.bench import key_catalog, keys, labels, precision, tracking
 from attnae.bench import request as requests
 from attnae.bench.benchmark import Benchmark
 from attnae.bench.catalog import choose
 from attnae.bench.configuration import section
-from attnae.bench.key_catalog import known
 from attnae.bench.request import PLACE, Request, Settings, relative, shown
 from attnae.bench.run import Run, RunId, alone, quoted
 from attnae.data.content import content
@@ -213,8 +212,10 @@ def _location(request: Request, merged: dict[str, Any], settings: Settings) -> L
 
 def _image_size(merged: dict[str, Any]) -> int:
     """Height and width of the images in pixels, as stated or by default of the DataModule's class."""
-    stated = section(merged, "data", "init_args").get("image_size")
-    size = known(merged)["data.init_args.image_size"].default if stated is None else stated
+    size = section(merged, "data", "init_args").get("image_size")
+    module = key_catalog.find(str(section(merged, "data").get("class_path")))
+    if size is None and module:
+        size = key_catalog.catalog()[1][module]["image_size"].default
     if not isinstance(size, int) or size < 1:
         raise UserError(f"data.init_args.image_size is {size!r}, not a positive number of pixels.")
     return size

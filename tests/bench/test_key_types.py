@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from attnae.bench import catalog, key_catalog, keys, plan, values
+from attnae.bench import catalog, key_catalog, keys, values
 from attnae.errors import UserError
 from attnae.files import dump_yaml
 
@@ -18,7 +18,7 @@ VARIANTS = [("saaae_vs_vae", "vae"), ("saaae_vs_vae", "saaae"), ("moe_denoising"
 
 
 def configuration(benchmark: str, variant: str) -> dict[str, Any]:
-    return plan._merge(catalog.load(benchmark), variant, "quick", {})
+    return catalog.load(benchmark).configuration(variant, "quick")
 
 
 @lru_cache(maxsize=1)
