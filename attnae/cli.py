@@ -82,7 +82,7 @@ def _completion(shell: str) -> str:
     """
     import shtab
 
-    from attnae.bench.completion import keys
+    from attnae.bench.keys.completion import keys
 
     parser = argparse.ArgumentParser(prog="attnae")
     subparsers = parser.add_subparsers()

@@ -51,7 +51,7 @@ class _Completion(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, namespace: Any, values: Any, option: str | None = None) -> None:
         import shtab
 
-        from attnae.bench import completion
+        from attnae.bench.keys import completion
 
         if values not in shtab.SUPPORTED_SHELLS:
             parser.error(f"--print-completion {values!r}: choose from {', '.join(shtab.SUPPORTED_SHELLS)}")

@@ -23,7 +23,7 @@ from typing import Any
 import yaml
 
 from attnae import result
-from attnae.bench.configuration import section
+from attnae.bench.catalog.configuration import section
 from attnae.bench.plan import identifying
 from attnae.bench.request import MEASURES, PLACE, parsed, plain
 from attnae.bench.tracking import LOGGER

@@ -10,11 +10,12 @@ from typing import Any
 
 import yaml
 
-from attnae.bench import key_catalog, keys, labels, precision, tracking
+from attnae.bench import keys, labels, precision, tracking
 from attnae.bench import request as requests
-from attnae.bench.benchmark import Benchmark
 from attnae.bench.catalog import choose
-from attnae.bench.configuration import section
+from attnae.bench.catalog.benchmark import Benchmark
+from attnae.bench.catalog.configuration import section
+from attnae.bench.keys import catalog as key_catalog
 from attnae.bench.request import PLACE, Request, Settings, relative, shown
 from attnae.bench.run import Run, RunId, alone, quoted
 from attnae.data.content import content

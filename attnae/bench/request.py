@@ -12,8 +12,8 @@ from typing import Any
 import yaml
 
 from attnae.bench import tracking
-from attnae.bench.benchmark import Benchmark
 from attnae.bench.catalog import choose
+from attnae.bench.catalog.benchmark import Benchmark
 from attnae.errors import UserError
 from attnae.files import absolute, parse_yaml
 from attnae.result import finite

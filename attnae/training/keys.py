@@ -1,6 +1,6 @@
 """All keys of ``attnae fit`` with types, defaults and explanations: ``python -m attnae.training.keys`` writes them down.
 
-The runner checks keys and values without importing torch. It reads them from ``attnae/bench/keys.json``, which this module
+The runner checks keys and values without importing torch. It reads them from ``attnae/bench/keys/keys.json``, which this module
 makes from the signatures and docstrings of the suite.
 """
 

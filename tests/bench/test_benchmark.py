@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from attnae.bench import catalog
 from attnae.bench.app import main
-from attnae.bench.benchmark import Benchmark
+from attnae.bench.catalog.benchmark import Benchmark
 from attnae.errors import UserError
 from attnae.files import parse_yaml, shipped
 from attnae.metrics.columns import COLUMNS

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from attnae.bench import catalog
-from attnae.bench.benchmark import Claim
+from attnae.bench.catalog.benchmark import Claim
 from attnae.bench.reporting import page
 from attnae.bench.reporting.statistics import difference
 from attnae.bench.reporting.verdicts import judge

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from attnae.bench import catalog
 from attnae.bench.app import main
-from attnae.bench.configuration import merge, nested
+from attnae.bench.catalog.configuration import merge, nested
 from attnae.files import dump_yaml, parse_yaml
 
 KEYS = st.sampled_from(["a", "b", "c", "init_args"])

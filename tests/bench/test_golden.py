@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from attnae.bench.benchmark import Benchmark, Claim, Paper, Profile, Published, Table, Variant
+from attnae.bench.catalog.benchmark import Benchmark, Claim, Paper, Profile, Published, Table, Variant
 from attnae.bench.reporting import overview, page, report
 from attnae.files import write_text
 from attnae.result import Result

@@ -10,7 +10,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from attnae.bench import catalog, key_catalog, keys, values
+from attnae.bench import catalog, keys
+from attnae.bench.keys import catalog as key_catalog
+from attnae.bench.keys import values
 from attnae.errors import UserError
 from attnae.files import dump_yaml
 

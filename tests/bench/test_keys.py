@@ -14,8 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from attnae import cli
-from attnae.bench import catalog, key_catalog, keys
+from attnae.bench import catalog, keys
 from attnae.bench.app import main
+from attnae.bench.keys import catalog as key_catalog
 from attnae.bench.request import parsed
 from attnae.errors import UserError
 
@@ -242,7 +243,7 @@ def test_show_keys(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize("name", catalog.names())
 def test_every_listed_key_can_be_set(name: str) -> None:
-    from attnae.bench.commands.show_keys import configurable
+    from attnae.bench.keys.completion import configurable
 
     benchmark = catalog.load(name)
     for key, (argument, variants) in configurable(benchmark).items():

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from attnae.bench import catalog, labels, plan, precision
-from attnae.bench.benchmark import Benchmark
+from attnae.bench.catalog.benchmark import Benchmark
 from attnae.bench.plan import Plan
 from attnae.bench.reporting.cells import settings_of
 from attnae.bench.request import Request, relative

@@ -11,9 +11,9 @@ from attnae.training import keys
 
 
 def test_the_committed_catalog_is_current() -> None:
-    """Where this fails: run ``python -m attnae.training.keys`` and commit ``attnae/bench/keys.json``."""
+    """Where this fails: run ``python -m attnae.training.keys`` and commit ``attnae/bench/keys/keys.json``."""
     committed, current = json.loads(keys.FILE.read_text(encoding="utf-8")), json.loads(keys.text())
-    how = f"attnae/bench/keys.json is out of date; run: {keys.COMMAND}"
+    how = f"attnae/bench/keys/keys.json is out of date; run: {keys.COMMAND}"
     assert committed["classes"] == current["classes"], how
     if metadata.version("lightning") != committed["lightning"]:
         pytest.skip(f"the Trainer's keys are those of Lightning {committed['lightning']}")

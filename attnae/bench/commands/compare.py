@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from attnae.bench import catalog, sharing, store
-from attnae.bench.benchmark import Benchmark
+from attnae.bench.catalog.benchmark import Benchmark
 from attnae.bench.commands.arguments import Subparsers, path, percent
 from attnae.bench.markdown import number
 from attnae.bench.reporting.cells import commit_of, heading, interval, title_of

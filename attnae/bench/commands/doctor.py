@@ -19,8 +19,8 @@ from rich.markup import escape
 
 from attnae._version import __version__
 from attnae.bench import catalog, tracking
+from attnae.bench.catalog.configuration import section
 from attnae.bench.commands.arguments import Subparsers, add_out
-from attnae.bench.configuration import section
 from attnae.bench.running.resources import cores
 from attnae.bench.terminal import console, grid, size
 from attnae.data.location import HINTS, OFFICIAL, Location, locate

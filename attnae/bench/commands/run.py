@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from attnae.bench import catalog, plan, precision, sharing, store, tracking
-from attnae.bench.benchmark import Benchmark
+from attnae.bench.catalog.benchmark import Benchmark
 from attnae.bench.commands.arguments import Subparsers, minutes, path, positive
 from attnae.bench.request import MEASURES, Request, shown
 from attnae.bench.run import Run

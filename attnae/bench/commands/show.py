@@ -9,8 +9,9 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 
-from attnae.bench import catalog, configuration, plan, store
-from attnae.bench.benchmark import Benchmark
+from attnae.bench import catalog, plan, store
+from attnae.bench.catalog import configuration
+from attnae.bench.catalog.benchmark import Benchmark
 from attnae.bench.commands.arguments import Subparsers, add_out
 from attnae.bench.commands.show_keys import show_keys
 from attnae.bench.markdown import number

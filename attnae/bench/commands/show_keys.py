@@ -7,24 +7,13 @@ import shutil
 import sys
 import textwrap
 
-from attnae.bench import keys, values
-from attnae.bench.benchmark import Benchmark
-from attnae.bench.key_catalog import Argument, known
+from attnae.bench.catalog.benchmark import Benchmark
+from attnae.bench.keys import values
+from attnae.bench.keys.completion import configurable
 from attnae.errors import UserError
 
 WIDTH = 80
 """Columns where the output is no terminal; lines are never longer than this where the words allow it."""
-
-
-def configurable(benchmark: Benchmark) -> dict[str, tuple[Argument, list[str]]]:
-    """Every key that ``--set`` takes for a benchmark, with the variants that have it; sorted."""
-    found: dict[str, tuple[Argument, list[str]]] = {}
-    profile = next(iter(benchmark.profiles))
-    for variant in benchmark.variants:
-        for key, argument in known(benchmark.configuration(variant, profile)).items():
-            if key not in keys.CANNOT_WORK and key not in keys.OPTIONS:
-                found.setdefault(key, (argument, []))[1].append(variant)
-    return dict(sorted(found.items()))
 
 
 def show_keys(benchmark: Benchmark, word: str) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from attnae.bench import labels
-from attnae.bench.benchmark import Benchmark, Claim, Evidence
+from attnae.bench.catalog.benchmark import Benchmark, Claim, Evidence
 from attnae.bench.markdown import number
 from attnae.bench.reporting.statistics import Difference, Summary, epochs_of
 from attnae.bench.reporting.verdicts import Verdict

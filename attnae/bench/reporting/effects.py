@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from attnae.bench.benchmark import Benchmark
+from attnae.bench.catalog.benchmark import Benchmark
 from attnae.bench.reporting import evidence
 from attnae.bench.reporting.cells import evidence_of, kind_of
 from attnae.bench.reporting.evidence import Report

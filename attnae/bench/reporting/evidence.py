@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from attnae.bench.benchmark import WEIGHT, Benchmark, Claim
+from attnae.bench.catalog.benchmark import WEIGHT, Benchmark, Claim
 from attnae.bench.markdown import escape, table
 from attnae.bench.reporting.cells import evidence_of, figures_of, kind_of, named, settings_of, title_of
 from attnae.bench.reporting.statistics import epochs_of, tolerance

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 from statistics import median
 
-from attnae.bench.benchmark import Benchmark, Curve, Sweep
+from attnae.bench.catalog.benchmark import Benchmark, Curve, Sweep
 from attnae.bench.reporting.cells import named
 from attnae.bench.reporting.pictures import grid, lines, tradeoff
 from attnae.bench.reporting.pictures.lines import Panel

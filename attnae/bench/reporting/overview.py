@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from attnae.bench.benchmark import Benchmark
+from attnae.bench.catalog.benchmark import Benchmark
 from attnae.bench.markdown import escape, table
 from attnae.bench.reporting import evidence, statistics
 from attnae.bench.reporting.cells import cell, heading, kind_of, title_of

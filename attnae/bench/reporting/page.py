@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Mapping
 
-from attnae.bench.benchmark import Benchmark, Curve, Sweep, Table
+from attnae.bench.catalog.benchmark import Benchmark, Curve, Sweep, Table
 from attnae.bench.markdown import escape, number, one_line, table
 from attnae.bench.reporting import statistics
 from attnae.bench.reporting.cells import (

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from attnae import result
 from attnae.bench import catalog, sharing, store
-from attnae.bench.benchmark import Benchmark
+from attnae.bench.catalog.benchmark import Benchmark
 from attnae.bench.reporting import findings, overview, page
 from attnae.bench.reporting.archive import Archive
 from attnae.bench.reporting.evidence import Report

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from statistics import fmean
 
-from attnae.bench.benchmark import Claim
+from attnae.bench.catalog.benchmark import Claim
 from attnae.bench.reporting.statistics import Difference, difference, value_of
 from attnae.metrics.columns import column
 from attnae.result import Result

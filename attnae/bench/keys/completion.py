@@ -6,7 +6,9 @@ import argparse
 from collections.abc import Iterator
 
 from attnae.bench import catalog
-from attnae.bench.commands.show_keys import configurable
+from attnae.bench.catalog.benchmark import Benchmark
+from attnae.bench.keys.catalog import Argument, known
+from attnae.bench.keys.check import CANNOT_WORK, OPTIONS
 
 
 def offer(parser: argparse.ArgumentParser) -> None:
@@ -21,6 +23,17 @@ def offer(parser: argparse.ArgumentParser) -> None:
     for action in _actions(parser):
         if action.dest in offered:
             action.choices = offered[action.dest]
+
+
+def configurable(benchmark: Benchmark) -> dict[str, tuple[Argument, list[str]]]:
+    """Every key that ``--set`` takes for a benchmark, with the variants that have it; sorted."""
+    found: dict[str, tuple[Argument, list[str]]] = {}
+    profile = next(iter(benchmark.profiles))
+    for variant in benchmark.variants:
+        for key, argument in known(benchmark.configuration(variant, profile)).items():
+            if key not in CANNOT_WORK and key not in OPTIONS:
+                found.setdefault(key, (argument, []))[1].append(variant)
+    return dict(sorted(found.items()))
 
 
 def keys() -> list[str]:

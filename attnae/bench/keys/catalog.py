@@ -13,7 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from attnae.bench import values
+from attnae.bench.keys import values
 
 SOURCE = Path(__file__).with_name("keys.json")
 
@@ -23,7 +23,7 @@ class Argument:
     """One key.
 
     Attributes:
-        type: In Python's notation, see :mod:`attnae.bench.values`.
+        type: In Python's notation, see :mod:`attnae.bench.keys.values`.
         help: One line.
         default: What it is unless set.
         required: Whether there is no default.

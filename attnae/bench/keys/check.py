@@ -14,8 +14,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from attnae.bench import values
-from attnae.bench.key_catalog import Argument, catalog, class_of, every, find, is_group, under
+from attnae.bench.keys import values
+from attnae.bench.keys.catalog import Argument, catalog, class_of, every, find, is_group, under
 from attnae.errors import UserError
 
 CANNOT_WORK = {

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from attnae.bench.benchmark import Benchmark, Variant
-from attnae.bench.configuration import merge
-from attnae.bench.typed import Place, build, convert, suggestion
-from attnae.bench.validation import check
+from attnae.bench.catalog.benchmark import Benchmark, Variant
+from attnae.bench.catalog.configuration import merge
+from attnae.bench.catalog.typed import Place, build, convert, suggestion
+from attnae.bench.catalog.validation import check
 from attnae.errors import UserError
 from attnae.files import read_yaml, shipped
 

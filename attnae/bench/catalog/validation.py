@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from attnae.bench.benchmark import Benchmark, Claim, Curve, Sweep
-from attnae.bench.typed import Place
+from attnae.bench.catalog.benchmark import Benchmark, Claim, Curve, Sweep
+from attnae.bench.catalog.typed import Place
 from attnae.metrics.columns import COLUMNS, PROTOCOLS, defined, is_protocol
 
 NAME = re.compile(r"[A-Za-z0-9]\w{0,99}", re.ASCII)

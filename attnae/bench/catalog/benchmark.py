@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from attnae.bench import configuration
+from attnae.bench.catalog import configuration
 
 Evidence = Literal["demonstration", "partial", "published"]
 """How much a profile's runs say: nothing about the paper, something, or what its own protocol says."""
