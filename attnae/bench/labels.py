@@ -40,9 +40,9 @@ def default(profile: str, data: str, overrides: Mapping[str, Any], precision: st
 
 
 def settings(overrides: Mapping[str, Any]) -> list[str]:
-    """Overrides as a title tells them, such as ``net.noise=frozen`` or ``3ep``."""
-    return [f"{value}ep" if key == "trainer.max_epochs" else f"{short(key)}={_text(value)}"
-            for key, value in sorted(overrides.items())]  # fmt: skip
+    """Overrides as a title tells them, such as ``net.noise=frozen`` or ``3ep``; the epochs come first."""
+    ordered = sorted(overrides.items(), key=lambda item: (item[0] != "trainer.max_epochs", item[0]))
+    return [f"{value}ep" if key == "trainer.max_epochs" else f"{short(key)}={_text(value)}" for key, value in ordered]
 
 
 def short(key: str) -> str:

@@ -245,7 +245,7 @@ def test_what_needs_no_training_is_only_tested(benchmark: Benchmark) -> None:
         (
             "short",
             ["data.init_args.batch_size=64", "trainer.max_epochs=3"],
-            "short-natural64-data.batch_size=64-3ep",
+            "short-natural64-3ep-data.batch_size=64",
             ["data.batch_size=64"],
         ),
         ("short", ["data.init_args.download=false"], "short-natural64", []),

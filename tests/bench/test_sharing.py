@@ -43,7 +43,7 @@ def one(variant: str = "noisy", seed: int = 1, psnr: float = 20.0, minute: int =
     return replace(base, **changes)
 
 
-OTHER = {"data_digest": "cccccccc-dddddddd", "data": {**DATA, "digest": "cccccccc-dddddddd"}}
+OTHER: dict[str, Any] = {"data_digest": "cccccccc-dddddddd", "data": {**DATA, "digest": "cccccccc-dddddddd"}}
 
 
 def store(folder: Path, *results: Result) -> Path:
