@@ -23,10 +23,12 @@ def trained(run: Run, seconds: float) -> result.Result:
         seconds: Wall time of the attempt.
 
     Raises:
-        UserError: A part is missing or damaged.
+        UserError: A part is missing or damaged, or has seen other images than the plan's.
     """
     parts = [result.read_part(run.folder / "test.json")]
     parts += [result.read_part(run.folder / "fit.json")] if run.trains else []
+    if any(part.data.get("digest") not in (None, run.id.data_digest) for part in parts):
+        raise UserError("the images changed while it ran. Give the same command again")
     return _record(run, "complete", "", seconds, **_joined(parts))
 
 
