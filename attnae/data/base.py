@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import lightning as L
+import numpy as np
 import torch
 from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
@@ -32,9 +33,9 @@ class ImageDataModule(L.LightningDataModule):
         image_size: Height and width in pixels.
         batch_size: Images per training step, all devices together.
         eval_batch_size: Images per evaluation step.
-        train_images: Use only the first so many training images; ``None`` for all.
-        test_images: Use only the first so many held-out images; ``None`` for all.
-        val_images: Images whose error is followed over the epochs.
+        train_images: Use only so many training images; ``None`` for all. See :meth:`limited` for which ones.
+        test_images: Use only so many held-out images; ``None`` for all.
+        val_images: Held-out images whose error is followed over the epochs; ``None`` for all.
         train_set_images: Training images that the protocol `train_set` evaluates; 0 for none.
 
     Raises:
@@ -111,7 +112,27 @@ class ImageDataModule(L.LightningDataModule):
 
     def pixels(self, split: str) -> UInt8:
         """uint8 (N, H, W, 3) of ``train`` or ``test`` after the limits of the configuration."""
-        return self._splits[split].pixels[: self.train_images if split == "train" else self.test_images]
+        limit = self.train_images if split == "train" else self.test_images
+        whole = self._splits[split].pixels
+        return (
+            whole[:limit]
+            if limit is None or not self.location.has_classes(split)
+            else whole[self.limited(split, limit)]
+        )
+
+    def limited(self, split: str, *limits: int | None) -> np.ndarray:
+        """Positions (N,) of the images that a split is limited to.
+
+        The first ones; where classes lie in folders of their own, which makes the first ones all alike, the first ones of
+        a shuffle that is always the same. A smaller limit is a prefix of a larger one. Without a limit: all, in order.
+
+        Args:
+            split: ``train`` or ``test``.
+            limits: The smallest one counts; ``None`` is no limit.
+        """
+        given = [limit for limit in limits if limit is not None]
+        shuffled = bool(given) and self.location.has_classes(split)
+        return sample(len(self._splits[split].pixels), shuffled)[: min(given, default=None)]
 
     def about(self) -> dict[str, Any]:
         """What a report says about the data."""
@@ -133,16 +154,15 @@ class ImageDataModule(L.LightningDataModule):
     def sets(self) -> dict[str, IndexedImages]:
         """What ``train``, ``val`` and each of :attr:`test_splits` consist of.
 
-        ``val`` are the first held-out images: followed over the epochs, never used to choose anything. The training
-        images that the published protocol evaluates are the first ones, too, unless class folders make the first ones all
-        alike: then they are drawn from all of them, always the same ones.
+        ``val`` are held-out images: followed over the epochs, never used to choose anything. ``train_set`` are the training
+        images that the published protocol evaluates. :meth:`limited` says which ones.
         """
-        train, test = self.pixels("train"), self.pixels("test")
+        train, test = self._splits["train"].pixels, self._splits["test"].pixels
         return {
-            "train": IndexedImages(train),
-            "val": IndexedImages(test[: self.val_images]),
-            "heldout": IndexedImages(test),
-            "train_set": IndexedImages(train, sample(len(train), self.location.has_classes)[: self.train_set_images]),
+            "train": IndexedImages(train, self.limited("train", self.train_images)),
+            "val": IndexedImages(test, self.limited("test", self.test_images, self.val_images)),
+            "heldout": IndexedImages(test, self.limited("test", self.test_images)),
+            "train_set": IndexedImages(train, self.limited("train", self.train_images, self.train_set_images)),
         }
 
     # -- batches ------------------------------------------------------------------------------------------------

@@ -26,7 +26,7 @@ class CIFAR10DataModule(ImageDataModule):
         batch_size: Images per training step, all devices together.
         split: Training images before the split's rest validates; at most four fifths of what there is, unless more than
             ``split`` remain.
-        val_images: Use only the first so many validation images; ``None`` for all.
+        val_images: Use only so many validation images; ``None`` for all.
         test_sigmas: Test at these noise levels, too, as protocols ``heldout_sigma_<sigma>``.
         kwargs: See :class:`ImageDataModule`.
     """
@@ -54,7 +54,8 @@ class CIFAR10DataModule(ImageDataModule):
 
     def sets(self) -> dict[str, IndexedImages]:
         """Training and validation images are disjoint parts of the training split, whatever the run's seed."""
-        pixels, test = self._splits["train"].pixels, IndexedImages(self.pixels("test"))
+        pixels = self._splits["train"].pixels
+        test = IndexedImages(self._splits["test"].pixels, self.limited("test", self.test_images))
         order = np.random.default_rng(SPLIT_SEED).permutation(len(pixels))
         count = self.split if len(pixels) > self.split else len(pixels) * 4 // 5
         return {

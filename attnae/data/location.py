@@ -92,13 +92,11 @@ class Location:
             return f"embedded {self.name}"
         return f"{self.name} ({self.kind}; stands in for {self.dataset})"
 
-    @property
-    def has_classes(self) -> bool:
-        """Whether the training images lie in several folders below ``train/``, one for each class."""
-        names = (PurePosixPath(file.name).parts for file in self.files.get("train", ()))
-        return (
-            self.kind == "folder" and len({parts[1] for parts in names if parts[0] == "train" and len(parts) > 2}) > 1
-        )
+    def has_classes(self, split: str) -> bool:
+        """Whether the images of ``train`` or ``test`` lie in several folders, one for each class."""
+        folders = [file.name.split("/")[:-1] for file in self.files.get(split, ())]
+        common = len(os.path.commonprefix(folders))  # noqa: RUF071 - of lists it compares the parts
+        return self.kind == "folder" and len({parts[common] for parts in folders if len(parts) > common}) > 1
 
 
 def locate(

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from attnae.data import PatchMask, STL10DataModule, location
+from attnae.data import CIFAR10DataModule, GaussianNoise, ImageDataModule, PatchMask, STL10DataModule, location
 from attnae.data.location import Location, image_files, locate
+from attnae.data.walk import File
 from attnae.errors import UserError
 
 RANDOM = np.random.default_rng(0)
@@ -359,7 +360,7 @@ def test_training_images_never_pass_for_held_out_ones(folder: Path) -> None:
 
 def evaluated(root: Path) -> list[int]:
     """Positions of the training images that the paper's own protocol evaluates."""
-    loaders = module(root, published_images=6).test_dataloader()
+    loaders = module(root, train_set_images=6).test_dataloader()
     return [int(position) for _, index in loaders[1] for position in index]
 
 
@@ -379,6 +380,85 @@ def test_training_images_are_evaluated_from_all_classes(tmp_path: Path) -> None:
     chosen = evaluated(tmp_path)
     assert chosen == [15, 32, 8, 13, 25, 3]  # fixed for ever: results depend on it
     assert len({position // 10 for position in chosen}) == 4
+
+
+@pytest.fixture
+def classes(tmp_path: Path) -> Path:
+    """Four classes in folders of their own, 10 images each for training and 10 held out."""
+    root = tmp_path / "classes"
+    for split in ("train", "test"):
+        for name in "abcd":
+            for number in range(10):
+                save(root / split / name / f"{number}.png")
+    return root
+
+
+def positions(data: ImageDataModule, name: str) -> list[int]:
+    images = data.sets()[name]
+    return images[list(range(len(images)))][1].tolist()
+
+
+def test_limits_take_all_classes(classes: Path) -> None:
+    data = module(classes, train_images=12, test_images=12, val_images=6, train_set_images=5)
+    train, heldout = positions(data, "train"), positions(data, "heldout")
+    assert (len(train), len(heldout)) == (12, 12)
+    for chosen in (train, heldout, positions(data, "val")):
+        assert {position // 10 for position in chosen} == {0, 1, 2, 3}
+    assert positions(data, "val") == heldout[:6]
+    assert positions(data, "train_set") == train[:5]
+    assert train[:6] == [15, 32, 8, 13, 25, 3]  # fixed for ever: results depend on it
+    for split, chosen in (("train", train), ("test", heldout)):
+        np.testing.assert_array_equal(data.pixels(split), module(classes).pixels(split)[chosen])
+
+
+@pytest.mark.parametrize("name", ["train", "heldout", "val"])
+def test_a_smaller_limit_is_a_prefix_of_a_larger_one(classes: Path, folder: Path, name: str) -> None:
+    option = {"train": "train_images", "heldout": "test_images", "val": "val_images"}[name]
+    for root, largest in ((classes, 20), (folder, 3)):
+        longest = positions(module(root, **{option: largest}), name)
+        assert len(set(longest)) == largest
+        for limit in range(2, largest):
+            assert positions(module(root, **{option: limit}), name) == longest[:limit]
+
+
+def test_without_classes_limits_take_the_first_images(folder: Path) -> None:
+    data = module(folder, train_images=4, test_images=2, val_images=1)
+    assert [positions(data, name) for name in ("train", "heldout", "val")] == [[0, 1, 2, 3], [0, 1], [0]]
+
+
+def test_without_a_limit_the_order_stays(classes: Path) -> None:
+    data = module(classes)
+    assert positions(data, "train") == list(range(40))
+    assert positions(data, "heldout") == list(range(40))
+
+
+def test_held_out_classes_are_mixed_for_cifar10_too(classes: Path) -> None:
+    data = CIFAR10DataModule(GaussianNoise(0.2), root=classes, image_size=16, batch_size=2, test_images=8)
+    data.prepare_data()
+    data.setup("fit")
+    assert len({position // 10 for position in positions(data, "heldout")}) == 4
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (["train/a/1", "train/b/1"], True),
+        (["train/a/1", "train/2", "train/b/1"], True),
+        (["train/deep/a/1", "train/deep/b/1"], True),
+        (["a/1", "b/1"], True),
+        (["train/1", "train/2"], False),
+        (["train/a/1", "train/2"], False),
+        (["train/a/1", "train/a/2"], False),
+        (["1", "2"], False),
+        (["1"], False),
+        ([], False),
+    ],
+)
+def test_what_a_folder_of_classes_is(names: list[str], expected: bool) -> None:
+    files = {"train": [File(name, Path(name), 1, (1, 1, 1)) for name in names]}
+    assert Location("STL-10", "folder", Path(), "name", "", files).has_classes("train") == expected
+    assert not Location("STL-10", "array", Path(), "name", "", files).has_classes("train")
+    assert not Location("STL-10", "folder", Path(), "name", "", files).has_classes("test")
 
 
 def test_leaks_are_counted_and_said(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
