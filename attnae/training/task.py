@@ -73,7 +73,7 @@ class ImageTask(L.LightningModule):
 
     # -- use of a trained model, in evaluation mode ------------------------------------------------------------
 
-    undoes: ClassVar[Literal["noise", "mask", ""]] = ""
+    corruption: ClassVar[Literal["noise", "mask", ""]] = ""
     """The corruption that the model was trained to undo; empty for an autoencoder, which gives its input back."""
 
     tiles: ClassVar[bool] = False
