@@ -179,7 +179,7 @@ def opened(runs: list[Path]) -> Variants:
     variants: Variants = {}
     for run in runs:
         model = attnae.load(run)
-        if model.task.undoes != "mask" or model.size != 64:
+        if model.task.corruption != "mask" or model.size != 64:
             raise UserError(f"{run} does not fill images of 64x64 in. Name runs of saaae_vs_vae.")
         origin = model.origin
         title, seed = run.name, 0

@@ -89,9 +89,9 @@ def check(model: Model, options: argparse.Namespace) -> None:
     Raises:
         UserError: One is given.
     """
-    if options.sigma is not None and model.task.undoes != "noise":
+    if options.sigma is not None and model.task.corruption != "noise":
         raise UserError(f"--sigma adds noise for a denoiser; {model.title} is none.")
-    if options.mask != "random" and model.task.undoes != "mask":
+    if options.mask != "random" and model.task.corruption != "mask":
         raise UserError(f"--mask hides pixels for a model that fills in; {model.title} does not.")
 
 
@@ -119,16 +119,16 @@ def _work(model: Model, source: images.Source, options: argparse.Namespace, conv
         if picture.size != size:
             conversions[f"resized to {model.size}x{model.size}, the size of this model"] += 1
         pixels = resize(picture, model.size, conversions, str(source.path))
-        if model.task.undoes != "mask":
+        if model.task.corruption != "mask":
             return Work(source, pixels, _rows(pixels), size)
         hidden = mask_for(model, options.mask, picture.size, options.seed, pixels)
         shown = torch.where(torch.from_numpy(hidden), model.fill, images.to_tensor(pixels))
         return Work(source, pixels, lambda top, end: shown[:, top:end], size, hidden)
     pixels = np.asarray(picture)
     size = pixels.shape[0], pixels.shape[1]
-    if model.task.undoes == "noise" and options.sigma is None:
+    if model.task.corruption == "noise" and options.sigma is None:
         return Work(source, None, _rows(pixels), size)
-    if model.task.undoes == "noise":
+    if model.task.corruption == "noise":
         key = (options.seed, images.identity(pixels))
         return Work(source, pixels, partial(images.noisy_rows, pixels, options.sigma, key), size)
     return Work(source, pixels, _rows(pixels), size)
@@ -222,11 +222,11 @@ def _saved(model: Model, work: Work, output: UInt8, seconds: float, folder: Path
     row |= {"image": str(work.source.path), "pixels": f"{work.size[1]}x{work.size[0]}"}
     row |= {"file": f"{work.source.name}.png", "seconds": round(seconds, 3)}
     labels = {"input": shown}
-    if work.truth is None or model.task.undoes == "":
+    if work.truth is None or model.task.corruption == "":
         labels["output"] = output
     if work.truth is not None:
         row["psnr"], row["ssim"] = images.quality(output, work.truth)
-        if model.task.undoes == "":
+        if model.task.corruption == "":
             labels = {"input": shown, f"output {row['psnr']:.2f} dB": output}
         else:
             row["psnr_input"], row["ssim_input"] = images.quality(shown, work.truth)
@@ -258,7 +258,7 @@ def _report(
     if skipped:
         print(f"{len(skipped)} images could not be read, see above.")
     print(f"{options.out}: results, *-compared.png side by side, metrics.csv")
-    if model.task.undoes == "noise" and options.sigma is None:
+    if model.task.corruption == "noise" and options.sigma is None:
         print("Next: --sigma 0.1 adds noise first and then has a truth to compare with.")
     elif model.task.codes:
         print(f"Next: attnae encode {options.model} {' '.join(options.images[:1])} -o codes")

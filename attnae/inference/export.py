@@ -145,7 +145,7 @@ def card(model: Model) -> str:
         f"# {model.title}",
         "",
         f"`{net.__name__}` of attnae {__version__}, {count:,} parameters: "
-        f"{does[model.task.undoes]} images of {model.size}x{model.size}"
+        f"{does[model.task.corruption]} images of {model.size}x{model.size}"
         + (", larger ones in overlapping tiles." if model.task.tiles else "; others are resized."),
         "",
     ]
@@ -199,7 +199,7 @@ def card(model: Model) -> str:
 
 
 def _call(model: Model) -> list[str]:
-    if model.task.undoes == "mask":
+    if model.task.corruption == "mask":
         return [f"images = model(shown, mask)  # (B, 3, {model.size}, {model.size}) in [0, 1]; mask: True where hidden"]
     return ["images = model(images)  # (B, 3, H, W) in [0, 1], any height and width"]
 

@@ -101,7 +101,7 @@ class Model:
         if images.ndim != 4 or images.shape[1] != 3 or not images.numel():
             raise ValueError(f"images must be (B, 3, H, W), got {tuple(images.shape)}")
         if mask is not None:
-            if self.task.undoes != "mask":
+            if self.task.corruption != "mask":
                 raise ValueError(f"{self.title} does not fill in; a mask is for models that do")
             images = torch.where(mask, self.fill, images)
         if images.shape[2:] == (self.size, self.size):

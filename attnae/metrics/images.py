@@ -40,16 +40,16 @@ class ImageQuality(Metric):
         # total and squares: sum and sum of squares of each target's values, for sigma
         for name in ("sse", "sae", "psnr", "ssim", "ssim_gauss", "total", "squares"):
             self.add_state(name, default=[], dist_reduce_fx="cat")
-        self.further: dict[str, list[Tensor]] = {}
+        self.per_image_metrics: dict[str, list[Tensor]] = {}
         self.values_per_image = 1
 
-    def update(self, output: Tensor, target: Tensor, further: dict[str, Tensor] | None = None) -> None:
+    def update(self, output: Tensor, target: Tensor, per_image_metrics: dict[str, Tensor] | None = None) -> None:
         """Adds a batch.
 
         Args:
             output: Images (B, C, H, W); clamped to [0, 1].
             target: Images (B, C, H, W) in [0, 1].
-            further: Per-image measures (B,) by name.
+            per_image_metrics: Additional metrics per image (B,), by name.
         """
         output = output.detach().float().clamp(0, 1)
         error = output - target
@@ -61,8 +61,8 @@ class ImageQuality(Metric):
         self.ssim_gauss.append(ssim_gaussian(output, target))
         self.total.append(target.flatten(1).sum(1))
         self.squares.append(target.square().flatten(1).sum(1))
-        for name, values in (further or {}).items():
-            self.further.setdefault(name, []).append(values.detach().float())
+        for name, values in (per_image_metrics or {}).items():
+            self.per_image_metrics.setdefault(name, []).append(values.detach().float())
 
     def compute(self) -> dict[str, float]:
         """All numbers by name."""
@@ -87,16 +87,17 @@ class ImageQuality(Metric):
             "ssim_gauss_mean": images["ssim_gauss"].mean(),
             "images": len(images["sse"]),
             **{f"psnr_p{p}": q for p, q in zip((10, 50, 90), quantiles, strict=True)},
-            **{name: images[name].mean() / (unit if name in IN_SIGMAS else 1) for name in self.further},
+            **{name: images[name].mean() / (unit if name in IN_SIGMAS else 1) for name in self.per_image_metrics},
         }
         return {name: float(value) for name, value in numbers.items()}
 
     def per_image(self) -> dict[str, Tensor]:
-        """Measures of each image in order, float64 on the CPU, for paired tests between models."""
+        """Metrics of each image in order, float64 on the CPU, for paired tests between models."""
         states = {name: getattr(self, name) for name in ("sse", "sae", "psnr", "ssim", "ssim_gauss")}
-        return {name: dim_zero_cat(values).double().cpu() for name, values in {**states, **self.further}.items()}
+        metrics = {**states, **self.per_image_metrics}
+        return {name: dim_zero_cat(values).double().cpu() for name, values in metrics.items()}
 
     def reset(self) -> None:
-        """Forgets everything."""
+        """Resets all state."""
         super().reset()
-        self.further = {}
+        self.per_image_metrics = {}

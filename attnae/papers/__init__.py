@@ -1,1 +1,1 @@
-"""One folder per paper; no paper imports another."""
+"""One folder per paper. Papers do not import each other."""

@@ -1,1 +1,1 @@
-"""What all papers share: the evaluation task and the callbacks that record a run."""
+"""Code shared by all papers: the base task, and the callbacks that record a run."""

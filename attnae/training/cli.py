@@ -1,4 +1,4 @@
-"""LightningCLI with the defaults of the suite."""
+"""LightningCLI with the suite's defaults."""
 
 from __future__ import annotations
 
@@ -31,24 +31,24 @@ from attnae.training.selection import LAST, Selection, last_epochs
 from attnae.training.task import ImageTask
 
 QUIET = (
-    "does not have many workers",  # images are indexed in memory; a worker would only copy them
+    "does not have many workers",  # images are indexed in memory; workers would only copy them
     "GPU available but not used",
-    "Checkpoint directory .* exists and is not empty",  # that is what resuming means
-    "The number of training batches",  # no step-wise logging
-    "predict returned None",  # reconstructions go to files
-    "The `srun` command is available",  # a machine may have SLURM and train without it
-    "corrupt EXIF data",  # the image is read, or refused, all the same
+    "Checkpoint directory .* exists and is not empty",  # expected when resuming
+    "The number of training batches",  # nothing is logged per step
+    "predict returned None",  # reconstructions are written to files
+    "The `srun` command is available",  # SLURM may be installed but not used
+    "corrupt EXIF data",  # the image is read or rejected regardless
     "LeafSpec",  # https://github.com/Lightning-AI/pytorch-lightning/issues/21326
 )
 
 
 class SaveConfigOnce(SaveConfigCallback):
-    """Saves the resolved configuration beside the run's files when it trains; an evaluation never overwrites it."""
+    """Saves the resolved configuration in the run folder when training. An evaluation never overwrites it."""
 
     def save_config(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Saves ``config.yaml`` in the run's folder, and tells loggers what it says.
+        """Saves ``config.yaml`` in the run folder and logs the hyperparameters.
 
-        It lacks what belongs to one command only: an evaluation elsewhere must not need the account of a logger.
+        Leaves out keys that belong to a single command: an evaluation must not require a logger's account.
         """
         path = Path(trainer.default_root_dir) / self.config_filename
         if stage == "fit" or not path.exists():
@@ -65,71 +65,71 @@ class AttnaeCLI(LightningCLI):
     """``fit``, ``validate``, ``test`` and ``predict`` for every :class:`ImageTask`."""
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Adds the suite's own keys, and the checkpoint from which an interrupted training resumes."""
+        """Adds the suite's keys, and the checkpoint callback for resuming."""
         parser.add_argument(
             "--weights", type=Path | None, default=None, help="weights.safetensors to start from or evaluate"
         )
         parser.add_argument(
-            "--perceptual", type=bool, default=False, help="LPIPS and rFID in tests; downloads weights of 340 MB"
+            "--perceptual", type=bool, default=False, help="add LPIPS and rFID to tests; downloads 340 MB of weights"
         )
         parser.add_argument(
             "--selection",
             type=str,
             default=LAST,
-            help="epoch whose weights are evaluated: last, or a logged number such as val/mse whose lowest value selects",
+            help="weights to evaluate: last epoch, or the epoch with the lowest value of a logged metric such as val/mse",
         )
         parser.add_argument(
             "--last_epochs",
             type=NonNegativeInt,
             default=0,
-            help="keep the weights of so many last epochs; a test measures each of them, too",
+            help="number of last epochs whose weights are kept and also tested",
         )
         parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
-        # One file, overwritten: the last finished epoch, with the optimizer's state.
-        # Saved after the epoch's row is written, whether or not the epoch was validated.
+        # One file, overwritten every epoch, including the optimizer state.
+        # Saved after the epoch's row is written, even if the epoch was not validated.
         defaults = {"filename": "last", "enable_version_counter": False, "save_on_train_epoch_end": True}
         parser.set_defaults({f"checkpoint.{key}": value for key, value in defaults.items()})
 
     def _parse_ckpt_path(self) -> None:
-        """Nothing: Lightning would read the whole checkpoint a second time for hyper-parameters that ours do not hold."""
+        """Does nothing: Lightning would read the checkpoint twice, for hyperparameters that ours do not contain."""
 
     def before_instantiate_classes(self) -> None:
-        """Puts checkpoints into the run's folder."""
+        """Sets the checkpoint folder and the strategy, and checks the trainer's keys."""
         config = self.config[self.subcommand]
         folder = Path(config.trainer.default_root_dir)
         config.checkpoint.dirpath = config.checkpoint.dirpath or str(folder / "checkpoints")
         if isinstance(config.trainer.devices, str) and not re.fullmatch(r"auto|-1|\d+(,\d+)*", config.trainer.devices):
-            raise UserError(f"trainer.devices is {config.trainer.devices!r}, not a number of devices.")
+            raise UserError(f"trainer.devices must be a number of devices, got {config.trainer.devices!r}.")
         if config.trainer.fast_dev_run:
             raise UserError(
-                "trainer.fast_dev_run keeps no weights or records. For a short trial give trainer.max_epochs=1 and "
+                "trainer.fast_dev_run saves no weights or records. For a short trial, set trainer.max_epochs=1 and "
                 "trainer.limit_train_batches=2."
             )
         if self.subcommand == "fit" and config.trainer.strategy == "auto" and _several(config.trainer):
-            # Controls switch parts of a network off and two networks may take turns; plain DDP stops at the first
-            # weight without a gradient. Looking for such weights costs a few per cent of a step at most.
+            # Some variants disable parts of a network, and GANs alternate two networks. Plain DDP fails if a parameter
+            # has no gradient. Finding unused parameters costs at most a few percent of a step.
             config.trainer.strategy = "ddp_find_unused_parameters_true"
         if self.subcommand == "test" and _several(config.trainer):
             raise UserError(
-                "A test takes one device: its numbers are about whole sets of images. Give --trainer.devices 1."
+                "Testing requires a single device, because metrics are computed over the whole set. Set --trainer.devices 1."
             )
         if self.subcommand == "fit" and config.trainer.max_epochs == 0:
-            raise UserError("trainer.max_epochs is 0: there is nothing to train.")
+            raise UserError("trainer.max_epochs must be at least 1, got 0.")
         if self.subcommand == "fit" and (folder / "weights.safetensors").exists() and not config.ckpt_path:
-            raise UserError(f"{folder} holds a finished training. Give --trainer.default_root_dir another folder.")
+            raise UserError(f"{folder} contains a finished training. Set --trainer.default_root_dir to another folder.")
 
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
-        """Builds the trainer; whatever callbacks a user gives, those of the suite follow them."""
+        """Builds the trainer. The suite's callbacks run after the user's."""
         config = self.config[self.subcommand]
         self.progress = Progress()
         selection = Selection(config.selection, config.last_epochs)
         self.record = Record(selection)
-        # Progress stops on broken weights before they are selected; Lightning moves the checkpoint to the end.
+        # Progress runs first, so weights that are not finite are never selected. Lightning moves the checkpoint to the end.
         self.trainer_defaults["callbacks"] = [self.progress, ScheduleCheck(), selection, self.record]
         return super().instantiate_trainer(**kwargs)
 
     def before_test(self) -> None:
-        """Tests the weights of the last epochs, metrics only."""
+        """Tests the weights of the last epochs, for metrics only."""
         config = self.config[self.subcommand]
         found = last_epochs(Path(self.trainer.default_root_dir), config.last_epochs)
         chosen = config.weights and weights.digest(config.weights)
@@ -144,7 +144,7 @@ class AttnaeCLI(LightningCLI):
             self.model.load_weights(config.weights)
 
     def instantiate_classes(self) -> None:
-        """Builds task, data and trainer, and loads the weights to start from or to evaluate."""
+        """Builds task, data and trainer, and loads the initial weights or the weights to evaluate."""
         config = self.config[self.subcommand]
         try:
             super().instantiate_classes()
@@ -161,22 +161,22 @@ class AttnaeCLI(LightningCLI):
             self.subcommand != "fit" and not config.get("ckpt_path") and any(True for _ in self.model.net.parameters())
         ):
             raise UserError(
-                "There is nothing to evaluate: give --weights RUN/weights.safetensors or --ckpt_path RUN/checkpoints/last.ckpt."
+                "No weights to evaluate. Pass --weights RUN/weights.safetensors or --ckpt_path RUN/checkpoints/last.ckpt."
             )
 
     def _share_batch(self, devices: int) -> None:
-        """Divides the batch that a paper states among the devices: together they make the steps that one would make."""
+        """Divides the global batch size among the devices, so the steps are the same as on one device."""
         batch = self.datamodule.batch_size
         if batch % devices:
             raise UserError(
-                f"A batch of {batch} images cannot be shared by {devices} devices. Choose a number of devices that "
-                "divides it, or another data.init_args.batch_size, which is the batch of all devices together."
+                f"The batch size {batch} is not divisible by {devices} devices. Choose another number of devices or "
+                "another data.init_args.batch_size (the global batch size)."
             )
         self.datamodule.batch_size = batch // devices
 
 
 def _several(trainer: Namespace) -> bool:
-    """Whether a configuration asks for more than one device; what ``auto`` comes to is not known yet."""
+    """Whether a configuration requests more than one device. ``auto`` is not resolved yet and counts as one."""
     devices = trainer.devices
     count = len(devices) if isinstance(devices, list) else int(devices) if str(devices).isdigit() else 1
     return count * trainer.num_nodes > 1
@@ -186,9 +186,9 @@ def run_cli() -> None:
     """Parses ``sys.argv``, trains or evaluates.
 
     Raises:
-        UserError: Whatever a user can mend, in one line.
+        UserError: An error that the user can fix, in one line.
     """
-    os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")  # about names that Lightning still uses
+    os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")  # Lightning uses deprecated names
     for message in QUIET:
         warnings.filterwarnings("ignore", f".*{message}.*")
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
@@ -212,7 +212,7 @@ def run_cli() -> None:
                 "devices": 1,
                 "logger": False,
                 "plugins": [{"class_path": "attnae.training.record.AtomicCheckpoints"}],
-                "use_distributed_sampler": False,  # EpochBatches shards by itself, repeatably
+                "use_distributed_sampler": False,  # EpochBatches shards deterministically itself
                 "enable_model_summary": False,
                 "enable_progress_bar": sys.stderr.isatty(),
             },
@@ -231,13 +231,13 @@ def run_cli() -> None:
         if not type(error).__module__.startswith("wandb."):
             raise
         line = " ".join(str(error).split())
-        raise UserError(f"Weights & Biases: {line} WANDB_MODE=offline keeps everything on this machine.") from error
+        raise UserError(f"Weights & Biases: {line} Set WANDB_MODE=offline to log locally.") from error
 
 
 def _out_of_memory(error: BaseException) -> UserError | None:
-    """What to say where the processor's memory was out, also as the cause of another error; ``None`` where it was not."""
+    """The message if the CPU ran out of memory, also as the cause of another error; otherwise ``None``."""
     if not isinstance(error, MemoryError) and not re.search("can't allocate memory|bad_alloc", str(error)):
         return None
     asked = re.search(r"tried to allocate (\d+) bytes", str(error))
     size = f" ({int(asked[1]) / 1e9:.1f} GB at once)" if asked else ""
-    return UserError(f"Out of memory{size}. Lower data.init_args.batch_size, or the size of the network.")
+    return UserError(f"Out of memory{size}. Lower data.init_args.batch_size or the size of the network.")

@@ -1,7 +1,7 @@
-"""All keys of ``attnae fit`` with types, defaults and explanations: ``python -m attnae.training.keys`` writes them down.
+"""Generates the catalog of all keys of ``attnae fit``, with type, default and description: ``python -m attnae.training.keys``.
 
-The runner checks keys and values without importing torch. It reads them from ``attnae/bench/keys/keys.json``, which this module
-makes from the signatures and docstrings of the suite.
+``attnae-bench`` checks keys and values against the catalog, ``attnae/bench/keys/keys.json``, without importing torch. This module
+generates it from the suite's signatures and docstrings.
 """
 
 from __future__ import annotations
@@ -32,32 +32,32 @@ PLAIN = (bool, int, float, str, dict, list, tuple, Path, datetime.timedelta)
 
 
 class _Captured(BaseException):
-    """Carries the parser of ``attnae fit`` out of the command line before it parses anything."""
+    """Raised with the parser of ``attnae fit`` before it parses anything."""
 
     def __init__(self, parser: ArgumentParser):
         self.parser = parser
 
 
 def catalog() -> dict[str, Any]:
-    """Every key that ``attnae fit`` takes.
+    """All keys of ``attnae fit``.
 
     Returns:
-        ``arguments``: dotted key to what :func:`_argument` says of it. ``classes``: import path of every class of the suite
-        that can stand at a ``class_path`` to its ``arguments``, its ``about`` line, and what it ``fits``: the types of arguments
-        that take it. ``lightning``: the version whose Trainer this is.
+        ``arguments``: maps dotted keys to type, default and help. ``classes``: maps the import path of every class of the
+        suite that can be a ``class_path`` to its ``arguments``, its one-line description ``about``, and ``fits``: the
+        argument types it is valid for. ``lightning``: the Lightning version of the Trainer's keys.
     """
     parser = fit_parser()
     arguments, wanted = _arguments(parser), _classes_in(parser)
     found: dict[type, dict[str, Any]] = {}
     types_asked: set[type] = set()
-    while new := wanted - types_asked:  # a task asks for networks, which may ask for further classes
+    while new := wanted - types_asked:  # a task takes networks, which may take other classes
         types_asked |= new
         for cls in _suite():
             if any(_fits(cls, kind) for kind in new) and cls not in found:
                 own = ArgumentParser(exit_on_error=False)
                 try:
                     own.add_class_arguments(cls, fail_untyped=False)
-                except ValueError:  # has arguments that no configuration can hold
+                except ValueError:  # has arguments that a configuration cannot contain
                     continue
                 found[cls] = {"about": _line(inspect.getdoc(cls) or ""), "arguments": _arguments(own)}
                 wanted |= _classes_in(own)
@@ -68,12 +68,12 @@ def catalog() -> dict[str, Any]:
 
 
 def text() -> str:
-    """The file's content: sorted, so that a new argument is a few new lines."""
+    """Content of the file, sorted for small diffs."""
     return json.dumps(catalog(), indent=1, sort_keys=True, ensure_ascii=False) + "\n"
 
 
 def fit_parser() -> ArgumentParser:
-    """The parser of ``attnae fit`` itself."""
+    """The parser of ``attnae fit``."""
 
     def capture(cli: AttnaeCLI, parser: ArgumentParser, args: Any) -> None:
         raise _Captured(cli._subcommand_parsers["fit"])
@@ -81,7 +81,7 @@ def fit_parser() -> ArgumentParser:
     usual = AttnaeCLI.parse_arguments
     AttnaeCLI.parse_arguments = capture  # type: ignore[method-assign, assignment]
     try:
-        with contextlib.redirect_stderr(io.StringIO()):  # a terminal would have a progress bar by default
+        with contextlib.redirect_stderr(io.StringIO()):  # in a terminal, the progress bar would be on by default
             run_cli()
     except _Captured as captured:
         return captured.parser
@@ -91,7 +91,7 @@ def fit_parser() -> ArgumentParser:
 
 
 def _suite() -> Iterator[type]:
-    """Every public class that the package defines."""
+    """All public classes of the package."""
     seen = set()
     for module in pkgutil.walk_packages([str(PACKAGE)], "attnae."):
         if not module.name.startswith("attnae.bench") and module.name.rpartition(".")[2] != "__main__":
@@ -103,7 +103,7 @@ def _suite() -> Iterator[type]:
 
 
 def _arguments(parser: ArgumentParser) -> dict[str, dict[str, Any]]:
-    """Key to type, default and explanation; a key without a default is ``required``."""
+    """Maps keys to type, default and help; keys without a default are ``required``."""
     found: dict[str, dict[str, Any]] = {}
     for action in parser._actions:
         if (hint := getattr(action, "_typehint", None)) is not None and action.default != "==SUPPRESS==":
@@ -117,7 +117,7 @@ def _arguments(parser: ArgumentParser) -> dict[str, dict[str, Any]]:
 
 
 def spelled(hint: Any) -> str:
-    """A type in Python's own notation, with import paths for classes and ``Any`` for what is not checked."""
+    """A type in Python notation, with import paths for classes, and ``Any`` for types that are not checked."""
     origin, inside = get_origin(hint), get_args(hint)
     if hint is type(None) or hint is None:
         return "None"
@@ -142,7 +142,7 @@ def spelled(hint: Any) -> str:
 
 
 def _classes_in(parser: ArgumentParser) -> set[type]:
-    """Classes that arguments take, wherever in their types these stand."""
+    """All classes in the types of the arguments, including nested ones."""
     found, waiting = set(), [getattr(action, "_typehint", None) for action in parser._actions]
     while waiting:
         hint = waiting.pop()
@@ -153,7 +153,7 @@ def _classes_in(parser: ArgumentParser) -> set[type]:
 
 
 def _fits(cls: type, kind: type) -> bool:
-    """Whether a class can stand where a type is asked for; a protocol takes what has its methods with their signatures."""
+    """Whether a class is valid for a type. A protocol accepts classes with its methods and their signatures."""
     if not getattr(kind, "_is_protocol", False):
         return issubclass(cls, kind)
     methods = [name for name, value in vars(kind).items() if inspect.isfunction(value) and name != "__init__"]
@@ -167,7 +167,7 @@ def _fits(cls: type, kind: type) -> bool:
 
 
 def _plain(value: Any) -> Any:
-    """A default as JSON holds it; objects by name."""
+    """A default as JSON; objects by name."""
     if isinstance(value, list | tuple):
         return [_plain(each) for each in value]
     if value is None or isinstance(value, bool | int | float | str):
@@ -182,7 +182,7 @@ def _path(cls: type) -> str:
 
 
 def _line(text: str) -> str:
-    """The first sentence of an explanation, without markup."""
+    """The first sentence of a description, without markup."""
     first = re.split(r"\n\s*\n", text.strip(), maxsplit=1)[0]
     flat = " ".join(first.split())
     flat = re.sub(r":\w+:`~?\.?(?:[\w.]*\.)?([^`]*)`", r"\1", flat).replace("``", "")

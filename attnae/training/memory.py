@@ -1,19 +1,19 @@
-"""How the process asks the operating system for memory."""
+"""Memory allocation of the process."""
 
 from __future__ import annotations
 
 import ctypes
 import platform
 
-_TRIM_THRESHOLD, _MMAP_MAX = -1, -4  # numbers of mallopt's parameters in glibc's malloc.h
+_TRIM_THRESHOLD, _MMAP_MAX = -1, -4  # parameters of mallopt, from glibc's malloc.h
 
 
 def keep_freed_memory() -> bool:
-    """Makes the C library keep what tensors free for the tensors that come next, and says whether it does.
+    """Makes glibc reuse freed memory for new tensors. Returns whether this succeeded.
 
-    glibc hands every freed block of some megabytes back to the kernel, which clears each of its pages when it is asked for
-    again: in a training step on a CPU, where the same activations and gradients come back at every step, that costs a tenth
-    of the time. Other C libraries are left as they are.
+    By default glibc returns freed blocks of several megabytes to the kernel, which zeroes their pages on the next allocation.
+    A training step on a CPU allocates the same activations and gradients every time, so this costs 10% of the step. No effect
+    with other C libraries.
     """
     if platform.libc_ver()[0] != "glibc":
         return False

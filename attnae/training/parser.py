@@ -1,4 +1,4 @@
-"""The parser of ``attnae fit`` and its siblings: what is wrong with a key or value, in one line."""
+"""The parser of ``attnae fit`` and related commands, with one-line error messages."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from attnae.errors import UserError
 
 
 class OneLineParser(LightningArgumentParser):
-    """Takes no abbreviated keys, and reports errors in one line instead of printing the usage."""
+    """Rejects abbreviated keys, and reports errors in one line instead of printing the usage."""
 
     def __init__(self, *args: Any, **kwargs: Any):
         super().__init__(*args, **kwargs, allow_abbrev=False)
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """Raises what the command line prints."""
+        """Raises a :class:`UserError` with a one-line message."""
         line = " ".join(str(message).split())
         if found := re.search(r"Errors: - (.*?)(?: - Expected a <class 'NoneType'>)?(?: Given value type.*?)?$", line):
-            given = re.search(r"Given value: (.{1,80})$", line)  # a class's whole configuration says nothing
+            given = re.search(r"Given value: (.{1,80})$", line)  # omit the full configuration of a class
             line = f"{line.split(':', 1)[0]}: {found[1]}" + (f", got {given[1]}" if given else "")
         raise UserError(line + self._nearest(line)) from ex
 
     def _nearest(self, line: str) -> str:
-        """Names the known key that is nearest to the unknown one, where there is one."""
+        """Names the known key nearest to the unknown one, if any."""
         unknown = re.search(r"(?:[Uu]nrecognized arguments: --|Key '|[Oo]ption ')([\w.]+)", line)
-        below = getattr(self._subcommands_action, "choices", None) or {}  # what a file says is checked from above
+        below = getattr(self._subcommands_action, "choices", None) or {}  # the parent parser checks files
         parsers = [self, *below.values()]
         known = [name[2:] for parser in parsers for name in parser._option_string_actions if name.startswith("--")]
         nearest = difflib.get_close_matches(unknown[1], known, 1, 0.7) if unknown else []

@@ -1,4 +1,4 @@
-"""Grids of images as files."""
+"""Image grids."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ def save_rows(rows: list[Tensor], path: Path) -> Path:
     """Saves rows of images as one PNG.
 
     Args:
-        rows: Images (B, 3, H, W) in [0, 1], one tensor a row, all of one shape.
-        path: Where to save.
+        rows: Images (B, 3, H, W) in [0, 1], one tensor per row, all of the same shape.
+        path: Output file.
     """
     grid = make_grid(
         torch.cat([row.detach().float().cpu() for row in rows]),

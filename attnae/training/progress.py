@@ -1,4 +1,4 @@
-"""What a run writes while it trains or tests: ``metrics.csv``, one row an epoch, and ``progress.json``, once a second."""
+"""Progress files of a run: ``metrics.csv`` with one row per epoch, and ``progress.json``, updated once per second."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from attnae.training.task import ImageTask
 
 Row = dict[str, float | None]
 
-ADVICE = "Lower model.init_args.lr; the checkpoint of the last finished epoch is kept."
+ADVICE = "Lower model.init_args.lr. The checkpoint of the last completed epoch was kept."
 
 
 def read_metrics(path: Path) -> list[Row]:
-    """Rows of ``metrics.csv`` in order of epochs; a missing file or a broken tail yields the rows before it."""
+    """Reads ``metrics.csv`` in order of epochs. A missing file or damaged end yields the rows before it."""
     rows: list[Row] = []
     try:
         for raw in csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"))):
@@ -35,12 +35,12 @@ def read_metrics(path: Path) -> list[Row]:
 
 
 def broken(task: L.LightningModule, batch: Any = None) -> str:
-    """The first tensor that is not finite, as the end of a sentence: a weight, else an input, else what a layer makes of it.
+    """Names the first tensor that is not finite, as the end of a message: a weight, else an input, else a layer's output.
 
     Args:
-        task: Whose weights and layers.
-        batch: What to look at, and to send through the network once more; ``None`` for the weights alone. Of several
-            devices one cannot do that alone.
+        task: Task whose weights and layers are checked.
+        batch: Batch to check and to pass through the network; ``None`` checks only the weights. Must be ``None`` on multiple
+            devices, where a forward pass on one of them would block.
     """
     for name, weight in task.state_dict().items():
         if not weight.isfinite().all():
@@ -70,14 +70,14 @@ def broken(task: L.LightningModule, batch: Any = None) -> str:
 
 
 class Progress(Callback):
-    """Follows a training: rows by epoch with the seconds they took, a heartbeat, and a stop on broken numbers.
+    """Writes a row of metrics per epoch and a heartbeat, and stops a training when loss or weights are not finite.
 
-    ``seconds`` counts training steps alone; validation, checkpoints and earlier attempts' lost epochs are excluded.
-    ``images`` counts the images that the epoch's steps have seen. ``train/grad_norm`` is the norm of all gradients before
-    they are clipped, averaged over the epoch's steps; tasks that optimize manually log their own.
+    ``seconds`` is the time of the training steps, without validation, checkpoints and incomplete epochs of earlier attempts.
+    ``images`` is the number of training images of the epoch. ``train/grad_norm`` is the norm of all gradients before
+    clipping, averaged over the steps of the epoch; tasks with manual optimization log their own.
 
     Attributes:
-        tests: How many tests of all images this process makes; the heartbeat's steps cover all of them.
+        tests: Number of tests in this process; the heartbeat's steps cover all of them.
     """
 
     def __init__(self) -> None:
@@ -85,12 +85,12 @@ class Progress(Callback):
         self.started = self.epoch_seconds = self.last_beat = self.began = self.speed = 0.0
         self.first_epoch = self.images = self.tested = 0
         self.tests = 1
-        self.written: list[str] = []  # columns of the file as it stands
+        self.written: list[str] = []  # columns of the file
         self.validated = False
         self.batch: Any = None
 
     def on_train_start(self, trainer: L.Trainer, task: L.LightningModule) -> None:
-        """Takes over the rows of an interrupted run up to the epoch where it goes on."""
+        """Loads the rows of an interrupted run up to the epoch where it resumes."""
         self.folder = Path(trainer.default_root_dir)
         self.rows = [
             row for row in read_metrics(self.folder / "metrics.csv") if (row["epoch"] or 0) <= trainer.current_epoch
@@ -99,22 +99,22 @@ class Progress(Callback):
         self._beat(trainer, force=True)
 
     def on_train_epoch_start(self, trainer: L.Trainer, task: L.LightningModule) -> None:
-        """Starts the epoch's clock."""
+        """Starts the timer of the epoch."""
         self.started, self.validated, self.images = time.perf_counter(), False, 0
 
     def on_validation_end(self, trainer: L.Trainer, task: L.LightningModule) -> None:
-        """Notes that this epoch's validation numbers are its own; Lightning keeps showing the last ones."""
+        """Marks the epoch as validated; otherwise Lightning reports the metrics of the previous validation."""
         self.validated = True
 
     def on_train_batch_start(self, trainer: L.Trainer, task: L.LightningModule, batch: Any, batch_idx: int) -> None:
-        """Remembers what a loss that is not finite may have come from."""
+        """Keeps the batch to diagnose a loss that is not finite."""
         self.batch = batch
 
     def on_before_backward(self, trainer: L.Trainer, task: L.LightningModule, loss: torch.Tensor) -> None:
-        """Stops on a loss that is not finite, before it reaches the weights.
+        """Stops if the loss is not finite, before it affects the weights.
 
         Raises:
-            UserError: Names the step, and the first tensor that is not finite.
+            UserError: The loss is not finite. Names the step and the first tensor that is not finite.
         """
         if not loss.isfinite():
             raise UserError(
@@ -125,7 +125,7 @@ class Progress(Callback):
     def on_before_optimizer_step(
         self, trainer: L.Trainer, task: L.LightningModule, optimizer: torch.optim.Optimizer
     ) -> None:
-        """Logs the norm of the gradients, which are not clipped yet."""
+        """Logs the gradient norm before clipping."""
         if task.automatic_optimization:
             gradients = [weight.grad for weight in task.parameters() if weight.grad is not None]
             norm = torch.nn.utils.get_total_norm(gradients)
@@ -134,7 +134,7 @@ class Progress(Callback):
     def on_train_batch_end(
         self, trainer: L.Trainer, task: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Counts images, and writes the heartbeat."""
+        """Counts images and writes the heartbeat."""
         loss = outputs.get("loss") if isinstance(outputs, dict) else outputs
         self.images += len(batch.index) * trainer.world_size
         if trainer.is_last_batch:
@@ -145,14 +145,14 @@ class Progress(Callback):
         self._beat(trainer, loss)
 
     def on_train_epoch_end(self, trainer: L.Trainer, task: L.LightningModule) -> None:
-        """Adds the epoch's row; runs before the checkpoint is written, so that no checkpoint lacks its row.
+        """Adds the epoch's row. Runs before the checkpoint is written, so every checkpoint has its row.
 
         Raises:
-            UserError: The epoch's last step has broken the weights: no checkpoint may keep them.
+            UserError: The weights are not finite after the last step; they must not be saved in a checkpoint.
         """
         if culprit := broken(task):
             raise UserError(
-                f"Weights broke at step {trainer.global_step} (epoch {trainer.current_epoch + 1}){culprit}. {ADVICE}"
+                f"The weights diverged at step {trainer.global_step} (epoch {trainer.current_epoch + 1}){culprit}. {ADVICE}"
             )
         if not trainer.is_global_zero:
             return
@@ -185,7 +185,7 @@ class Progress(Callback):
             self.written = names
 
     def on_test_start(self, trainer: L.Trainer, task: L.LightningModule) -> None:
-        """Starts the heartbeat of the first test."""
+        """Starts the heartbeat at the first test."""
         self.folder = Path(trainer.default_root_dir)
         self.began = self.began or time.monotonic()
 
@@ -198,7 +198,7 @@ class Progress(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Counts steps, and writes the heartbeat: all tests of this process are one epoch."""
+        """Counts steps and writes the heartbeat. All tests of this process count as one epoch."""
         now = time.monotonic()
         self.tested += 1
         if now - self.last_beat > 1:
@@ -227,7 +227,7 @@ class Progress(Callback):
                 "steps": int(trainer.num_training_batches) if trainer.num_training_batches != float("inf") else 0,
                 "loss": None if loss is None else float(loss),
                 "images_per_second": self.speed,
-                # Of this attempt, everything between the steps included: what an estimate of the rest needs.
+                # Time of this attempt, including time between steps, to estimate the remaining time.
                 "first_epoch": self.first_epoch,
                 "seconds": now - self.began,
             }

@@ -1,4 +1,4 @@
-"""What a run leaves behind: ``fit.json``, ``test.json``, ``weights.safetensors``, pictures."""
+"""Output files of a run: ``fit.json``, ``test.json``, ``weights.safetensors`` and images."""
 
 from __future__ import annotations
 
@@ -33,44 +33,44 @@ from attnae.training.selection import Selection
 from attnae.training.task import ImageTask
 
 CURVE_POINTS = 200
-"""A curve of 3,000 epochs is thinned to about as many points as a figure can show."""
+"""Maximum number of points of a curve, about as many as a figure can show; longer curves are thinned."""
 
 ROOM = 2**20
-"""Bytes: a disk that has fewer left when a checkpoint could not be written is full."""
+"""If writing a checkpoint fails with fewer free bytes than this, the disk counts as full."""
 
 GRID = 8
-"""Images in a picture."""
+"""Images per grid."""
 
 
 class AtomicCheckpoints(TorchCheckpointIO):
-    """Checkpoints that replace their predecessor in one step, written from the tensors straight to the disk.
+    """Writes checkpoints directly to disk and replaces the previous one atomically.
 
-    Lightning's own writer assembles the file in memory twice (1.8 GB for SAAAE) and moves it from the system's
-    temporary folder, which is not atomic across file systems.
+    Lightning's writer builds the file in memory twice (1.8 GB for SAAAE) and moves it from the system's temporary folder,
+    which is not atomic across file systems.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
         """Writes ``checkpoint`` to ``path``.
 
         Raises:
-            UserError: The disk is full, or the folder cannot be written to.
+            UserError: The disk is full or the folder is not writable.
         """
         with atomic(Path(path)) as temporary:
             try:
                 torch.save(checkpoint, temporary)
-            except RuntimeError as error:  # torch's writer keeps to itself what the system has said
+            except RuntimeError as error:  # torch's writer hides the system's error
                 full = shutil.disk_usage(temporary.parent).free < ROOM
                 number = errno.ENOSPC if full else errno.EIO
                 raise OSError(number, os.strerror(number)) from error
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
-        """Reads a checkpoint without executing anything in it.
+        """Reads a checkpoint without executing code from it.
 
         Raises:
-            UserError: The file is damaged or carries code.
+            UserError: The file is damaged or contains code.
         """
         try:
-            with zipfile.ZipFile(path) as archive:  # torch compares no checksums: one flipped bit would be a weight
+            with zipfile.ZipFile(path) as archive:  # torch verifies no checksums, so a flipped bit would go unnoticed
                 if damaged := archive.testzip():
                     raise ValueError(damaged)
             return super().load_checkpoint(path, map_location=map_location, weights_only=True)
@@ -84,19 +84,19 @@ class AtomicCheckpoints(TorchCheckpointIO):
             KeyError,
         ) as error:
             raise UserError(
-                f"Cannot read the checkpoint {path}: it is damaged or carries code. Delete it to start anew."
+                f"Cannot read the checkpoint {path}: it is damaged or contains code. Delete it to restart the training."
             ) from error
 
 
 class Record(Callback):
-    """Writes the run's parts of ``result.json`` and the weights that are evaluated.
+    """Writes the parts of ``result.json`` and the selected weights.
 
     Args:
-        selection: Chooses those weights.
+        selection: Selects the weights.
 
     Attributes:
-        earlier: Test metrics of the last epochs, by epoch; ``None`` stands for the evaluated weights' own. While
-            ``testing_epoch`` is set, a test adds to them and writes nothing.
+        earlier: Test metrics of the last epochs, by epoch; ``None`` for the epoch of the selected weights. While
+            ``testing_epoch`` is set, a test adds to them and writes no files.
     """
 
     def __init__(self, selection: Selection):
@@ -105,12 +105,12 @@ class Record(Callback):
         self.testing_epoch: int | None = None
 
     def on_fit_start(self, trainer: L.Trainer, task: L.LightningModule) -> None:
-        """Measures the memory of this training alone."""
+        """Resets the peak memory, so it covers only this training."""
         if torch.cuda.is_available():
             torch.cuda.reset_peak_memory_stats()
 
     def on_fit_end(self, trainer: L.Trainer, task: L.LightningModule) -> None:
-        """Saves the selected weights, then what training measured."""
+        """Saves the selected weights, then the training's measurements."""
         if not trainer.is_global_zero:
             return
         folder = Path(trainer.default_root_dir)
@@ -126,7 +126,7 @@ class Record(Callback):
         if seconds and seen:
             efficiency["images_per_second"] = seen / efficiency["seconds_per_epoch"]
         part = result.Part(
-            # What training itself reports under a protocol's name is a result; train/ and val/ are curves only.
+            # Metrics logged in training under a protocol's name are results; train/ and val/ are only curves.
             metrics={
                 k: v for k, v in last.items() if v is not None and "/" in k and k.split("/")[0] not in ("train", "val")
             },
@@ -141,7 +141,7 @@ class Record(Callback):
         tracking.show(trainer, efficiency)
 
     def on_test_end(self, trainer: L.Trainer, task: L.LightningModule) -> None:
-        """Saves metrics, per-image measures and pictures."""
+        """Saves metrics, per-image metrics and images."""
         if not trainer.is_global_zero or not isinstance(task, ImageTask):
             return
         metrics = task.test_metrics()
@@ -172,14 +172,14 @@ class Record(Callback):
 
 
 def _by_epoch(metrics: dict[int, dict[str, float]]) -> dict[str, list[float | None]]:
-    """Metrics of some epochs as equally long lists, in order of epochs; nothing without any."""
+    """Metrics by name as lists of equal length, in order of epochs; empty without epochs."""
     names = list(dict.fromkeys(name for numbers in metrics.values() for name in numbers))
     columns: dict[str, list[float | None]] = {name: [metrics[e].get(name) for e in sorted(metrics)] for name in names}
     return {"epoch": [*map(float, sorted(metrics))], **columns} if metrics else {}
 
 
 def _curves(rows: list[Row]) -> dict[str, list[float | None]]:
-    """Columns of the rows, thinned evenly on a logarithmic scale; the last and all round epochs (1, 2, 5, 10, ...) are kept."""
+    """Columns of the rows, thinned evenly on a log scale. Keeps the last epoch and all round ones (1, 2, 5, 10, ...)."""
     wanted = {int(epoch) for epoch in np.geomspace(1, max(len(rows), 1), CURVE_POINTS).round()}
     wanted |= {first * 10**power for first in (1, 2, 3, 5) for power in range(6)}
     kept = [row for row in rows if int(row["epoch"] or 0) in wanted]
@@ -196,20 +196,20 @@ def _pictures(task: ImageTask, folder: Path) -> list[Path]:
 
 
 def _data(trainer: L.Trainer, **used: int) -> dict[str, Any]:
-    """What a report says about the data.
+    """Description of the data for reports.
 
     Args:
-        trainer: Holds the DataModule.
-        used: Images of ``train`` or ``test`` that the command has used. Where there are more of them, the record holds
-            both: ``train`` were used of ``train_of``, likewise ``test`` of ``test_of``.
+        trainer: Trainer with the DataModule.
+        used: Number of ``train`` or ``test`` images used by the command. If the set is larger, the record contains both:
+            ``train`` images out of ``train_of``, and ``test`` out of ``test_of``.
     """
     module = trainer.datamodule  # type: ignore[attr-defined]
     if not isinstance(module, ImageDataModule):
-        raise UserError(f"{type(module).__name__} is not an ImageDataModule: its images cannot be named in a record.")
+        raise UserError(f"{type(module).__name__} must be a subclass of ImageDataModule to be recorded.")
     about = module.about()
     fewer = {split: count for split, count in used.items() if 0 < count < about[split]}
     about |= {**fewer, **{f"{split}_of": about[split] for split in fewer}}
-    if "train" in used:  # how many images are tested, the test will say
+    if "train" in used:  # the test records its own number of images
         del about["test"]
     return about
 

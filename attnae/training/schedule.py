@@ -1,4 +1,4 @@
-"""Resuming a training whose learning-rate schedule was made for another length."""
+"""Checks the length of the learning-rate schedule when a training resumes."""
 
 from __future__ import annotations
 
@@ -10,28 +10,27 @@ from lightning.pytorch.callbacks import Callback
 from attnae.errors import UserError
 
 LENGTHS = ("T_max", "total_steps", "total_iters")
-"""Attributes of torch's schedulers that depend on the length of a training."""
+"""Attributes of torch's schedulers that depend on the length of the training."""
 
 
 class ScheduleCheck(Callback):
-    """Refuses a checkpoint whose schedule ends elsewhere: Lightning restores its length, and would train on at rate 0."""
+    """Rejects a checkpoint with a schedule of another length. Lightning would restore it and continue at learning rate 0."""
 
     def on_fit_start(self, trainer: L.Trainer, task: L.LightningModule) -> None:
-        """Remembers the schedules as they are configured, before a checkpoint's are restored."""
+        """Stores the configured schedules before the checkpoint's are restored."""
         self.configured = _lengths(trainer)
 
     def on_train_start(self, trainer: L.Trainer, task: L.LightningModule) -> None:
-        """Compares them with the restored ones.
+        """Compares the configured schedules with the restored ones.
 
         Raises:
-            UserError: They differ.
+            UserError: Their lengths differ.
         """
         if (restored := _lengths(trainer)) != self.configured:
             theirs, ours = (", ".join(map(str, lengths)) or "any length" for lengths in (restored, self.configured))
             raise UserError(
-                f"The learning-rate schedule of the checkpoint has the length {theirs}, that of "
-                f"trainer.max_epochs={trainer.max_epochs} {ours}. Resume with the length that the training began with, or "
-                "start anew."
+                f"The checkpoint's learning-rate schedule has length {theirs}, but trainer.max_epochs={trainer.max_epochs} "
+                f"requires {ours}. Resume with the original trainer.max_epochs, or restart the training."
             )
 
 

@@ -1,4 +1,4 @@
-"""Which epoch's weights are evaluated, and the weights of the last epochs, whose test metrics stand beside."""
+"""Selects the epoch whose weights are evaluated, and keeps the weights of the last epochs for additional tests."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from attnae.training import weights
 from attnae.training.progress import read_metrics
 
 LAST = "last"
-"""The selection rule that takes the last epoch."""
+"""Selection rule for the last epoch."""
 
 
 def weights_path(folder: Path, epoch: int) -> Path:
-    """Where a run keeps the weights after an epoch, counted from 1."""
+    """Path of the weights after an epoch, counted from 1."""
     return folder / "checkpoints" / f"epoch-{epoch:05}.safetensors"
 
 
 def last_epochs(folder: Path, count: int) -> dict[int, Path]:
-    """Weights of the last ``count`` epochs of a finished training, by epoch; missing files are left out."""
+    """Weight files of the last ``count`` epochs of a finished training, by epoch. Skips missing files."""
     rows = read_metrics(folder / "metrics.csv") if count else []
     last = int(rows[-1]["epoch"] or 0) if rows else 0
     epochs = range(max(last - count, 0) + 1, last + 1)
@@ -34,15 +34,15 @@ def last_epochs(folder: Path, count: int) -> dict[int, Path]:
 
 
 class Selection(Callback):
-    """Keeps the weights of the selected epoch and of the last epochs while a network trains.
+    """Keeps the weights of the selected epoch and of the last epochs during training.
 
-    The suite adds it to every training, so that no callback of a user changes which weights are evaluated. Its state is
-    part of the checkpoint: an interrupted training selects what an uninterrupted one would have selected.
+    Every training uses it, so user callbacks cannot change which weights are evaluated. Its state is saved in the checkpoint,
+    so a resumed training selects the same epoch as an uninterrupted one.
 
     Args:
-        rule: ``last``, or the name of a logged number, such as ``val/mse``, whose lowest value selects the epoch. The
-            earliest of equal values counts.
-        keep: How many of the last epochs' weights to keep.
+        rule: ``last``, or the name of a logged metric such as ``val/mse``; selects the epoch with the lowest value, the
+            earliest if tied.
+        keep: Number of last epochs whose weights are kept.
     """
 
     def __init__(self, rule: str = LAST, keep: int = 0):
@@ -55,20 +55,20 @@ class Selection(Callback):
         return {"rule": self.rule, "best_value": self.best_value, "best_epoch": self.best_epoch}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Takes the best epoch up again.
+        """Restores the best epoch.
 
         Raises:
-            UserError: The checkpoint belongs to a training with another rule.
+            UserError: The checkpoint was trained with another rule.
         """
         if state_dict["rule"] != self.rule:
             raise UserError(
-                f"The checkpoint was trained with selection {state_dict['rule']}, not {self.rule}: earlier epochs "
-                f"cannot be compared. Give --selection {state_dict['rule']}, or start anew."
+                f"The checkpoint was trained with selection {state_dict['rule']}, not {self.rule}, so earlier epochs "
+                f"cannot be compared. Set --selection {state_dict['rule']}, or restart the training."
             )
         self.best_value, self.best_epoch = state_dict["best_value"], state_dict["best_epoch"]
 
     def on_fit_start(self, trainer: L.Trainer, task: L.LightningModule) -> None:
-        """Fetches weights that a training which goes on in another folder has kept beside its checkpoint.
+        """Copies kept weights from the checkpoint's folder if the training resumes in another folder.
 
         Raises:
             UserError: The weights of the best epoch so far are missing.
@@ -82,22 +82,22 @@ class Selection(Callback):
                 with atomic(here) as temporary:
                     shutil.copyfile(path, temporary)
         if self.best_epoch and not (best := weights_path(self.folder, self.best_epoch)).is_file():
-            raise UserError(f"Cannot resume: {best}, the weights of the best epoch so far, is missing. Start anew.")
+            raise UserError(f"Cannot resume: {best} (weights of the best epoch) is missing. Restart the training.")
 
     def on_train_epoch_start(self, trainer: L.Trainer, task: L.LightningModule) -> None:
-        """Removes weights that are no longer needed: by now a checkpoint knows the later ones."""
+        """Removes weights that are no longer needed, now that a checkpoint of later ones exists."""
         self.validated = False
         self._prune(trainer)
 
     def on_validation_end(self, trainer: L.Trainer, task: L.LightningModule) -> None:
-        """Notes that this epoch's validation numbers are its own; Lightning keeps the last ones."""
+        """Marks the epoch as validated; otherwise Lightning reports the metrics of the previous validation."""
         self.validated = True
 
     def on_train_epoch_end(self, trainer: L.Trainer, task: L.LightningModule) -> None:
-        """Keeps the epoch's weights where they are the best so far, or among the last ones.
+        """Saves the epoch's weights if they are the best so far or among the last epochs.
 
         Raises:
-            UserError: The number that selects is not logged.
+            UserError: The selection metric is not logged.
         """
         epoch = trainer.current_epoch + 1
         best = False
@@ -124,16 +124,16 @@ class Selection(Callback):
                     path.unlink(missing_ok=True)
 
     def selected(self, trainer: L.Trainer, task: L.LightningModule) -> tuple[dict[str, Tensor], str]:
-        """Weights that the rule selects, and the rule in words.
+        """Returns the selected weights and a description of the selection.
 
         Raises:
-            UserError: The number that selects was never logged, or never finite.
+            UserError: The selection metric was never logged or never finite.
         """
         if self.rule == LAST:
             return task.state_dict(), f"last epoch ({trainer.current_epoch})"
         if not self.best_epoch:
             raise UserError(
-                f"selection: {self.rule} was never a number in {trainer.current_epoch} epochs. Give --selection {LAST}, "
+                f"selection: {self.rule} was never finite in {trainer.current_epoch} epochs. Set --selection {LAST}, "
                 "or validate more often."
             )
         state = weights.read(weights_path(self.folder, self.best_epoch))

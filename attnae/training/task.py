@@ -1,4 +1,4 @@
-"""The LightningModule base of all papers: evaluates on named protocols and draws the pictures of a run."""
+"""Base LightningModule of all papers: evaluates under named protocols and draws figures."""
 
 from __future__ import annotations
 
@@ -26,36 +26,36 @@ class Prediction(NamedTuple):
     """A reconstruction under one protocol.
 
     Attributes:
-        images: (B, 3, H, W) in [0, 1] up to clamping.
-        further: Per-image measures (B,) by name, such as the KL divergence.
+        images: Images (B, 3, H, W), in [0, 1] after clamping.
+        per_image_metrics: Additional metrics per image (B,), by name, such as the KL divergence.
     """
 
     images: Tensor
-    further: dict[str, Tensor]
+    per_image_metrics: dict[str, Tensor]
 
 
 class ImageTask(L.LightningModule):
-    """Image in, image out.
+    """Base class of image-to-image tasks.
 
-    A paper implements :meth:`training_step`, :meth:`predictions` and ``configure_optimizers``; optionally
-    :meth:`figures`, and what ``attnae apply``, ``encode`` and ``sample`` may ask of a trained model.
+    A paper implements :meth:`training_step`, :meth:`predictions` and ``configure_optimizers``, optionally :meth:`figures`
+    and the methods used by ``attnae apply``, ``encode`` and ``sample``.
 
     Args:
-        net: The network, pure torch.
+        net: The network, in plain torch.
     """
 
     def __init__(self, net: nn.Module):
         super().__init__()
-        # Convolutions of this size run 1.1 to 1.25 times as fast on a CPU with channels last, and as fast on a GPU.
+        # With channels_last, convolutions of this size are 1.1 to 1.25 times as fast on a CPU, and equally fast on a GPU.
         self.net = net.to(memory_format=torch.channels_last)
-        self.selection = ""  # how a test chose what it evaluates, where it does
-        self.with_perceptual = False  # LPIPS and rFID in tests
+        self.selection = ""  # how a test selected its settings, if it did
+        self.with_perceptual = False  # compute LPIPS and rFID in tests
         self.perceptual: Perceptual | None = None
         self.quality: dict[str, ImageQuality] = {}
         self.first_batches: dict[str, tuple[Batch, dict[str, Tensor]]] = {}
 
     def reconstruct(self, batch: Batch) -> Tensor:
-        """One ordinary forward pass, images (B, 3, H, W) in [0, 1] up to clamping; its operations are what is counted."""
+        """One forward pass: images (B, 3, H, W), in [0, 1] after clamping. FLOPs are counted for this method."""
         raise NotImplementedError
 
     def predictions(self, batch: Batch, split: str) -> dict[str, Prediction]:
@@ -63,72 +63,72 @@ class ImageTask(L.LightningModule):
 
         Args:
             batch: Inputs and targets.
-            split: One of the DataModule's test splits, or ``val``, for which one prediction is expected.
+            split: One of the DataModule's test splits; or ``val``, which must return exactly one prediction.
         """
         raise NotImplementedError
 
     def figures(self, folder: Path) -> list[Path]:
-        """Draws the paper's own figures from ``first_batches`` into ``folder`` after a test, and returns their paths."""
+        """Draws the paper's figures from ``first_batches`` into ``folder`` after a test. Returns their paths."""
         return []
 
-    # -- use of a trained model, in evaluation mode ------------------------------------------------------------
+    # -- inference with a trained model, in evaluation mode ----------------------------------------------------
 
-    undoes: ClassVar[Literal["noise", "mask", ""]] = ""
-    """The corruption that the model was trained to undo; empty for an autoencoder, which gives its input back."""
+    corruption: ClassVar[Literal["noise", "mask", ""]] = ""
+    """Corruption that the model removes; empty for an autoencoder."""
 
     tiles: ClassVar[bool] = False
-    """Whether a larger image may be taken in overlapping tiles; otherwise it is resized."""
+    """Whether larger images are processed in overlapping tiles; otherwise they are resized."""
 
     @property
     def codes(self) -> int:
-        """Size of the codebook that :meth:`encode` draws on; 0 for a model without codes."""
+        """Codebook size of :meth:`encode`; 0 for a model without codes."""
         return 0
 
     @property
     def latents(self) -> int:
-        """Latents of an image, standard normal by the model's prior; 0 for a model without a prior."""
+        """Number of latents per image, with a standard normal prior; 0 for a model without a prior."""
         return 0
 
     def restore(self, images: Tensor) -> Tensor:
-        """What the model makes of images (B, 3, S, S) in [0, 1], each independent of the batch's other images."""
-        unknown = torch.arange(images.shape[0], device=images.device)  # len() would fix the batch of an exported graph
+        """Output of the model for images (B, 3, S, S) in [0, 1]. Does not depend on the other images of the batch."""
+        unknown = torch.arange(images.shape[0], device=images.device)  # len() would fix an exported graph's batch size
         return self.reconstruct(Batch(images, images, None, unknown))
 
     def encode(self, images: Tensor) -> Tensor:
-        """Codes int64 (B, h, w) in [0, ``codes``) of images (B, 3, S, S) in [0, 1], from which :meth:`decode` makes images."""
+        """Encodes images (B, 3, S, S) in [0, 1] to codes int64 (B, h, w) in [0, ``codes``)."""
         raise NotImplementedError
 
     def decode(self, codes: Tensor) -> Tensor:
-        """Images (B, 3, H, W) in [0, 1] up to clamping of codes (B, h, w), a map of any size."""
+        """Decodes codes (B, h, w) of any map size to images (B, 3, H, W), in [0, 1] after clamping."""
         raise NotImplementedError
 
     def code_frequencies(self) -> Tensor:
-        """How often training used each code, up to a factor, (``codes``,), not negative: what to expect of an image."""
+        """Relative frequency of each code in training, (``codes``,), at least 0, not normalized."""
         raise NotImplementedError
 
     def to_latents(self, images: Tensor) -> Tensor:
-        """Most probable latents (B, ``latents``) of images (B, 3, S, S) in [0, 1]."""
+        """Encodes images (B, 3, S, S) in [0, 1] to their most probable latents (B, ``latents``)."""
         raise NotImplementedError
 
     def from_latents(self, latents: Tensor) -> Tensor:
-        """Images (B, 3, S, S) in [0, 1] of latents (B, ``latents``)."""
+        """Decodes latents (B, ``latents``) to images (B, 3, S, S) in [0, 1]."""
         raise NotImplementedError
 
-    # -- following the training ---------------------------------------------------------------------------------
+    # -- training, validation and prediction --------------------------------------------------------------------
 
     def on_train_epoch_start(self) -> None:
-        """Makes an epoch's randomness depend on seed, epoch and rank alone: a resumed run repeats an uninterrupted one."""
+        """Seeds the epoch by seed, epoch and rank only, so a resumed run is identical to an uninterrupted one."""
         seed = torch.Generator().manual_seed(run_seed() * 1_000_003 + self.current_epoch * 1009 + self.global_rank)
         torch.manual_seed(int(torch.randint(2**62, (1,), generator=seed)))
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Logs the mean squared error per value of the followed images."""
+        """Logs the mean squared error on the validation images."""
         for name, prediction in self.predictions(batch, "val").items():
             mse = (prediction.images.float().clamp(0, 1) - batch.target).square().flatten(1).mean(1)
             self.log(f"{name}/mse", mse.mean(), batch_size=len(mse), prog_bar=True, sync_dist=True)
 
     def predict_step(self, batch: Batch, batch_idx: int) -> None:
-        """Saves the reconstruction of each held-out image as ``predictions/<index>.png`` in the run's folder."""
+        """Saves the reconstruction of each held-out image as ``predictions/<index>.png`` in the run folder."""
         folder = Path(self.trainer.default_root_dir) / "predictions"
         for index, image in zip(
             batch.index.tolist(), self.predictions(batch, "heldout")["heldout"].images, strict=True
@@ -138,39 +138,37 @@ class ImageTask(L.LightningModule):
     # -- evaluation ---------------------------------------------------------------------------------------------
 
     def on_test_start(self) -> None:
-        """Forgets earlier tests."""
+        """Resets the metrics."""
         self.quality, self.first_batches = {}, {}
         if self.with_perceptual:
-            from attnae.metrics.perceptual import Perceptual  # imports for seconds what hardly any test needs
+            from attnae.metrics.perceptual import Perceptual  # slow import, rarely needed
 
             self.perceptual = Perceptual.pretrained(self.device)
 
     def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
-        """Accumulates the measures of every protocol of the split."""
+        """Accumulates the metrics of every protocol of the split."""
         split = self.trainer.datamodule.test_splits[dataloader_idx]  # type: ignore[attr-defined]
         predictions = self.predictions(batch, split)
         for protocol, prediction in predictions.items():
             if not prediction.images.isfinite().all():
-                raise UserError(
-                    f"The {protocol} reconstruction of batch {batch_idx} is not finite: the weights are broken."
-                )
+                raise UserError(f"The {protocol} reconstruction of batch {batch_idx} is not finite. Check the weights.")
             quality = self.quality.setdefault(protocol, ImageQuality().to(self.device))
-            further = dict(prediction.further)
+            per_image = dict(prediction.per_image_metrics)
             if self.perceptual:
-                further["lpips"] = self.perceptual.update(protocol, prediction.images, batch.target)
-            quality.update(prediction.images, batch.target, further)
+                per_image["lpips"] = self.perceptual.update(protocol, prediction.images, batch.target)
+            quality.update(prediction.images, batch.target, per_image)
         if batch_idx == 0:
             self.first_batches[split] = (batch, {name: p.images.clamp(0, 1) for name, p in predictions.items()})
 
     def test_metrics(self) -> dict[str, float]:
-        """Numbers of the last test, ``"<protocol>/<name>"``."""
+        """Metrics of the last test, named ``"<protocol>/<name>"``."""
         numbers = {
             f"{protocol}/{name}": value for protocol, q in self.quality.items() for name, value in q.compute().items()
         }
         return {**numbers, **(self.perceptual.compute() if self.perceptual else {})}
 
     def parameter_counts(self) -> dict[str, int]:
-        """Numbers of parameters by column name; a paper that counts in its own way adds its column."""
+        """Parameter counts by column name. A paper with its own convention adds a column."""
         parameters = list(self.net.parameters())
         return {
             "params_trainable": sum(p.numel() for p in parameters if p.requires_grad),
@@ -178,20 +176,20 @@ class ImageTask(L.LightningModule):
         }
 
     def gflops_forward(self) -> float:
-        """10^9 floating-point operations of one image's forward pass, counted by torch."""
-        batch = next(iter(self.first_batches.values()))[0][:2]  # a BatchNorm of 1x1 maps cannot train on one image
+        """GFLOPs of the forward pass of one image, counted by torch."""
+        batch = next(iter(self.first_batches.values()))[0][:2]  # BatchNorm on 1x1 maps cannot train on one image
         net, counter = self.net, FlopCounterMode(display=False)
-        self.net = copy.deepcopy(net).train()  # evaluation may take fused paths that the counter does not see through
+        self.net = copy.deepcopy(net).train()  # evaluation mode may use fused kernels that the counter does not see
         with counter, torch.no_grad():
             self.reconstruct(batch)
         self.net = net
         return float(counter.get_total_flops()) / len(batch.target) / 1e9
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Compares names and shapes before Lightning loads them.
+        """Compares names and shapes before Lightning loads the state dict.
 
         Raises:
-            UserError: The checkpoint belongs to another network.
+            UserError: The checkpoint was saved from another network.
         """
         own, other = self.state_dict(), checkpoint.get("state_dict", {})
         for name in own.keys() | other.keys():
@@ -204,7 +202,7 @@ class ImageTask(L.LightningModule):
         """Loads ``weights.safetensors`` of a finished run; no pickle is involved.
 
         Raises:
-            UserError: The file is missing, damaged, or belongs to another network.
+            UserError: The file is missing or damaged, or was saved from another network.
         """
         state = weights.read(path)
         try:

@@ -1,4 +1,4 @@
-"""What loggers such as Weights & Biases get beyond Lightning's own curves."""
+"""Additional logging to Weights & Biases and other loggers, beyond Lightning's curves."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ if TYPE_CHECKING:
 
 
 def show(trainer: L.Trainer, numbers: dict[str, float], pictures: Sequence[Path] = ()) -> None:
-    """Logs final numbers under their names in ``result.json``, and pictures where a logger takes any.
+    """Logs final metrics under their names in ``result.json``, and images if the logger supports them.
 
     Args:
-        trainer: Holds the loggers, if there are any.
-        numbers: By name; the last value of each is its summary in W&B.
-        pictures: Files.
+        trainer: Trainer with the loggers, if any.
+        numbers: Metrics by name; W&B shows the last value as the summary.
+        pictures: Image files.
     """
     for logger in trainer.loggers:
         logger.log_metrics(numbers)
@@ -28,7 +28,7 @@ def show(trainer: L.Trainer, numbers: dict[str, float], pictures: Sequence[Path]
 
 
 def publish(report: str, project: str, benchmark: str, label: str, identity: str, folder: str) -> None:
-    """Logs a report as an artifact, and its table of runs, to a W&B run of its own.
+    """Logs a report as an artifact, and its table of runs, to a separate W&B run.
 
     Args:
         report: Folder of the report.
@@ -36,7 +36,7 @@ def publish(report: str, project: str, benchmark: str, label: str, identity: str
         benchmark: Name of the benchmark.
         label: Name of the report.
         identity: Id of the W&B run.
-        folder: Where W&B keeps its own files.
+        folder: Folder for W&B's own files.
     """
     import wandb
 

@@ -1,4 +1,4 @@
-"""``weights.safetensors``: tensors with a digest, so that a damaged file is not taken for another training's result."""
+"""``weights.safetensors``: tensors with a digest that detects damaged files."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from attnae.errors import UserError
 from attnae.files import atomic
 
 DIGEST = "blake2b"
-"""Name of the digest in the file's header."""
+"""Key of the digest in the file header."""
 
 
 def save(state: dict[str, Tensor], path: Path) -> None:
-    """Writes a state dict atomically; equal tensors give equal bytes.
+    """Writes a state dict atomically. Equal tensors give identical files.
 
     Raises:
-        UserError: The disk is full, or the folder cannot be written to.
+        UserError: The disk is full or the folder is not writable.
     """
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
     with atomic(path) as temporary:
         try:
             save_file(tensors, temporary, {DIGEST: _digest(tensors)})
-        except SafetensorError as error:  # in which the system's own error is a text
-            raise UserError(f"Cannot write {path}: {error}. Choose another folder or free space.") from error
+        except SafetensorError as error:  # contains the system's error as text
+            raise UserError(f"Cannot write {path}: {error}. Free space or choose another folder.") from error
 
 
 def read(path: Path) -> dict[str, Tensor]:
-    """Reads a state dict; no pickle is involved. A file without a digest is believed.
+    """Reads a state dict; no pickle is involved. The digest is optional.
 
     Raises:
         UserError: The file is missing or damaged.
@@ -40,16 +40,16 @@ def read(path: Path) -> dict[str, Tensor]:
     try:
         with safe_open(path, "pt") as file:
             expected = (file.metadata() or {}).get(DIGEST)
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it cannot be iterated)
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not iterable)
     except (OSError, SafetensorError) as error:
         raise UserError(f"Cannot read the weights {path}: {' '.join(str(error).split())}.") from error
     if expected is not None and expected != _digest(tensors):
-        raise UserError(f"Cannot read the weights {path}: their digest says that the file is damaged.")
+        raise UserError(f"Cannot read the weights {path}: the file is damaged (its digest does not match).")
     return tensors
 
 
 def digest(path: Path) -> str | None:
-    """Digest of the tensors by the file's header; ``None`` where it has none or cannot be read."""
+    """Digest of the tensors from the file header; ``None`` if missing or unreadable."""
     try:
         with safe_open(path, "pt") as file:
             return (file.metadata() or {}).get(DIGEST)

@@ -235,8 +235,8 @@ def test_show_keys(capsys: pytest.CaptureFixture[str]) -> None:
     assert not {"trainer.devices", "trainer.fast_dev_run"} & set(listed)
     assert main(["show", "saaae_vs_vae", "--keys", "hidden"]) == 0
     assert " ".join(capsys.readouterr().out.split()) == (
-        "model.init_args.net.init_args.hidden_dim int; default 0. Width of one more fully connected layer on either side of "
-        "the latents; 0 for none, as published. Only of vae, vae_wide, vae_ard."
+        "model.init_args.net.init_args.hidden_dim int; default 0. Width of an additional fully connected layer on each side "
+        "of the latents; 0 for none, as in the paper. Only of vae, vae_wide, vae_ard."
     )
     assert "No key of saaae_vs_vae contains 'xyzzy'" in refusal(capsys, "show", "saaae_vs_vae", "--keys", "xyzzy")
 

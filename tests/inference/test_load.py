@@ -45,7 +45,7 @@ def test_a_run_computes_what_its_network_computes(run: Path) -> None:
     images = torch.rand(2, 3, model.size, model.size)
     assert not model.task.training
     assert not any(parameter.requires_grad for parameter in model.task.parameters())
-    if model.task.undoes == "mask":
+    if model.task.corruption == "mask":
         posterior = model.task.net.encode(2 * images - 1)
         expected = (model.task.net.decode(posterior.mean) + 1) / 2
     else:

@@ -146,9 +146,9 @@ def test_an_image_is_measured_alone(measure: object) -> None:
 
 
 def computed(
-    output: Tensor, target: Tensor, sizes: list[int], further: dict[str, Tensor] | None = None
+    output: Tensor, target: Tensor, sizes: list[int], per_image_metrics: dict[str, Tensor] | None = None
 ) -> dict[str, float]:
-    quality, splits = ImageQuality(), {name: values.split(sizes) for name, values in (further or {}).items()}
+    quality, splits = ImageQuality(), {name: values.split(sizes) for name, values in (per_image_metrics or {}).items()}
     for number, (one, truth) in enumerate(zip(output.split(sizes), target.split(sizes), strict=True)):
         quality.update(one, truth, {name: parts[number] for name, parts in splits.items()})
     return quality.compute()
@@ -267,7 +267,7 @@ def test_every_number_is_defined() -> None:
         assert predictions.keys() <= PROTOCOLS.keys()
         for prediction in predictions.values():
             quality = ImageQuality()
-            quality.update(prediction.images, images, prediction.further)
+            quality.update(prediction.images, images, prediction.per_image_metrics)
             assert quality.compute().keys() <= COLUMNS.keys()
 
 

@@ -1,6 +1,6 @@
-"""Attentive VQ-VAE: does attention between pixels replace a hierarchy of codebooks?
+"""Attentive VQ-VAE: can pixel attention replace a hierarchy of codebooks?
 
-The networks are plain torch; the task, which needs Lightning, is loaded when it is first used.
+The networks are plain torch. The task needs Lightning and is imported on first use.
 """
 
 from __future__ import annotations

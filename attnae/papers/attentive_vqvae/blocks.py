@@ -15,10 +15,10 @@ Norm = Literal["batch", "affine", "group"]
 
 
 class Affine(nn.BatchNorm2d):
-    """BatchNorm that keeps the statistics 0 and 1: weight x / sqrt(1 + eps) + bias.
+    """BatchNorm with fixed statistics, mean 0 and variance 1: weight x / sqrt(1 + eps) + bias.
 
-    What Keras' BatchNormalization does when it is always called with ``training=False``, as the authors' sibling code calls
-    it. Parameters, buffers and their names are those of BatchNorm.
+    Keras' BatchNormalization does this when it is always called with ``training=False``, as in the authors' related code.
+    Parameters, buffers and their names match BatchNorm's.
     """
 
     def forward(self, features: Tensor) -> Tensor:
@@ -27,7 +27,7 @@ class Affine(nn.BatchNorm2d):
 
 
 def normalized(channels: int, norm: Norm) -> nn.Module:
-    """The normalization of a map with so many channels.
+    """Returns the normalization layer for a feature map.
 
     Args:
         channels: Channels of the map.
@@ -39,12 +39,12 @@ def normalized(channels: int, norm: Norm) -> nn.Module:
 
 
 def activated(channels: int, norm: Norm) -> tuple[nn.Module, nn.Module]:
-    """What precedes every convolution of a block: normalization, then LeakyReLU."""
+    """Normalization and LeakyReLU, applied before every convolution of a block."""
     return normalized(channels, norm), nn.LeakyReLU(0.1, inplace=True)
 
 
 def conv(inputs: int, outputs: int, stride: int = 1) -> nn.Conv2d:
-    """3x3 convolution that keeps the image size, or divides it by ``stride``."""
+    """3x3 convolution. Preserves the image size, or divides it by ``stride``."""
     return nn.Conv2d(inputs, outputs, 3, stride, padding=1)
 
 
@@ -55,11 +55,11 @@ def up_conv(channels: int) -> nn.ConvTranspose2d:
 
 @torch.no_grad()
 def keras_init(module: nn.Module) -> None:
-    """Draws all kernels anew as Keras does by default: Glorot-uniform, with biases of zero.
+    """Reinitializes all layers with Keras' defaults: Glorot-uniform kernels, zero biases.
 
-    Glorot's limit is sqrt(6 / (fan_in + fan_out)), fans being input and output channels times the kernel's area. Keras lays
-    out the kernel of a transposed convolution with inputs and outputs swapped, and so does PyTorch: the sum is the same.
-    PyTorch's own default is uniform up to 1 / sqrt(fan_in), biases too: about half of Keras' standard deviation or less.
+    The Glorot limit is sqrt(6 / (fan_in + fan_out)), where the fans are the input and output channels times the kernel area.
+    Keras and PyTorch both swap inputs and outputs in transposed convolutions, so the sum is the same. PyTorch's default is
+    uniform up to 1 / sqrt(fan_in), biases included: at most about half of Keras' standard deviation.
     """
     for layer in module.modules():
         if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
@@ -69,7 +69,7 @@ def keras_init(module: nn.Module) -> None:
 
 
 class Id(nn.Module):
-    """Residual block that keeps the size: (B, width, H, W) -> (B, width, H, W). Paper: Id-ResBlock."""
+    """Residual block that preserves the size: (B, width, H, W) -> (B, width, H, W). Paper: Id-ResBlock."""
 
     def __init__(self, width: int, norm: Norm):
         super().__init__()
@@ -78,7 +78,7 @@ class Id(nn.Module):
         )
 
     def forward(self, features: Tensor) -> Tensor:
-        """See the class."""
+        """Applies the block."""
         return features + self.main(features)
 
 
@@ -93,7 +93,7 @@ class Down(nn.Module):
         self.skip = nn.Sequential(*activated(width, norm), conv(width, width, 2))
 
     def forward(self, features: Tensor) -> Tensor:
-        """See the class."""
+        """Applies the block."""
         halved: Tensor = self.main(features) + self.skip(features)
         return halved
 
@@ -107,21 +107,21 @@ class Up(nn.Module):
         self.skip = nn.Sequential(*activated(width, norm), up_conv(width))
 
     def forward(self, features: Tensor) -> Tensor:
-        """See the class."""
+        """Applies the block."""
         doubled: Tensor = self.main(features) + self.skip(features)
         return doubled
 
 
 class PixelAttention(nn.Module):
-    """Attention between all pixels with sigmoid weights, instead of a last 1x1 convolution.
+    """Attention between all pixels with sigmoid weights. Replaces the final 1x1 convolution.
 
     Paper: eq. 2-3, Algorithm 1. x' = g1(x), y' = g2(y), W = sigmoid(x' y'^T), output x' + W y'. The N products per pixel
-    are summed as printed: with W near 0.5, W y' is about N / 2 times the mean of y', which can swamp x'.
+    are summed as in the paper: with W near 0.5, W y' is about N / 2 times the mean of y', which can dominate x'.
 
     Args:
         inputs: Channels of x and y.
         outputs: Channels of the output.
-        kind: ``pixel`` as published; ``normalized`` divides W by the number of pixels of y.
+        kind: ``pixel`` as in the paper; ``normalized`` divides W by the number of pixels of y.
     """
 
     def __init__(self, inputs: int, outputs: int, kind: Literal["pixel", "normalized"] = "pixel"):
@@ -130,26 +130,26 @@ class PixelAttention(nn.Module):
         self.g1, self.g2 = nn.Conv2d(inputs, outputs, 1), nn.Conv2d(inputs, outputs, 1)
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        """Attend.
+        """Applies the attention.
 
         Args:
             x: Features (B, inputs, H, W).
-            y: Features to attend to (B, inputs, any height, any width); ``None`` for x, which is self-attention.
+            y: Features to attend to (B, inputs, any height, any width); ``None`` for self-attention.
 
         Returns:
-            Features (B, outputs, H, W), in the precision of the weights whatever autocast says: sums over all pixels
-            overflow in half precision and lose what differs between pixels.
+            Features (B, outputs, H, W), computed in the precision of the weights even under autocast: in half precision,
+            sums over all pixels overflow and the differences between pixels are lost.
         """
         with torch.autocast(x.device.type, enabled=False):
             queries, values = self._project(x, x if y is None else y)
-            weights = torch.bmm(queries, values.mT).sigmoid_()  # (B, N, M), in place: one such matrix is kept
+            weights = torch.bmm(queries, values.mT).sigmoid_()  # (B, N, M), in place to keep a single copy
             scale = 1 / values.shape[1] if self.kind == "normalized" else 1
             attended = torch.baddbmm(queries, weights, values, alpha=scale)  # (B, N, outputs)
         return rearrange(attended, "b (h w) c -> b c h w", h=x.shape[2])
 
     @torch.no_grad()
     def received(self, x: Tensor) -> Tensor:
-        """How much weight each pixel gets in self-attention: features (B, inputs, H, W) -> mean of W's columns (B, H, W)."""
+        """Mean weight each pixel receives in self-attention: (B, inputs, H, W) -> column means of W, (B, H, W)."""
         queries, values = self._project(x, x)
         return rearrange(torch.bmm(queries, values.mT).sigmoid_().mean(1), "b (h w) -> b h w", h=x.shape[2])
 

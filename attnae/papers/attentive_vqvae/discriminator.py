@@ -11,20 +11,20 @@ from attnae.papers.attentive_vqvae.blocks import keras_init, normalized
 
 
 class PatchDiscriminator(nn.Module):
-    """Says for each patch of an image whether it looks real.
+    """Classifies each image patch as real or reconstructed.
 
-    Paper: PatchGAN discriminator; 412,101 parameters as Keras counts (411,075 without BatchNorm's statistics).
+    Paper: PatchGAN discriminator; 412,101 parameters counted as in Keras (411,075 without BatchNorm statistics).
 
     Args:
         width: Channels of the first three convolutions; even.
-        norm: After the convolutions: ``batch`` as published (reconstructed), after the last one, too; ``affine``, which
-            scales and shifts only; ``group``, which does not depend on the batch; or ``none``.
-        dropout: Probability with which a value is set to zero after each convolution with its norm and activation, but
-            for the last, in training mode. Paper: nothing said. The authors' sibling code: 0.25.
-        init: Kernels at the start: PyTorch's, or Keras' defaults, see :func:`keras_init`.
+        norm: Normalization after every convolution. ``batch`` matches the published parameter count; ``affine`` only scales
+            and shifts; ``group`` does not depend on the batch (not after the last convolution); or ``none``.
+        dropout: Dropout probability after the activation of every convolution except the last. Paper: not stated. The
+            authors' related code: 0.25.
+        init: Initialization of the weights: ``torch``, or ``keras`` for Keras' defaults, see :func:`keras_init`.
 
     Raises:
-        ValueError: ``width`` is not a positive even number, ``dropout`` not a probability, or ``norm`` or ``init`` unknown.
+        ValueError: ``width`` is not a positive even number, ``dropout`` is not in [0, 1), or ``norm`` or ``init`` is unknown.
 
     Example:
         >>> import torch
@@ -52,7 +52,7 @@ class PatchDiscriminator(nn.Module):
         layers: list[nn.Module] = []
         for layer, (inputs, outputs) in enumerate(pairwise(widths)):
             layers.append(nn.Conv2d(inputs, outputs, 3, stride=2 if layer < 3 else 1, padding=1))
-            # A group of one channel would take each image's mean logit away.
+            # A group of one channel would remove each image's mean logit.
             if norm in ("batch", "affine") or (norm == "group" and outputs > 1):
                 layers.append(normalized(outputs, norm))
             if layer < len(widths) - 2:

@@ -1,4 +1,4 @@
-"""The figures that only this paper has."""
+"""Figures specific to this paper."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from attnae.files import atomic
 
 
 def usage_figure(counts: Sequence[Tensor], path: Path) -> Path:
-    """How often each code is used, most used first: a bar chart for each level.
+    """Plots code usage in descending order, one bar chart per level.
 
     Args:
-        counts: Uses of each code (K,), by level, the lowest first.
-        path: Where to save.
+        counts: Usage count of each code (K,), per level, lowest level first.
+        path: Output file.
     """
     figure = Figure(figsize=(3.2 * len(counts) + 0.8, 2.6), layout="constrained")
     for level, (axes, used) in enumerate(
@@ -33,13 +33,13 @@ def usage_figure(counts: Sequence[Tensor], path: Path) -> Path:
 
 
 def attention_figure(images: Tensor, maps: Sequence[Tensor], path: Path) -> Path:
-    """How much weight each pixel gets, over the images.
+    """Plots the mean attention weight of each pixel below the images.
 
     Args:
-        images: Images (B, 3, H, W) in [0, 1]; each is a column.
-        maps: Mean weight of each pixel over all that attend to it (B, h, w), by level, the lowest first. Each level has
-            its own color scale, from its least to its largest value.
-        path: Where to save.
+        images: Images (B, 3, H, W) in [0, 1], one per column.
+        maps: Mean weight of each pixel over all queries (B, h, w), per level, lowest level first. Each level has its own
+            color scale, from its smallest to its largest value.
+        path: Output file.
     """
     figure = Figure(figsize=(1.05 * len(images) + 1.4, 1.15 * (len(maps) + 1)), layout="constrained")
     axes = figure.subplots(len(maps) + 1, len(images), squeeze=False)

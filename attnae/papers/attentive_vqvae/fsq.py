@@ -1,4 +1,4 @@
-"""Finite scalar quantization: a codebook that is a grid and does not learn. Pure torch."""
+"""Finite scalar quantization: the codebook is a fixed grid. Pure torch."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from attnae.papers.attentive_vqvae.ranks import add_over_ranks
 
 
 def grid(codes: int) -> tuple[int, ...]:
-    """Levels of each dimension, 8 at most once and then 4s: 128 -> (8, 4, 4), 64 -> (4, 4, 4).
+    """Levels per dimension: at most one 8, otherwise 4. 128 -> (8, 4, 4), 64 -> (4, 4, 4).
 
     Raises:
-        ValueError: ``codes`` is not a power of two, or less than 4.
+        ValueError: ``codes`` is not a power of two, or is less than 4.
     """
     bits = codes.bit_length() - 1
     if codes < 4 or codes != 2**bits:
@@ -25,16 +25,15 @@ def grid(codes: int) -> tuple[int, ...]:
 
 
 class FiniteScalarQuantizer(nn.Module):
-    """Projects a latent to a few numbers, rounds each to one of a few levels, and projects back.
+    """Projects a latent to a few dimensions, rounds each one to a fixed set of levels, and projects back.
 
-    Paper: Mentzer et al. 2023 (arXiv 2309.15505), section 3 and appendix A.1. There is no codebook to collapse and no loss.
-    Computes in the precision of its weights whatever autocast says. Ours, without a dependency; the tests hold it against
-    vector-quantize-pytorch's.
+    Paper: Mentzer et al. 2023 (arXiv 2309.15505), section 3 and appendix A.1. No codebook can collapse, and there is no loss.
+    Computes in the precision of the weights even under autocast. Tested against vector-quantize-pytorch.
 
     Args:
-        codes: Number of codes K, a power of two; :func:`grid` divides them over the dimensions.
+        codes: Number of codes K, a power of two; :func:`grid` factors it into levels per dimension.
         dim: Channels of a latent.
-        decay: Weight of the past in the moving average of each code's uses; as in :class:`Quantizer`.
+        decay: Decay of the moving average of code usage, as in :class:`Quantizer`.
 
     Raises:
         ValueError: A setting is out of range.
@@ -62,35 +61,35 @@ class FiniteScalarQuantizer(nn.Module):
         self.register_buffer("counts", torch.ones(codes))
 
     def forward(self, latents: Tensor, learn: bool = True) -> Quantized:
-        """Quantize (B, dim, H, W); in training mode count the uses of codes, where ``learn`` is set."""
+        """Quantizes (B, dim, H, W). In training mode, updates the code usage if ``learn`` is set."""
         with torch.autocast(latents.device.type, enabled=False):
             bounded = self.bounded(latents)  # (B, H, W, dimensions)
             digits = self.digits(bounded)
             codes = (digits * self.strides).sum(-1)
-            rounded = (bounded - bounded.detach()) + (digits - self.levels // 2)  # straight through
+            rounded = (bounded - bounded.detach()) + (digits - self.levels // 2)  # straight-through estimator
             if self.training and learn:
                 self.count(codes)
             back = self.project_out(rounded / (self.levels // 2))
             return Quantized(rearrange(back, "b h w c -> b c h w"), latents.new_zeros((), dtype=torch.float32), codes)
 
     def bounded(self, latents: Tensor) -> Tensor:
-        """The few numbers of each latent, (B, dim, H, W) -> (B, H, W, dimensions), in [-L / 2 - 0.001, L / 2 - 0.999]."""
+        """Projected and bounded latents: (B, dim, H, W) -> (B, H, W, dimensions) in [-L / 2 - 0.001, L / 2 - 0.999]."""
         numbers = self.project_in(rearrange(latents.to(self.project_in.weight.dtype), "b c h w -> b h w c"))
-        half = (self.levels - 1) * 1.001 / 2  # a little more, so that the outermost levels can be reached
-        offset = 0.5 * (self.levels % 2 == 0)  # an even number of levels has none in the middle
+        half = (self.levels - 1) * 1.001 / 2  # slightly larger, so the outermost levels are reachable
+        offset = 0.5 * (self.levels % 2 == 0)  # an even number of levels has no middle level
         return (numbers + (offset / half).atanh()).tanh() * half - offset
 
     def digits(self, bounded: Tensor) -> Tensor:
-        """Which level each number is nearest to, int64 in [0, L)."""
+        """Index of the nearest level of each value, int64 in [0, L)."""
         return (bounded.detach().round() + self.levels // 2).long().clamp_min(0).minimum(self.levels - 1)
 
     @torch.no_grad()
     def assign(self, latents: Tensor) -> Tensor:
-        """The code of each latent: (B, dim, H, W) -> int64 (B, H, W)."""
+        """Index of each latent's code: (B, dim, H, W) -> int64 (B, H, W)."""
         return (self.digits(self.bounded(latents)) * self.strides).sum(-1)
 
     def look_up(self, codes: Tensor) -> Tensor:
-        """What codes stand for: int64 (B, H, W) in [0, K) -> (B, dim, H, W)."""
+        """Latent vectors of codes: int64 (B, H, W) in [0, K) -> (B, dim, H, W)."""
         numbers = codes[..., None] // self.strides % self.levels - self.levels // 2
         with torch.autocast(codes.device.type, enabled=False):
             vectors = self.project_out((numbers / (self.levels // 2)).to(self.project_out.weight.dtype))
@@ -98,7 +97,7 @@ class FiniteScalarQuantizer(nn.Module):
 
     @torch.no_grad()
     def count(self, codes: Tensor) -> None:
-        """Moving average of how many latents of a step chose each code, over all ranks."""
+        """Updates the moving average of the number of latents per step assigned to each code, over all ranks."""
         used = codes.flatten().bincount(minlength=self.size).to(self.counts)
         add_over_ranks(used)
         self.counts.lerp_(used, 1 - self.decay)

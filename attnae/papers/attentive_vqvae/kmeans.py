@@ -1,4 +1,4 @@
-"""K-means, by which a codebook may begin. Pure torch."""
+"""K-means initialization of a codebook. Pure torch."""
 
 from __future__ import annotations
 
@@ -6,29 +6,29 @@ import torch
 from torch import Tensor
 
 SAMPLES_PER_CODE = 32
-"""Latents that k-means looks at, per code and over all ranks."""
+"""Number of latents used for k-means per code, over all ranks."""
 
 
 @torch.no_grad()
 def kmeans(points: Tensor, clusters: int, iterations: int = 10) -> tuple[Tensor, Tensor]:
-    """Lloyd's algorithm from the seeds of k-means++ (Arthur and Vassilvitskii 2007).
+    """Lloyd's algorithm with k-means++ seeding (Arthur and Vassilvitskii 2007).
 
-    The same points give the same clusters: randomness comes from a generator of its own with a fixed seed.
+    Deterministic: uses its own generator with a fixed seed.
 
     Args:
         points: (N, dim), N at least 1.
-        clusters: Number of means K. With fewer distinct points than K, some means coincide and are empty.
-        iterations: Updates of the means.
+        clusters: Number of means K. With fewer than K distinct points, some means coincide and their clusters are empty.
+        iterations: Number of updates of the means.
 
     Returns:
-        Means (K, dim) and the number of points that are nearest to each, in the points' type (K,).
+        Means (K, dim) and the number of points nearest to each (K,), both in the dtype of the points.
     """
     generator = torch.Generator().manual_seed(0)
     draws = torch.rand(clusters, dtype=torch.float64, generator=generator).to(points.device)
     means = points[:1].repeat(clusters, 1)
     distance = torch.full((len(points),), torch.inf, device=points.device)  # squared, to the nearest seed
     for cluster in range(clusters):
-        # The first seed is any point, each further one is drawn with probability proportional to its distance.
+        # The first seed is a random point. Each next one is drawn with probability proportional to its squared distance.
         weight = distance.double() if cluster else torch.ones_like(distance, dtype=torch.float64)
         total = weight.cumsum(0)
         pick = torch.searchsorted(total, draws[cluster] * total[-1], right=True).clamp_max(len(points) - 1)

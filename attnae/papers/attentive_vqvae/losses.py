@@ -1,4 +1,4 @@
-"""Losses of the two opponents, from the discriminator's logits. Pure torch."""
+"""Adversarial losses, computed from the discriminator's logits. Pure torch."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 AdversarialLoss = Literal["hinge", "bce"]
-"""Hinge loss as VQGANs use it, or binary cross-entropy on logits."""
+"""Hinge loss as in VQGAN, or binary cross-entropy on logits."""
 
 
 def discriminator_loss(kind: AdversarialLoss, real: Tensor, fake: Tensor) -> Tensor:
-    """Mean of the loss on real images and the loss on reconstructions, scalar; lower when they are told apart.
+    """Mean of the losses on real images and on reconstructions, scalar. Lower means the discriminator separates them better.
 
     Args:
         kind: ``hinge`` or ``bce``.
@@ -26,15 +26,15 @@ def discriminator_loss(kind: AdversarialLoss, real: Tensor, fake: Tensor) -> Ten
 
 
 def generator_loss(kind: AdversarialLoss, fake: Tensor) -> Tensor:
-    """Loss of the generator from logits of its images, scalar; lower when they are taken for real."""
+    """Generator loss from the logits of its images, scalar. Lower means they are classified as real."""
     return -fake.mean() if kind == "hinge" else F.softplus(-fake).mean()
 
 
 @torch.no_grad()
 def accuracy(real: Tensor, fake: Tensor) -> Tensor:
-    """Share of patches that are judged right, real and fake ones counting alike, scalar in [0, 1]; 0.5 is guessing.
+    """Balanced accuracy over real and fake patches, scalar in [0, 1]; 0.5 is chance level.
 
-    A logit of exactly 0 is half right.
+    A logit of exactly 0 counts as half correct.
     """
     signs = torch.cat([real.sign().flatten(), -fake.sign().flatten()])
     return (signs.mean() + 1) / 2

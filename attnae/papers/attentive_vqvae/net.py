@@ -14,12 +14,12 @@ from attnae.papers.attentive_vqvae.quantizer import Quantized, Quantizer
 
 
 class VQOutput(NamedTuple):
-    """What training needs of a forward pass.
+    """Outputs of a forward pass used in training.
 
     Attributes:
-        reconstruction: Images (B, 3, H, W), near [0, 1] but not clamped.
+        reconstruction: Images (B, 3, H, W), approximately in [0, 1], not clamped.
         loss: Codebook and commitment losses, summed over the levels; scalar, at least 0.
-        codes: Per level, the lowest (with the largest map) first, which code each latent became: int64 (B, h, w).
+        codes: Code indices per level, int64 (B, h, w). The lowest level, which has the largest map, comes first.
     """
 
     reconstruction: Tensor
@@ -28,30 +28,30 @@ class VQOutput(NamedTuple):
 
 
 class AttentiveVQVAE(nn.Module):
-    """VQ-VAE of one to three levels, with pixel attention at the end of the encoders or without.
+    """VQ-VAE with one to three levels and optional pixel attention at the end of the encoders.
 
-    Paper: Attentive VQ-VAE (arXiv 2309.11641). Its network is described in part only; this one is reconstructed from the
-    published parameter counts, which it matches within 0.11 %. ``AttentiveVQVAE(2, "pixel")`` is AH-VQVAE (12,505,603
-    parameters as Keras counts), ``(2, "none")`` H-VQVAE (12,439,555) and ``(1, "pixel")`` A-VQVAE (7,541,379).
+    Paper: Attentive VQ-VAE (arXiv 2309.11641). The paper describes the network only in part; this one is reconstructed from
+    the published parameter counts and matches them within 0.11%. ``AttentiveVQVAE(2, "pixel")`` is AH-VQVAE (12,505,603
+    parameters counted as in Keras), ``(2, "none")`` H-VQVAE (12,439,555) and ``(1, "pixel")`` A-VQVAE (7,541,379).
 
     Attributes:
-        stride: Heights and widths of images must be multiples of this: 8, 16 or 32 for one, two or three levels.
+        stride: Image heights and widths must be multiples of this: 8, 16 or 32 for one, two or three levels.
 
     Args:
-        levels: Number of codebooks, each above the first with a map of half the size; 1 to 3.
-        attention: Head of the encoders: ``none`` is a 1x1 convolution, the others see :class:`PixelAttention`.
+        levels: Number of levels, 1 to 3. Each has a codebook; each level above the first has a map of half the size.
+        attention: Head of the encoders: ``none`` is a 1x1 convolution; for the others see :class:`PixelAttention`.
         width: Channels inside encoders and decoder.
         latent: Channels of the latents and the codes.
         codes: Codes per codebook.
-        codebook: How codes learn: ``fsq`` rounds to a fixed grid, see :class:`FiniteScalarQuantizer`; the others see
-            :class:`Quantizer`.
+        codebook: How the codebook is learned: ``fsq`` rounds to a fixed grid, see :class:`FiniteScalarQuantizer`; for the
+            others see :class:`Quantizer`.
         decay: See :class:`Quantizer`.
-        commitment: See :class:`Quantizer`; ``fsq`` has no such loss.
-        revive: See :class:`Quantizer`; ``fsq`` has nothing to revive.
-        init: Kernels and biases at the start: PyTorch's, or Keras' defaults, see :func:`keras_init`. The codebooks begin
-            alike.
-        norm: Before each convolution of a block: ``batch`` as published (reconstructed); ``affine`` scales and shifts
-            only, as Keras' BatchNorm called with ``training=False`` does; ``group`` does not depend on the batch.
+        commitment: See :class:`Quantizer`; ignored by ``fsq``.
+        revive: See :class:`Quantizer`; not available with ``fsq``.
+        init: Initialization of kernels and biases: ``torch``, or ``keras`` for Keras' defaults, see :func:`keras_init`. The
+            codebooks are initialized the same way in both cases.
+        norm: Normalization before each convolution of a block. ``batch`` matches the published parameter counts; ``affine``
+            only scales and shifts, like Keras' BatchNorm with ``training=False``; ``group`` does not depend on the batch.
 
     Raises:
         ValueError: A setting is out of range.
@@ -120,11 +120,11 @@ class AttentiveVQVAE(nn.Module):
             keras_init(self)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Reconstruct images (B, 3, H, W) in [0, 1]; the result is not clamped. Errors as in :meth:`encode`."""
+        """Reconstructs images (B, 3, H, W) in [0, 1]; the output is not clamped. Raises as :meth:`encode`."""
         return self.forward_with_codes(images).reconstruction
 
     def forward_with_codes(self, images: Tensor) -> VQOutput:
-        """Reconstruct, with what training needs; in training mode the codebooks learn from the images.
+        """Reconstructs images and returns loss and codes. In training mode, updates the codebooks.
 
         Args:
             images: As in :meth:`forward`.
@@ -137,7 +137,7 @@ class AttentiveVQVAE(nn.Module):
         return VQOutput(self.decoder(levels[0].latents), loss, [level.codes for level in levels])
 
     def encode(self, images: Tensor) -> list[Tensor]:
-        """Codes of images, as in :class:`VQOutput`; the codebooks do not change. For evaluation mode.
+        """Encodes images to codes as in :class:`VQOutput`, without updating the codebooks. Call in evaluation mode.
 
         Args:
             images: As in :meth:`forward`.
@@ -148,11 +148,11 @@ class AttentiveVQVAE(nn.Module):
         return [level.codes for level in self.quantize(images, learn=False)]
 
     def decode(self, codes: Tensor | Sequence[Tensor]) -> Tensor:
-        """Images (B, 3, 8 h, 8 w) of codes; they are not clamped.
+        """Decodes codes to images (B, 3, 8 h, 8 w); the output is not clamped.
 
         Args:
-            codes: What :meth:`encode` returns, or its first element, int64 (B, h, w) in [0, K): the decoder reads the
-                lowest level only, in which the levels above it are already part.
+            codes: Output of :meth:`encode`, or its first element, int64 (B, h, w) in [0, K). The decoder reads only the
+                lowest level, which already contains the information of the levels above.
 
         Raises:
             ValueError: The codes have another shape or are not in the codebook.
@@ -176,7 +176,7 @@ class AttentiveVQVAE(nn.Module):
 
     @torch.no_grad()
     def attention_maps(self, images: Tensor) -> list[Tensor]:
-        """Mean attention weight that each pixel gets, (B, h, w) by level, the lowest first; none without attention.
+        """Mean attention weight each pixel receives, (B, h, w) per level, lowest level first; empty without attention.
 
         Args:
             images: As in :meth:`forward`.
@@ -188,7 +188,7 @@ class AttentiveVQVAE(nn.Module):
         ]
 
     def quantize(self, images: Tensor, learn: bool) -> list[Quantized]:
-        """Latents of all levels, the lowest first, each level seeing the one above it; as in :meth:`forward`."""
+        """Quantized latents of all levels, lowest level first. Each level is conditioned on the one above."""
         if images.ndim != 4 or images.shape[1] != 3:
             raise ValueError(f"images must be (B, 3, H, W), got {tuple(images.shape)}")
         height, width = images.shape[2:]
@@ -208,17 +208,17 @@ class AttentiveVQVAE(nn.Module):
 
 
 def encoder(inputs: int, width: int, downs: int, head: nn.Module, norm: Norm) -> nn.Sequential:
-    """Base and AREN: (B, inputs, H, W) -> (B, latent, H / 2^downs, W / 2^downs); the head makes ``latent`` channels."""
+    """Base and AREN: (B, inputs, H, W) -> (B, latent, H / 2^downs, W / 2^downs). The head outputs ``latent`` channels."""
     halving = [block(width, norm) for _ in range(downs) for block in (Id, Id, Down)]
     return nn.Sequential(conv(inputs, width), *halving, Id(width, norm), Id(width, norm), head)
 
 
 class ParameterCounts(NamedTuple):
-    """Two ways to count what a module learns.
+    """Parameter counts of a module by two conventions.
 
     Attributes:
-        trainable: What training changes: parameters and codebooks, however these learn.
-        keras: As the paper's tool counts: the running statistics of BatchNorm, too.
+        trainable: Everything updated in training: parameters and codebooks, including codebooks learned by moving averages.
+        keras: As Keras counts them: also includes the running statistics of BatchNorm.
     """
 
     trainable: int
@@ -226,7 +226,7 @@ class ParameterCounts(NamedTuple):
 
 
 def parameter_counts(module: nn.Module) -> ParameterCounts:
-    """Number of parameters of a network or a part of it."""
+    """Number of parameters of a module."""
     trainable, statistics = sum(parameter.numel() for parameter in module.parameters()), 0
     for part in module.modules():
         if isinstance(part, Quantizer) and not isinstance(part.codebook, nn.Parameter):

@@ -1,4 +1,4 @@
-"""What the ranks of distributed training share. Pure torch."""
+"""Communication between ranks in distributed training. Pure torch."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from torch import Tensor
 
 
 def add_over_ranks(values: Tensor) -> None:
-    """Sum over the ranks of distributed training, in place."""
+    """Sums over all ranks, in place."""
     if dist.is_initialized():
         dist.all_reduce(values)
 
 
 def offers_over_ranks(latents: Tensor, count: int) -> Tensor:
-    """Random latents of all ranks, none of them twice, the same on every rank.
+    """Draws random latents from all ranks without replacement; the result is the same on every rank.
 
     Args:
-        latents: (N, dim), this rank's.
-        count: How many are wanted. Rank r offers some for the places r, r + ranks, r + 2 ranks...
+        latents: (N, dim), of this rank.
+        count: Number of rows. Rank r fills rows r, r + ranks, r + 2 ranks, ...
 
     Returns:
-        (count, dim + 1): the last column is 1 where a latent is offered, and the row is zero elsewhere.
+        (count, dim + 1): the last column is 1 where a latent is offered; all other rows are zero.
     """
     rank, ranks = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
     offers = latents.new_zeros(count, latents.shape[1] + 1)

@@ -1,4 +1,4 @@
-"""Running statistics of BatchNorm, computed anew from training images before a test."""
+"""Recomputes the running statistics of BatchNorm from training images before a test."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ Net = TypeVar("Net", bound=nn.Module)
 
 
 def has_batchnorm(net: nn.Module) -> bool:
-    """Whether a network normalizes by statistics of its training batches."""
+    """Whether a network uses running statistics of BatchNorm."""
     return any(_learns(layer) for layer in net.modules())
 
 
 @torch.no_grad()
 def with_recomputed_batchnorm(net: Net, data: ImageDataModule, images: int) -> Net:
-    """A copy of a network whose BatchNorm statistics are plain means over training batches; everything else is equal.
+    """Returns a copy of a network whose BatchNorm statistics are averages over training batches.
 
-    As ``torch.optim.swa_utils.update_bn``, but codebooks do not learn on the way. The images are the first training images
-    in their order, in batches of the training's size, corrupted as in evaluation; a last, smaller batch is left out.
+    Like ``torch.optim.swa_utils.update_bn``, but without updating the codebooks. Uses the first training images in dataset
+    order, with the training batch size, corrupted as in evaluation. Drops a last, smaller batch.
 
     Args:
-        net: Network; it is not changed.
-        data: Where the training images come from.
-        images: Number of training images; all of them where there are fewer.
+        net: Network; not modified.
+        data: Provides the training images.
+        images: Maximum number of training images.
     """
     net = copy.deepcopy(net).eval()
     for layer in net.modules():
         if _learns(layer):
             layer.reset_running_stats()  # type: ignore[operator]
-            layer.momentum = None  # type: ignore[assignment]  # torch's word for the cumulative mean
+            layer.momentum = None  # type: ignore[assignment]  # cumulative mean
             layer.train()
     train, device = data.sets()["train"], next(net.parameters()).device
     count, size = min(images, len(train)), data.batch_size

@@ -1,4 +1,4 @@
-"""Adversarial training of the Attentive VQ-VAE by manual optimization, and its evaluation."""
+"""Adversarial training (manual optimization) and evaluation of the Attentive VQ-VAE."""
 
 from __future__ import annotations
 
@@ -25,32 +25,32 @@ from attnae.training.task import ImageTask, Prediction
 
 
 class AttentiveVQVAETask(ImageTask):
-    """Autoencoding with a patch discriminator as opponent.
+    """Trains an autoencoder, optionally against a patch discriminator.
 
-    Paper: Attentive VQ-VAE, "reconstruction, VQ and adversarial losses"; optimizer, rates, weights and batch size are not
-    given. We: Adam as VQGANs use it and an adversarial weight of our own, the same for every variant. Both networks are
-    optimized manually, one step each per batch: the generator first, then the discriminator on the same reconstructions.
+    Paper: Attentive VQ-VAE, "reconstruction, VQ and adversarial losses"; optimizer, learning rates, loss weights and batch
+    size are not stated. We: Adam with VQGAN's betas and our own adversarial weight, the same for every variant. Manual
+    optimization, one step of each network per batch: first the generator, then the discriminator on the same reconstructions.
 
     Args:
         net: The autoencoder.
-        discriminator: Its opponent; ``None`` trains without one.
-        lr: Learning rate of Adam for the autoencoder.
-        discriminator_lr: Learning rate of Adam for the discriminator.
-        betas: Decays of Adam's moments.
-        discriminator_betas: The same for the discriminator; ``None`` for those of the autoencoder.
-        reconstruction: Mean absolute (``l1``) or squared (``l2``) error per value.
-        vq_weight: Weight of the quantizers' losses.
-        adversarial_loss: ``hinge`` or ``bce``, binary cross-entropy on logits; for both networks.
+        discriminator: The discriminator; ``None`` trains without one.
+        lr: Adam learning rate of the autoencoder.
+        discriminator_lr: Adam learning rate of the discriminator.
+        betas: Adam betas of the autoencoder.
+        discriminator_betas: Adam betas of the discriminator; ``None`` uses ``betas``.
+        reconstruction: Reconstruction loss: mean absolute (``l1``) or mean squared (``l2``) error.
+        vq_weight: Weight of the quantizer losses.
+        adversarial_loss: Adversarial loss of both networks: ``hinge``, or ``bce`` for binary cross-entropy on logits.
         adversarial_weight: Weight of the generator's adversarial loss.
-        adversarial_start: Steps of the generator before the discriminator enters.
-        clip: Largest norm of each network's gradient; ``None`` for any. The trainer cannot clip under manual
-            optimization.
-        flip: Mirror each training image left to right with probability 1/2. The authors' sibling code does.
-        recompute_batchnorm: Training images from which a test first computes BatchNorm's statistics anew, in a copy of the
-            autoencoder; 0 to test as trained. The protocols ``heldout`` and, with the trained statistics,
-            ``heldout_as_trained`` are then reported; the saved weights stay as trained. No effect without BatchNorm.
-        aligned: Say ``celeba`` where the images are CelebA's aligned 178x218 ones, to measure the error of eye color where
-            the alignment puts the eyes. Nothing can check it. Embedded portraits know their eyes without it.
+        adversarial_start: Number of generator steps before adversarial training starts.
+        clip: Maximum gradient norm of each network; ``None`` disables clipping. The trainer cannot clip gradients under
+            manual optimization.
+        flip: Flip each training image horizontally with probability 0.5, as the authors' related code does.
+        recompute_batchnorm: Number of training images used to recompute the BatchNorm statistics before a test, in a copy of
+            the autoencoder; 0 tests the network as trained. If set, ``heldout`` uses the recomputed statistics and
+            ``heldout_as_trained`` the trained ones. The saved weights do not change. No effect without BatchNorm.
+        aligned: Set to ``celeba`` if the images are CelebA's aligned 178x218 images, to measure the eye color error at the
+            aligned eye positions. This cannot be verified. Not needed for embedded faces.
 
     Raises:
         ValueError: A number is out of range.
@@ -79,7 +79,7 @@ class AttentiveVQVAETask(ImageTask):
     ):
         super().__init__(net)
         if lr <= 0 or discriminator_lr <= 0 or vq_weight < 0 or adversarial_weight < 0 or adversarial_start < 0:
-            raise ValueError("learning rates must be positive, weights and adversarial_start not negative")
+            raise ValueError("learning rates must be positive; weights and adversarial_start must not be negative")
         if clip is not None and clip <= 0:
             raise ValueError(f"clip must be positive or null, got {clip}")
         if recompute_batchnorm < 0:
@@ -94,14 +94,14 @@ class AttentiveVQVAETask(ImageTask):
         self.vq_weight, self.adversarial_weight = vq_weight, adversarial_weight
         self.adversarial_start = adversarial_start
         self.recompute_batchnorm, self.aligned = recompute_batchnorm, aligned
-        self.generator_steps = 0  # Lightning's global_step counts the discriminator's, too
-        self.use: dict[str, list[CodebookUse]] = {}  # of each protocol that counts codes, by level
-        self.recomputed: list[AttentiveVQVAE] = []  # in a list, so that it is not a submodule and is never saved
+        self.generator_steps = 0  # Lightning's global_step also counts discriminator steps
+        self.use: dict[str, list[CodebookUse]] = {}  # per protocol that counts codes, per level
+        self.recomputed: list[AttentiveVQVAE] = []  # in a list, so it is not a submodule and is not saved
 
     # -- training -----------------------------------------------------------------------------------------------
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
-        """An Adam for each network."""
+        """One Adam optimizer per network."""
         optimizers: list[torch.optim.Optimizer] = [torch.optim.Adam(self.net.parameters(), self.lr, self.betas)]
         if self.discriminator is not None:
             parameters = self.discriminator.parameters()
@@ -109,25 +109,25 @@ class AttentiveVQVAETask(ImageTask):
         return optimizers
 
     def on_fit_start(self) -> None:
-        """Refuses what manual optimization of two networks cannot do.
+        """Checks precision and strategy.
 
         Raises:
-            UserError: Half precision with a loss scale, or a strategy that expects every weight to have a gradient.
+            UserError: The precision needs a loss scale, or the strategy requires a gradient for every parameter.
         """
         if str(self.trainer.precision).startswith("16"):
             raise UserError(
-                "trainer.precision 16 needs one loss scale, but generator and discriminator overflow apart from each "
-                "other. Give bf16-mixed or 32-true."
+                "trainer.precision 16 is not supported: generator and discriminator would need separate loss scales. "
+                "Set trainer.precision to bf16-mixed or 32-true."
             )
         strategy = self.trainer.strategy
         if isinstance(strategy, DDPStrategy) and not strategy._ddp_kwargs.get("find_unused_parameters"):
             raise UserError(
-                "On several devices each network's step leaves the other one without gradients. "
-                "Give --trainer.strategy ddp_find_unused_parameters_true."
+                "On multiple devices, each optimizer step leaves the other network without gradients. "
+                "Set --trainer.strategy ddp_find_unused_parameters_true."
             )
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """A step of the generator, and one of the discriminator once it has entered."""
+        """One generator step, and one discriminator step after ``adversarial_start``."""
         optimizers = self.optimizers()
         generator, *opponents = optimizers if isinstance(optimizers, list) else [optimizers]
         adversarial = bool(opponents) and self.generator_steps >= self.adversarial_start
@@ -161,7 +161,7 @@ class AttentiveVQVAETask(ImageTask):
         return loss.detach()
 
     def _flipped(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Inputs and targets of a batch, some of the images mirrored where ``flip`` says so."""
+        """Inputs and targets of a batch, randomly flipped if ``flip`` is set."""
         if not self.flip:
             return batch.input, batch.target
         mirrored = (torch.rand(len(batch.target)) < 0.5).to(batch.target.device)[:, None, None, None]
@@ -172,12 +172,12 @@ class AttentiveVQVAETask(ImageTask):
         return inputs, targets
 
     def _step(self, optimizer: LightningOptimizer, net: nn.Module, loss: Tensor, losses: dict[str, Tensor]) -> Tensor:
-        """Backward pass, clipping, update; a loss that is not finite updates nothing. Returns the norm before clipping."""
+        """Backward pass, clipping and update. Raises if the loss is not finite. Returns the gradient norm before clipping."""
         if not loss.isfinite():
             values = ", ".join(f"{name} {float(value.detach()):.4g}" for name, value in losses.items())
             raise UserError(
                 f"Training diverged at step {self.generator_steps} (epoch {self.current_epoch + 1}): {values}. Lower "
-                "model.init_args.lr or adversarial_weight; the checkpoint of the last finished epoch is kept."
+                "model.init_args.lr or adversarial_weight. The checkpoint of the last completed epoch was kept."
             )
         optimizer.zero_grad()
         self.manual_backward(loss)
@@ -188,10 +188,10 @@ class AttentiveVQVAETask(ImageTask):
         return norm
 
     def _logits(self, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits of real images and reconstructions (B, 3, H, W), judged as one batch.
+        """Logits of real images and reconstructions (B, 3, H, W), computed in one batch.
 
-        In two batches, the BatchNorm after the last convolution would give both the same mean logit, and the generator's
-        hinge loss, which is that mean, would have no gradient at all.
+        In separate batches, the BatchNorm after the last convolution would give both the same mean logit. The generator's
+        hinge loss is that mean, so its gradient would be zero.
         """
         assert self.discriminator is not None
         logits: Tensor = self.discriminator(torch.cat([real, fake])).float()
@@ -199,7 +199,7 @@ class AttentiveVQVAETask(ImageTask):
         return first, second
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keeps the step counter."""
+        """Saves the step counter."""
         checkpoint["generator_steps"] = self.generator_steps
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -215,7 +215,10 @@ class AttentiveVQVAETask(ImageTask):
         return images
 
     def predictions(self, batch: Batch, split: str) -> dict[str, Prediction]:
-        """The reconstruction under the split's name, in a test with both BatchNorm statistics; counts the codes in use."""
+        """Reconstructs a batch under the split's name and counts code usage.
+
+        With recomputed BatchNorm statistics, a test also reconstructs with the trained ones.
+        """
         nets = {split: self.net}
         if self.recomputed and split != "val":
             nets = {split: self.recomputed[0], f"{split}_as_trained": self.net}
@@ -231,7 +234,7 @@ class AttentiveVQVAETask(ImageTask):
         return found
 
     def _faces(self, images: Tensor, batch: Batch, split: str) -> dict[str, Tensor]:
-        """Per-image measures of symmetry, and of eye color where the places of the eyes are known."""
+        """Per-image symmetry error, and eye color error where the eye positions are known."""
         measures = {"symmetry": symmetry_error(images, batch.target)}
         location = self.trainer.datamodule.location  # type: ignore[attr-defined]
         if location.kind == "embedded":
@@ -252,20 +255,20 @@ class AttentiveVQVAETask(ImageTask):
         for level, usage in enumerate(levels, start=1):
             numbers[f"active_codes_{level}"] = float(usage.active_codes)
             numbers[f"perplexity_{level}"] = usage.perplexity
-        if pixels := 64 * int(levels[0].counts.sum()):  # a code of the lowest level stands for 8x8 pixels
+        if pixels := 64 * int(levels[0].counts.sum()):  # a code of the lowest level covers 8x8 pixels
             numbers["bits_per_pixel"] = bits_per_pixel(levels, pixels)
         return numbers
 
     def on_validation_epoch_start(self) -> None:
-        """Counts codes anew."""
+        """Resets the code counts."""
         self._count_codes("val")
 
     def on_validation_epoch_end(self) -> None:
-        """Logs how much of the codebooks the followed images use."""
+        """Logs the code usage on the validation images."""
         self.log_dict({f"val/{name}": value for name, value in self._codes("val").items()})
 
     def on_test_start(self) -> None:
-        """Forgets earlier tests, and recomputes BatchNorm's statistics where the configuration says so."""
+        """Resets the metrics, and recomputes the BatchNorm statistics if configured."""
         super().on_test_start()
         self.recomputed = []
         if self.recompute_batchnorm and has_batchnorm(self.net):
@@ -275,11 +278,11 @@ class AttentiveVQVAETask(ImageTask):
         self._count_codes("heldout", *(["heldout_as_trained"] if self.recomputed else []))
 
     def on_predict_start(self) -> None:
-        """Predicts as trained, whatever was tested before."""
+        """Discards recomputed BatchNorm statistics: predictions use the network as trained."""
         self.recomputed = []
 
     def test_metrics(self) -> dict[str, float]:
-        """Quality, symmetry error relative to the error, and the use of the codebooks over all held-out images."""
+        """Quality, symmetry error relative to the reconstruction error, and code usage over all held-out images."""
         numbers = super().test_metrics()
         for protocol in self.quality:
             symmetry, error = numbers[f"{protocol}/symmetry"], numbers[f"{protocol}/mae_over_sigma"]
@@ -288,12 +291,12 @@ class AttentiveVQVAETask(ImageTask):
         return numbers | codes
 
     def parameter_counts(self) -> dict[str, int]:
-        """Both ways to count; the discriminator is not part of the model."""
+        """Parameter counts by both conventions, without the discriminator."""
         counts = parameter_counts(self.net)
         return {"params_trainable": counts.trainable, "params_total": counts.trainable, "params_keras": counts.keras}
 
     def figures(self, folder: Path) -> list[Path]:
-        """How often each code of each level is used, and what pixel attention looks at."""
+        """Code usage per level, and maps of the pixel attention."""
         from attnae.papers.attentive_vqvae.figures import attention_figure, usage_figure
 
         if "heldout" not in self.first_batches:
@@ -305,11 +308,11 @@ class AttentiveVQVAETask(ImageTask):
             drawn.append(attention_figure(batch.target, attended, folder / "attention.png"))
         return drawn
 
-    # -- use ----------------------------------------------------------------------------------------------------
+    # -- inference ----------------------------------------------------------------------------------------------
 
     @property
     def codes(self) -> int:
-        """Codes of the lowest level, of which the levels above it are already part."""
+        """Size of the lowest level's codebook. Its codes already contain the information of the levels above."""
         return self.net.lowest.size
 
     def encode(self, images: Tensor) -> Tensor:
@@ -317,9 +320,9 @@ class AttentiveVQVAETask(ImageTask):
         return self.net.encode(images)[0]
 
     def decode(self, codes: Tensor) -> Tensor:
-        """See :class:`ImageTask`; 8 pixels a code."""
+        """See :class:`ImageTask`. Each code covers 8x8 pixels."""
         return self.net.decode(codes)
 
     def code_frequencies(self) -> Tensor:
-        """Moving averages of how many latents of a training step chose each code."""
+        """Moving averages of the number of latents per training step assigned to each code."""
         return self.net.lowest.counts

@@ -1,6 +1,6 @@
-"""Adaptive sparse attention MoE denoiser: do attention experts of different budgets denoise better than one?
+"""Adaptive sparse attention MoE denoiser: do attention experts with different budgets denoise better than one?
 
-The networks are plain torch; the tasks, which need Lightning, are loaded when they are first used.
+The networks are plain torch. The tasks need Lightning and are imported on first use.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Top-k attention experts of different budgets, mixed per token by a router. Pure torch."""
+"""Top-k attention experts with different budgets, mixed per token by a router. Pure torch."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 
 class ExpertAttention(nn.Module):
-    """Multi-head attention experts that differ in their budget of keys, weighted per token and merged.
+    """Multi-head attention experts with different key budgets, weighted per token and merged.
 
-    Every expert has its own query, key, value and output projection. They are stored one expert below the other, so that
-    one product serves all; each row is initialised as in a layer of its own, since all of them have ``width`` inputs.
+    Every expert has its own query, key, value and output projection. The projections are stacked, so one matrix product
+    computes all experts. Each row is initialized as in a separate layer, because all have ``width`` inputs.
     Arguments as in :class:`MoEDenoiser`.
     """
 
@@ -30,12 +30,10 @@ class ExpertAttention(nn.Module):
         super().__init__()
         experts = len(budgets)
         if not experts or any(k is not None and k < 1 for k in budgets):
-            raise ValueError(
-                f"budgets must name at least one expert, each with a k of at least 1 (or None), got {budgets}"
-            )
+            raise ValueError(f"budgets must contain at least one expert, each with k >= 1 (or None), got {budgets}")
         if router not in ("learned", "uniform") and not (isinstance(router, int) and 0 <= router < experts):
             raise ValueError(
-                f"router must be 'learned', 'uniform' or the number of one of {experts} experts, got {router!r}"
+                f"router must be 'learned', 'uniform' or the index of one of {experts} experts, got {router!r}"
             )
         self.heads = heads
         only = router if isinstance(router, int) else None
@@ -52,11 +50,11 @@ class ExpertAttention(nn.Module):
             self.router = nn.Sequential(nn.Linear(width, router_hidden), nn.ReLU(), nn.Linear(router_hidden, experts))
 
     def forward(self, tokens: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Tokens (B, N, width) -> tokens (B, N, width), and the routing probabilities (B, N, E) if they are learned."""
+        """Tokens (B, N, width) -> tokens (B, N, width), and the routing probabilities (B, N, E) if the router is learned."""
         query, key, value = (
             rearrange(
                 F.linear(tokens, layer.weight[self.rows], layer.bias[self.rows]),
-                "b n (e h d) -> b (e h) n d",  # all heads of all experts side by side
+                "b n (e h d) -> b (e h) n d",  # all heads of all experts
                 e=len(self.budgets),
                 h=self.heads,
             )
@@ -65,13 +63,13 @@ class ExpertAttention(nn.Module):
         attended = rearrange(
             top_k_attention(query, key, value, self.budgets), "b (e h) n d -> b n e (h d)", h=self.heads
         )
-        # sum_e p_e (W_e x_e + b_e) = [W_1 W_2 ...] [p_1 x_1, p_2 x_2, ...] + sum_e p_e b_e: one product again.
+        # sum_e p_e (W_e x_e + b_e) = [W_1 W_2 ...] [p_1 x_1, p_2 x_2, ...] + sum_e p_e b_e: one matrix product.
         weight = rearrange(self.out.weight[self.rows], "(e o) i -> o (e i)", e=len(self.budgets))
         bias = rearrange(self.out.bias[self.rows], "(e o) -> e o", e=len(self.budgets))
         probabilities = None
         if self.router is not None:
             logits = self.router(tokens)
-            # Half precision under autocast would round the probabilities that the balance loss takes logarithms of.
+            # The balance loss takes logarithms of the probabilities, so keep them in float32 under autocast.
             probabilities = logits.to(torch.promote_types(logits.dtype, torch.float32)).softmax(-1)  # (B, N, E)
         if probabilities is None:
             share = 1 / len(self.budgets)
@@ -83,16 +81,16 @@ class ExpertAttention(nn.Module):
 
 
 def top_k_attention(query: Tensor, key: Tensor, value: Tensor, budgets: Sequence[int | None]) -> Tensor:
-    """Attention in which each query sees its k keys of largest score only, with k by group of heads.
+    """Attention restricted to the k keys with the largest scores of each query, with one k per group of heads.
 
-    Paper: "top-k sparse attention". The softmax runs over the k largest scores. Scores that equal the k-th largest
-    exactly are all kept, so that more than k keys take part in a tie. All N x N scores are computed: nothing is saved.
+    Paper: "top-k sparse attention". The softmax runs over the k largest scores. Scores exactly equal to the k-th largest
+    are all kept, so a tie can keep more than k keys. All N x N scores are computed, so no operations are saved.
 
     Args:
-        query: (B, E * heads, N, d); likewise ``key`` and ``value``.
-        key: See ``query``.
-        value: See ``query``.
-        budgets: k of each of the E groups of heads; ``None`` or any k >= N for all keys.
+        query: (B, E * heads, N, d).
+        key: (B, E * heads, N, d).
+        value: (B, E * heads, N, d).
+        budgets: k of each of the E groups of heads; ``None`` or k >= N for all keys.
 
     Returns:
         Attended values (B, E * heads, N, d).
@@ -100,12 +98,12 @@ def top_k_attention(query: Tensor, key: Tensor, value: Tensor, budgets: Sequence
     tokens = key.shape[-2]
     if all(k is None or k >= tokens for k in budgets):
         return F.scaled_dot_product_attention(query, key, value)
-    precision = torch.promote_types(query.dtype, torch.float32)  # bfloat16 scores would tie at the k-th place
+    precision = torch.promote_types(query.dtype, torch.float32)  # bfloat16 scores would often tie
     with torch.autocast(query.device.type, enabled=False):
         scores = (query.to(precision) * query.shape[-1] ** -0.5) @ key.to(precision).mT  # (B, E * heads, N, N)
-    # In place and behind autograd's back, which is exact: a softmax does not change when its scores are shifted (here by
-    # the k-th), and passes no gradient to a weight of zero. F.threshold, because a masked fill with random bits is tens of
-    # times slower on a CPU.
+    # Modifying the scores in place outside autograd is exact: a softmax is invariant to a shift of its scores (here by the
+    # k-th largest) and passes no gradient to a weight of zero. F.threshold, because masked_fill with a random mask is tens
+    # of times slower on a CPU.
     with torch.no_grad():
         for group, k in zip(scores.chunk(len(budgets), 1), budgets, strict=True):
             if k is not None and k < tokens:
@@ -118,6 +116,6 @@ def kth_largest(scores: Tensor, k: int) -> Tensor:
     """The k-th largest value along the last dimension: (..., N) -> (..., 1)."""
     if scores.is_cpu and not (torch.compiler.is_compiling() or torch.jit.is_tracing()):  # type: ignore[attr-defined]
         array = scores.numpy().copy()
-        array.partition(scores.shape[-1] - k, axis=-1)  # NumPy's vectorised selection: several times as fast as torch's
+        array.partition(scores.shape[-1] - k, axis=-1)  # vectorized in NumPy, several times faster than torch
         return torch.from_numpy(array[..., -k, None])
     return scores.topk(k, sorted=False).values.amin(-1, keepdim=True)

@@ -1,4 +1,4 @@
-"""What the MoE denoiser is measured against: a plain convolutional denoiser and classical methods without training."""
+"""Baselines of the MoE denoiser: a plain convolutional denoiser, and classical methods without training."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from torch import Tensor, nn
 Method = Literal["noisy", "wavelet", "tv", "nlm", "bm3d"]
 
 STRENGTHS = (0.12, 0.18, 0.25, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0)
-"""Candidates of :func:`choose_strength`, about a factor of sqrt(2) apart."""
+"""Candidates for :func:`choose_strength`, about a factor of sqrt(2) apart."""
 
 
 class DnCNN(nn.Module):
     """Plain convolutional denoiser that predicts the noise and subtracts it.
 
-    Paper: Zhang et al., "Beyond a Gaussian Denoiser" (2017): 3x3 convolutions, ReLU, He initialisation. Here without
-    their batch norm and far narrower and shallower: 42,987 parameters that cost the FLOPs of the MoE denoiser at 32x32.
+    Paper: Zhang et al., "Beyond a Gaussian Denoiser" (2017): 3x3 convolutions, ReLU, He initialization. We: no batch norm,
+    much narrower and shallower: 42,987 parameters, with the same FLOPs as the MoE denoiser at 32x32.
 
     Args:
         depth: Number of convolutions, at least 2.
-        channels: Channels between them.
+        channels: Channels of the hidden layers.
 
     Raises:
         ValueError: ``depth`` or ``channels`` is too small.
@@ -40,35 +40,35 @@ class DnCNN(nn.Module):
         layers: list[nn.Module] = []
         for inputs in (3, *[channels] * (depth - 2)):
             convolution = nn.Conv2d(inputs, channels, 3, padding=1)
-            nn.init.kaiming_normal_(convolution.weight)  # torch's default lets the signal fade over ten layers
+            nn.init.kaiming_normal_(convolution.weight)  # with torch's default, the signal vanishes over ten layers
             layers += [convolution, nn.ReLU()]
         self.noise = nn.Sequential(*layers, nn.Conv2d(channels, 3, 3, padding=1))
 
     def forward(self, images: Tensor) -> Tensor:
-        """Denoise.
+        """Denoises images.
 
         Args:
             images: Noisy images (B, 3, H, W) in [0, 1].
 
         Returns:
-            Images (B, 3, H, W): in [0, 1] in evaluation mode, unclamped in training.
+            Images (B, 3, H, W), clamped to [0, 1] in evaluation mode, not clamped in training mode.
         """
         output: Tensor = images - self.noise(images)
         return output if self.training else output.clamp(0, 1)
 
 
 class ClassicalDenoiser(nn.Module):
-    """A denoiser without training and without parameters, told the noise level.
+    """Classical denoiser without training or parameters. The noise level is an input.
 
     Args:
         method: ``noisy`` returns its input; ``wavelet`` (BayesShrink), ``tv`` (total variation, Chambolle) and ``nlm``
-            (non-local means) are scikit-image's; ``bm3d`` needs the package of that name.
-        strength: Factor on the noise level that the method is told, or on its weight or filter parameter, which
-            scale with it; larger is smoother. :func:`choose_strength` finds it.
+            (non-local means) use scikit-image; ``bm3d`` requires the package of the same name.
+        strength: Factor on the noise level passed to the method, or on its weight or filter parameter; larger is smoother.
+            :func:`choose_strength` selects it.
 
     Raises:
-        ImportError: ``bm3d`` is asked for and not installed.
-        ValueError: Unknown method, or ``strength`` not positive and finite.
+        ImportError: ``method`` is ``bm3d`` and the package is not installed.
+        ValueError: Unknown method, or ``strength`` is not positive and finite.
 
     Example:
         >>> ClassicalDenoiser("tv")(torch.rand(1, 3, 16, 16), sigma=0.2).shape
@@ -85,14 +85,14 @@ class ClassicalDenoiser(nn.Module):
         self._denoise = None if method == "noisy" else _METHODS[method]()
 
     def forward(self, images: Tensor, sigma: float | Tensor) -> Tensor:
-        """Denoise one image after the other, on the CPU.
+        """Denoises the images one by one on the CPU.
 
         Args:
             images: Noisy images (B, 3, H, W) in [0, 1].
-            sigma: Standard deviation of the noise, in units of the images; a number or one per image (B,).
+            sigma: Standard deviation of the noise, in units of the images; a number, or one per image (B,).
 
         Returns:
-            Images (B, 3, H, W) in [0, 1], where the input was. Images without noise (sigma 0) come back as they are.
+            Images (B, 3, H, W) in [0, 1], on the device of the input. Images with sigma 0 are returned unchanged.
 
         Raises:
             ValueError: ``sigma`` is negative or not finite.
@@ -113,21 +113,22 @@ class ClassicalDenoiser(nn.Module):
 def choose_strength(
     method: Method, clean: Tensor, noisy: Tensor, sigma: float | Tensor, strengths: Sequence[float] = STRENGTHS
 ) -> ClassicalDenoiser:
-    """The denoiser whose strength gives the smallest mean squared error. For validation images, never test images.
+    """Selects the strength with the lowest mean squared error. Use validation images, never test images.
 
     Args:
         method: As in :class:`ClassicalDenoiser`.
         clean: Clean images (B, 3, H, W) in [0, 1].
         noisy: The same images with noise (B, 3, H, W) in [0, 1].
-        sigma: Standard deviation of the noise; a number or one per image (B,).
+        sigma: Standard deviation of the noise; a number, or one per image (B,).
         strengths: Candidates.
 
     Raises:
-        ValueError: The images have different shapes, or there are none, or no candidates.
+        ValueError: The shapes of the images differ, or there are no images or no candidates.
     """
     if clean.shape != noisy.shape or not clean.numel() or not strengths:
         raise ValueError(
-            f"need images and candidates, got {tuple(clean.shape)}, {tuple(noisy.shape)} and {len(strengths)}"
+            "expected clean and noisy images of equal shape and at least one candidate, got "
+            f"{tuple(clean.shape)}, {tuple(noisy.shape)} and {len(strengths)} candidates"
         )
     if method == "noisy":
         return ClassicalDenoiser(method)
@@ -135,8 +136,8 @@ def choose_strength(
     return min(candidates, key=lambda denoiser: (denoiser(noisy, sigma) - clean).square().mean().item())
 
 
-# A method is loaded when a denoiser is built, so that importing this module needs neither scikit-image nor bm3d. Images are
-# arrays (H, W, 3) in [0, 1]; Any, because neither package has types.
+# Methods import their packages when a denoiser is built, so importing this module needs neither scikit-image nor bm3d. Images
+# are arrays (H, W, 3) in [0, 1]; typed Any, because neither package is typed.
 Denoise = Callable[[Any, float, float], Any]
 
 
@@ -157,7 +158,7 @@ def _tv() -> Denoise:
 def _nlm() -> Denoise:
     from skimage.restoration import denoise_nl_means
 
-    # Patches of 5 within 6 pixels, the setting of scikit-image's own example: its default of 7 within 11 is large for 32x32.
+    # Patch size 5, search distance 6, as in scikit-image's example. The default of 7 and 11 is too large for 32x32.
     return lambda image, sigma, strength: denoise_nl_means(
         image, patch_size=5, patch_distance=6, h=strength * sigma, sigma=sigma, fast_mode=True, channel_axis=-1
     )
@@ -167,7 +168,7 @@ def _bm3d() -> Denoise:
     try:
         from bm3d import bm3d_rgb
     except ImportError as error:
-        raise ImportError("bm3d is not installed. It is free for non-commercial use: pip install bm3d") from error
+        raise ImportError("bm3d is not installed. Run `pip install bm3d` (free for non-commercial use).") from error
     return lambda image, sigma, strength: bm3d_rgb(image, sigma_psd=strength * sigma)
 
 

@@ -1,4 +1,4 @@
-"""The figure that only this paper has: where in an image the router prefers which expert."""
+"""Figure specific to this paper: maps of the routing probabilities."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from attnae.papers.moe_denoiser.routing import grid_of
 def routing_figure(
     images: Tensor, noisy: Tensor, routing: Sequence[Tensor], budgets: Sequence[int | None], path: Path
 ) -> Path:
-    """Clean and noisy images over the routing probabilities of each of their patches.
+    """Plots clean and noisy images above the routing probabilities of their patches.
 
-    One colour scale for all maps: white is 1/E, where the router has no preference.
+    All maps share one color scale: white is 1/E, where the router has no preference.
 
     Args:
-        images: Clean images (B, 3, H, W) in [0, 1]; each is a column.
-        noisy: What the network saw, of the same shape.
+        images: Clean images (B, 3, H, W) in [0, 1], one per column.
+        noisy: Inputs of the network, same shape.
         routing: Probabilities (B, N, E) of each block.
-        budgets: Keys of each expert, for the labels.
-        path: Where to save.
+        budgets: Key budget of each expert, for the labels.
+        path: Output file.
     """
     rows, columns = grid_of(routing[0], images)
     maps = torch.stack(list(routing)).cpu().unflatten(2, (rows, columns))  # (blocks, B, rows, columns, E)

@@ -1,4 +1,4 @@
-"""Mixture-of-experts denoiser: attention experts of different budgets, mixed per token by a router. Pure torch."""
+"""Mixture-of-experts denoiser: attention experts with different budgets, mixed per token by a router. Pure torch."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ from attnae.papers.moe_denoiser.attention import ExpertAttention
 
 
 class MoEDenoiser(nn.Module):
-    """Patch transformer for image denoising whose attention is a mixture of top-k experts.
+    """Patch transformer for image denoising with a mixture of top-k attention experts.
 
-    Paper: Adaptive Sparse Attention MoE denoiser. 599,689 parameters with the defaults. Its ablation's variants are
-    settings of the same class: ``budgets=[None]`` is standard attention (285,571 parameters: with a single expert there
-    is nothing to route and nothing to merge), ``router=2`` sends every token to the third expert (582,787).
+    Paper: Adaptive Sparse Attention MoE denoiser. 599,689 parameters with the defaults. The variants of the ablation are
+    settings of this class: ``budgets=[None]`` is standard attention (285,571 parameters: a single expert needs no router
+    and no merge layer), ``router=2`` sends every token to the third expert (582,787).
 
     Args:
-        image_size: Height and width in pixels that the learned positions belong to; other sizes interpolate them.
+        image_size: Height and width in pixels for which positions are learned; interpolated for other sizes.
         patch_size: Height and width of a patch in pixels; divides ``image_size``.
         width: Channels of a token.
         heads: Attention heads of every expert; divides ``width``.
         depth: Number of blocks.
-        budgets: One expert per entry: how many keys each of its queries attends to, ``None`` for all of them. A budget
-            of at least the number of tokens is full attention too.
+        budgets: Number of keys each query attends to, one entry per expert; ``None`` for all keys. A budget of at least the
+            number of tokens is also full attention.
         router_hidden: Hidden channels of the router.
         feedforward: Hidden channels of the feed-forward network.
         router: ``learned`` mixes the experts with probabilities predicted per token, ``uniform`` with equal weights; a
-            number is the one expert that every token uses while the others stay idle. Without effect on one expert.
-        clamp: When outputs are clamped to [0, 1]: ``always`` as published, or in ``eval`` mode only, which keeps the
-            gradient of every pixel alive in training.
+            number is the index of the expert that every token uses, while the others are idle. No effect with one expert.
+        clamp: When to clamp outputs to [0, 1]: ``always`` as in the paper, or only in ``eval`` mode, which preserves the
+            gradient of every pixel in training.
 
     Raises:
-        ValueError: A setting is out of range or does not fit another; the message says which.
+        ValueError: A setting is out of range or incompatible with another.
 
     Example:
         >>> net = MoEDenoiser().eval()
@@ -83,13 +83,13 @@ class MoEDenoiser(nn.Module):
         self.patch_unembed = nn.ConvTranspose2d(width, 3, patch_size, stride=patch_size)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Denoise.
+        """Denoises images.
 
         Args:
             images: Noisy images (B, 3, H, W) in [0, 1]; H and W are multiples of the patch size.
 
         Returns:
-            Images (B, 3, H, W), in [0, 1] unless ``clamp="eval"`` and the module is in training mode.
+            Images (B, 3, H, W), clamped to [0, 1] unless ``clamp="eval"`` and the module is in training mode.
 
         Raises:
             ValueError: The images have another shape.
@@ -97,20 +97,20 @@ class MoEDenoiser(nn.Module):
         return self.forward_with_routing(images)[0]
 
     def forward_with_routing(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Denoise, and say how the router mixed the experts.
+        """Denoises images and returns the routing probabilities.
 
         Args:
             images: As in :meth:`forward`.
 
         Returns:
-            The images, and the experts' probabilities (B, N, E) of each block; none where no router is learned.
+            The images, and the experts' probabilities (B, N, E) of each block; empty without a learned router.
         """
         patch = self.patch_size
         if images.ndim != 4 or images.shape[1] != 3 or images.shape[2] % patch or images.shape[3] % patch:
             raise ValueError(
                 f"images must be (B, 3, H, W) with H and W multiples of {patch}, got {tuple(images.shape)}"
             )
-        # Convolutions whose stride is their kernel are matrix products over patches; as such they are faster on a CPU.
+        # A convolution with stride equal to its kernel size is a matrix product over patches, which is faster on a CPU.
         rows = images.shape[2] // patch
         patches = rearrange(images, "b c (h p) (w q) -> b (h w) (c p q)", p=patch, q=patch)  # (B, N, 3 p q)
         tokens = F.linear(patches, self.patch_embed.weight.flatten(1), self.patch_embed.bias)  # (B, N, width)
@@ -129,7 +129,7 @@ class MoEDenoiser(nn.Module):
         return output, routing
 
     def positions(self, rows: int, columns: int) -> Tensor:
-        """Position embeddings of a grid of patches (1, rows * columns, width), interpolated from the learned grid."""
+        """Position embeddings (1, rows * columns, width) of a grid of patches, interpolated from the learned grid."""
         if rows == columns == self.grid:
             return self.pos_embed
         learned = rearrange(self.pos_embed, "1 (h w) c -> 1 c h w", h=self.grid)
@@ -137,31 +137,31 @@ class MoEDenoiser(nn.Module):
 
     @classmethod
     def from_released_weights(cls, path: str | PathLike[str]) -> MoEDenoiser:
-        """The published model with the authors' weights, in evaluation mode.
+        """Loads the released model with the authors' weights, in evaluation mode.
 
         Args:
-            path: The released file, a state dict of the default model. Nothing in it is executed.
+            path: The released file, a state dict of the default model. Loading executes no code from it.
 
         Raises:
-            ValueError: The file is not a plain state dict, or its keys or shapes are not those of the model.
+            ValueError: The file is not a plain state dict, or its keys or shapes do not match the model.
         """
         try:
             released = torch.load(path, map_location="cpu", weights_only=True)
         except OSError:
             raise
         except Exception as error:  # a damaged file can raise anything
-            raise ValueError(f"{path} is not a plain state dict: it is damaged, or holds code or objects") from error
+            raise ValueError(f"{path} is not a plain state dict: it is damaged, or contains code or objects") from error
         if not isinstance(released, dict) or not all(isinstance(value, Tensor) for value in released.values()):
-            raise ValueError(f"{path} is not a state dict: expected names with tensors")
+            raise ValueError(f"{path} is not a state dict: expected a mapping of names to tensors")
         net = cls()
         ours = released_names(net.state_dict())
         if missing := ours.keys() - released.keys():
-            raise ValueError(f"{path} lacks {len(missing)} weights of the published model, such as {min(missing)}")
+            raise ValueError(f"{path} lacks {len(missing)} weights of the released model, such as {min(missing)}")
         if unknown := released.keys() - ours.keys():
-            raise ValueError(f"{path} has weights that the published model has not, such as {min(map(str, unknown))}")
+            raise ValueError(f"{path} has weights unknown to the released model, such as {min(map(str, unknown))}")
         for name, value in ours.items():
             if released[name].shape != value.shape:
-                raise ValueError(f"{path}: {name} should be {tuple(value.shape)}, is {tuple(released[name].shape)}")
+                raise ValueError(f"{path}: {name} must be {tuple(value.shape)}, got {tuple(released[name].shape)}")
             value.copy_(released[name])
         return net.eval()
 
@@ -176,35 +176,35 @@ class Block(nn.Module):
         self.ffn = nn.Sequential(nn.Linear(width, feedforward), nn.GELU(), nn.Linear(feedforward, width))
 
     def forward(self, tokens: Tensor) -> tuple[Tensor, Tensor | None]:
-        """See the class."""
+        """Applies the block."""
         attended, probabilities = self.attn(self.norm1(tokens))
         tokens = tokens + attended
         return tokens + self.ffn(self.norm2(tokens)), probabilities
 
 
 def load_balance_loss(routing: Sequence[Tensor]) -> Tensor:
-    """Divergence of the experts' mean use from equal use, summed over the blocks.
+    """Divergence of the experts' mean usage from uniform usage, summed over the blocks.
 
     Paper: load-balancing loss. Per block (1/E) sum_e u_e log(u_e / p_e), where u_e = 1/E and p_e is the mean probability
-    of expert e over batch and tokens. At least 0, and 0 for equal use; lower is better.
+    of expert e over batch and tokens. At least 0, and 0 for uniform usage; lower is better.
 
     Args:
         routing: Probabilities (B, N, E) of each block, as :meth:`MoEDenoiser.forward_with_routing` returns them.
 
     Returns:
-        Scalar; 0 where nothing is routed.
+        Scalar; 0 without routing.
     """
     total = torch.zeros((), device=routing[0].device if routing else None)
     for probabilities in routing:
         experts = probabilities.shape[-1]
-        # (E,); a saturated router never uses an expert, and its loss is large instead of infinite
+        # (E,); clamped, so that the loss of an unused expert is large instead of infinite
         use = probabilities.flatten(0, -2).mean(0).clamp_min(torch.finfo(probabilities.dtype).tiny)
         total = total - (experts * use).log().mean() / experts  # (1/E) sum_e (1/E) log(1 / (E p_e))
     return total
 
 
 def released_names(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Our weights, or their gradients, under the names that the release gives them; views of the same memory."""
+    """Maps our weights, or their gradients, to the names of the released model. Returns views of the same memory."""
     width = weights["pos_embed"].shape[-1]
     layers = {"query": "W_q", "key": "W_k", "value": "W_v", "out": "W_out"}
     released = {}

@@ -1,4 +1,4 @@
-"""What the router does: its probabilities over the tokens of a whole set, and whether they follow the images."""
+"""Routing statistics: probabilities over all tokens of a set, and their correlation with the image content."""
 
 from __future__ import annotations
 
@@ -8,32 +8,32 @@ from torch import Tensor
 
 
 def edge_strength(images: Tensor, patches: tuple[int, int]) -> Tensor:
-    """Mean gradient magnitude of each patch.
+    """Mean gradient magnitude per patch.
 
     Args:
         images: Clean images (B, 3, H, W) in [0, 1].
-        patches: Rows and columns of patches.
+        patches: Rows and columns of the patch grid.
 
     Returns:
-        Mean over a patch of the Sobel gradient's magnitude of the grey image, (B, rows * columns), at least 0.
+        Mean magnitude of the Sobel gradient of the grayscale image over each patch, (B, rows * columns), at least 0.
     """
-    grey = F.pad(images.mean(1, keepdim=True), (1, 1, 1, 1), mode="replicate")
+    gray = F.pad(images.mean(1, keepdim=True), (1, 1, 1, 1), mode="replicate")
     sobel = torch.tensor([[-1.0, 0, 1], [-2, 0, 2], [-1, 0, 1]]).to(images) / 8
-    gradient = F.conv2d(grey, torch.stack([sobel, sobel.T])[:, None])  # (B, 2, H, W)
+    gradient = F.conv2d(gray, torch.stack([sobel, sobel.T])[:, None])  # (B, 2, H, W)
     return F.adaptive_avg_pool2d(gradient.square().sum(1).sqrt(), patches).flatten(1)
 
 
 def grid_of(probabilities: Tensor, images: Tensor) -> tuple[int, int]:
-    """Rows and columns of the patches that tokens (B, N, E) stand for in images (B, 3, H, W)."""
+    """Rows and columns of the patch grid of tokens (B, N, E) in images (B, 3, H, W)."""
     tokens = probabilities.shape[1]
     rows = round((tokens * images.shape[2] / images.shape[3]) ** 0.5)
     return rows, tokens // rows
 
 
 class RoutingStatistics:
-    """Accumulates routing probabilities in double precision; every number is over all tokens of all images.
+    """Accumulates routing probabilities in double precision. Every statistic is over all tokens of all images.
 
-    Names, by block b and expert e: ``route_prob_b_e`` (mean probability), ``route_std_b_e`` (standard deviation over
+    Names, for block b and expert e: ``route_prob_b_e`` (mean probability), ``route_std_b_e`` (standard deviation over
     tokens), ``route_argmax_b_e`` (share of tokens that prefer the expert), ``route_edge_b_e`` (correlation of the
     probability with the edge strength of the token's patch), ``route_entropy_b`` (mean entropy in nats, at most log E).
     """
@@ -46,7 +46,7 @@ class RoutingStatistics:
 
         Args:
             routing: Probabilities (B, N, E) of each block.
-            images: Clean images (B, 3, H, W) in [0, 1], whose patches are the N tokens in rows.
+            images: Clean images (B, 3, H, W) in [0, 1]; their patches in row-major order are the N tokens.
         """
         edges = edge_strength(images, grid_of(routing[0], images)).double()[..., None]  # (B, N, 1)
         for block, probabilities in enumerate(routing):
@@ -70,7 +70,7 @@ class RoutingStatistics:
                 self.sums[block] = {name: value + added[name] for name, value in self.sums[block].items()}
 
     def compute(self) -> dict[str, float]:
-        """All numbers by name; none if nothing was routed."""
+        """All statistics by name; empty if nothing was routed."""
         numbers: dict[str, float] = {}
         for block, sums in enumerate(self.sums):
             mean = {name: value / sums["count"] for name, value in sums.items()}

@@ -1,4 +1,4 @@
-"""Training and evaluation of the MoE denoiser and of what it is measured against."""
+"""Training and evaluation of the MoE denoiser and its baselines."""
 
 from __future__ import annotations
 
@@ -17,33 +17,35 @@ from attnae.training.task import ImageTask, Prediction
 
 
 class MoEDenoiserTask(ImageTask):
-    """Denoising by a network.
+    """Trains a denoising network.
 
-    Paper: Adaptive Sparse Attention MoE. AdamW, cosine annealing to zero over all epochs, stepped once an epoch;
-    mean squared error plus the router's balance loss. The gradient norm is clipped by the trainer.
+    Paper: Adaptive Sparse Attention MoE. AdamW with cosine annealing to zero over all epochs, stepped once per epoch. The
+    loss is the mean squared error plus the router's balance loss. The trainer clips the gradient norm.
 
     Args:
         net: ``MoEDenoiser``, or any network that maps noisy images (B, 3, H, W) to clean ones.
-        lr: Learning rate at the start.
+        lr: Initial learning rate.
         weight_decay: Decoupled weight decay.
-        balance: Weight of the balance loss; without effect on networks that do not route.
+        balance: Weight of the balance loss; no effect on networks without routing.
 
     Raises:
         ValueError: A number is out of range.
     """
 
-    undoes = "noise"
+    corruption = "noise"
     tiles = True
 
     def __init__(self, net: nn.Module, lr: float = 1e-3, weight_decay: float = 1e-4, balance: float = 0.01):
         super().__init__(net)
         if lr <= 0 or weight_decay < 0 or balance < 0:
-            raise ValueError(f"need lr > 0, weight_decay >= 0, balance >= 0; got {lr}, {weight_decay}, {balance}")
+            raise ValueError(
+                f"lr must be positive, weight_decay and balance at least 0, got {lr}, {weight_decay} and {balance}"
+            )
         self.lr, self.weight_decay, self.balance = lr, weight_decay, balance
 
     def configure_optimizers(self) -> tuple[list[torch.optim.Optimizer], list[torch.optim.lr_scheduler.LRScheduler]]:
-        """AdamW, and a cosine over the epochs of the trainer."""
-        # Not fused: Lightning refuses to clip gradients of a fused optimizer under mixed precision.
+        """AdamW with cosine annealing over the trainer's epochs."""
+        # Not fused: Lightning cannot clip gradients of a fused optimizer under mixed precision.
         optimizer = torch.optim.AdamW(self.net.parameters(), lr=self.lr, weight_decay=self.weight_decay)
         epochs = max(1, self.trainer.max_epochs or 1)
         return [optimizer], [torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=epochs)]
@@ -59,9 +61,9 @@ class MoEDenoiserTask(ImageTask):
         return loss
 
     def denoise(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Images (B, 3, H, W) and routing probabilities (B, N, E) of each block, none for networks that do not route.
+        """Images (B, 3, H, W) and routing probabilities (B, N, E) of each block; empty for networks without routing.
 
-        The images have the input's precision, also where autocast computes them in half of it.
+        The images have the dtype of the input, even under autocast.
         """
         output, routing = (
             self.net.forward_with_routing(images) if isinstance(self.net, MoEDenoiser) else (self.net(images), [])
@@ -73,35 +75,35 @@ class MoEDenoiserTask(ImageTask):
         return self.denoise(batch.input)[0]
 
     def on_test_start(self) -> None:
-        """Forgets earlier tests."""
+        """Resets the metrics."""
         super().on_test_start()
         self.routing = RoutingStatistics()
         self.saturated: Tensor | None = None
 
     def predictions(self, batch: Batch, split: str) -> dict[str, Prediction]:
-        """The output under the split's own name; a test also counts what the router does."""
+        """Output under the split's name. A test also accumulates the routing statistics."""
         output, routing = self.denoise(batch.input)
         if split == "heldout" and routing and self.trainer.testing:
             self.routing.update(routing, batch.target)
         if split == "heldout" and self.trainer.testing:
-            # Exact values: a position whose gradient the clamp has stopped stays outside [0, 1] for every image.
+            # Compare exactly: the clamp stops the gradient of a dead position, so it is outside [0, 1] for every image.
             stuck = ((output == 0) | (output == 1)).all(0)
             self.saturated = stuck if self.saturated is None else self.saturated & stuck
         return {split: Prediction(output, {})}
 
     def test_metrics(self) -> dict[str, float]:
-        """Quality, the router's statistics on held-out images, the share of dead output positions, and dead rows."""
+        """Quality, routing statistics on held-out images, share of dead output positions, and dead rows."""
         numbers = self.routing.compute()
         if self.saturated is not None:
             numbers["dead"] = float(self.saturated.float().mean())
-            if isinstance(self.net, MoEDenoiser):  # each row of the last layer makes one value of every patch
+            if isinstance(self.net, MoEDenoiser):  # each row of the last layer outputs one value per patch
                 patch = self.net.patch_size
                 rows = rearrange(self.saturated, "c (h p) (w q) -> (c p q) (h w)", p=patch, q=patch)
                 numbers["dead_rows"] = float(rows.all(1).sum())
         return super().test_metrics() | {f"heldout/{name}": value for name, value in numbers.items()}
 
     def figures(self, folder: Path) -> list[Path]:
-        """Maps of the router's probabilities over eight held-out images."""
+        """Maps of the routing probabilities over eight held-out images."""
         from attnae.papers.moe_denoiser.figures import routing_figure
 
         if "heldout" not in self.first_batches or not isinstance(self.net, MoEDenoiser):
@@ -115,7 +117,7 @@ class MoEDenoiserTask(ImageTask):
 
 
 class ClassicalTask(ImageTask):
-    """Evaluates a denoiser that needs no training; its strength is chosen on validation images, never on test images.
+    """Evaluates a denoiser without training. Its strength is selected on validation images, never on test images.
 
     Args:
         method: See ``ClassicalDenoiser``.
@@ -131,7 +133,7 @@ class ClassicalTask(ImageTask):
         self.choose_on = choose_on
 
     def on_test_start(self) -> None:
-        """Chooses the strength."""
+        """Selects the strength."""
         super().on_test_start()
         module = self.trainer.datamodule  # type: ignore[attr-defined]
         pixels, index = next(iter(module.val_dataloader()))
@@ -147,5 +149,5 @@ class ClassicalTask(ImageTask):
         return images
 
     def predictions(self, batch: Batch, split: str) -> dict[str, Prediction]:
-        """The output under the split's own name."""
+        """Output under the split's name."""
         return {split: Prediction(self.reconstruct(batch), {})}

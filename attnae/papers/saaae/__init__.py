@@ -1,6 +1,6 @@
-"""VAE vs SAAAE: does self-attention that anchors the posterior's noise help to fill masked images in?
+"""VAE vs SAAAE: does anchoring the posterior noise by self-attention help to inpaint masked images?
 
-The networks are plain torch; the tasks, which need Lightning, are loaded when they are first used.
+The networks are plain torch. The tasks need Lightning and are imported on first use.
 """
 
 from __future__ import annotations

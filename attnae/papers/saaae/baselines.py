@@ -1,4 +1,4 @@
-"""What needs no training: the bar that a learnt model has to clear."""
+"""Baseline without training."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from attnae.training.task import ImageTask, Prediction
 
 
 class Biharmonic(nn.Module):
-    """Biharmonic inpainting by scikit-image: the smoothest continuation of what surrounds a hole.
+    """Biharmonic inpainting by scikit-image: fills a hole with the smoothest continuation of its surroundings.
 
-    Unlike the models of the paper it is told which pixels are hidden, and it leaves all others as they are.
+    Unlike the models of the paper, it receives the mask and leaves visible pixels unchanged.
     """
 
     def forward(self, images: Tensor, mask: Tensor) -> Tensor:
-        """Fills hidden pixels in.
+        """Inpaints hidden pixels.
 
         Args:
             images: Masked images (B, 3, H, W) in [0, 1].
             mask: True where a pixel is hidden, bool (B, 1, H, W).
 
         Returns:
-            Images (B, 3, H, W), in [0, 1] up to overshoots; about 0.25 s per image of 64x64.
+            Images (B, 3, H, W), in [0, 1] up to overshoot. Takes about 0.25 s per 64x64 image.
         """
         from skimage.restoration import inpaint_biharmonic
 
@@ -35,7 +35,7 @@ class Biharmonic(nn.Module):
 
 
 class BiharmonicTask(ImageTask):
-    """Evaluates :class:`Biharmonic` as the models are evaluated; there is nothing to train."""
+    """Evaluates :class:`Biharmonic` like the trained models."""
 
     def __init__(self) -> None:
         super().__init__(Biharmonic())
@@ -47,5 +47,5 @@ class BiharmonicTask(ImageTask):
         return images
 
     def predictions(self, batch: Batch, split: str) -> dict[str, Prediction]:
-        """The same reconstruction under the split's own name."""
+        """Reconstruction under the split's name."""
         return {split: Prediction(self.reconstruct(batch), {})}

@@ -1,4 +1,4 @@
-"""The figures that only this paper has."""
+"""Figures specific to this paper."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from attnae.training.pictures import save_rows
 
 
 def attention_figure(images: Tensor, attended: Tensor, path: Path) -> Path:
-    """Masked input, attention map, and their product: what the release shows.
+    """Plots masked input, attention map and their product, as in the released code.
 
     Args:
         images: Masked images (B, 3, S, S) in [-1, 1].
-        attended: Output of the attention before the linear layer (B, 3, S, S), scaled here by its own min and max.
-        path: Where to save.
+        attended: Output of the attention before the linear layer (B, 3, S, S); min-max scaled for the figure.
+        path: Output file.
     """
     low, high = attended.amin((1, 2, 3), keepdim=True), attended.amax((1, 2, 3), keepdim=True)
     scaled = (attended - low) / (high - low).clamp_min(torch.finfo(attended.dtype).tiny)
@@ -28,11 +28,11 @@ def attention_figure(images: Tensor, attended: Tensor, path: Path) -> Path:
 
 
 def gate_figure(posterior: Posterior, path: Path) -> Path:
-    """Mean and spread of the gate over a batch for each latent, beside the latent's mean KL divergence.
+    """Plots mean and spread of the gate over a batch for each latent, and the latent's mean KL divergence.
 
     Args:
         posterior: Posterior of a batch (B, latent_dim).
-        path: Where to save.
+        path: Output file.
     """
     kl, order = posterior.kl_per_latent().mean(0).cpu().sort(descending=True)
     gate = posterior.gate.scale.expand_as(posterior.mean).cpu()[:, order]

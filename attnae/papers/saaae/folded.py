@@ -1,4 +1,4 @@
-"""SAAAE's importance with fewer operations: the algebra of three tokens an image."""
+"""Computes SAAAE's importance with fewer operations, exploiting that an image has only three tokens."""
 
 from __future__ import annotations
 
@@ -11,25 +11,24 @@ from torch.autograd.function import once_differentiable
 
 
 def folded_importance(planes: Tensor, attention: nn.MultiheadAttention, linear: nn.Linear) -> Tensor:
-    """``linear(attention(planes))`` for more images than ``linear`` has outputs.
+    """Computes ``linear(attention(planes))`` for batches larger than the number of outputs of ``linear``.
 
-    - After the softmax everything is linear, so the projections of values and output are multiplied with the weights of
-      ``linear`` instead of with the images: products of 2 * 3 * latent_dim rows with a matrix (S * S, S * S) instead of
-      2 * 3 * B.
-    - A softmax does not see what a query's scores have in common: keys relative to the first token's need 2 products an
-      image instead of 3, and no bias.
-    - The gradient of the query's weights is a sum of keys times sums of tokens: 2 products an image instead of 3.
+    - Everything after the softmax is linear, so the value and output projections are multiplied with the weights of
+      ``linear`` instead of the images: 2 * 3 * latent_dim rows times a matrix (S * S, S * S) instead of 2 * 3 * B rows.
+    - A softmax is invariant to a shift of its scores. Keys relative to the first token need 2 products per image instead of
+      3, and no bias.
+    - The gradient of the query weights is a sum of keys times sums of tokens: 2 products per image instead of 3.
 
-    Together a training step of 256 images takes a third fewer operations here. Gradients reach the weights, not the images,
-    and cannot be differentiated again.
+    This saves a third of the operations in a training step with 256 images. Gradients are computed for the weights only, not
+    for the images, and cannot be differentiated again.
 
     Args:
-        planes: Colour planes (B, 3, S * S).
-        attention: Single-head attention over them, without dropout, of S * S numbers a token.
-        linear: From 3 * S * S numbers to the latents.
+        planes: Color planes (B, 3, S * S).
+        attention: Single-head attention over the planes with S * S features, without dropout.
+        linear: Linear layer from 3 * S * S features to the latents.
 
     Returns:
-        What ``linear`` gives before its activation, (B, latent_dim).
+        Output of ``linear`` (B, latent_dim).
     """
     output = attention.out_proj
     importance: Tensor = _Folded.apply(
@@ -75,12 +74,12 @@ class _Folded(torch.autograd.Function):
          in_weight, in_bias, out_weight, out_bias, weight) = ctx.saved_tensors  # fmt: skip
         size = planes.shape[-1]
         rows, value_bias = weight.unflatten(1, (3, size)), in_bias.chunk(3)[2]
-        grad_in, grad_in_bias = torch.empty_like(in_weight), torch.zeros_like(in_bias)  # none for the keys' bias
+        grad_in, grad_in_bias = torch.empty_like(in_weight), torch.zeros_like(in_bias)  # the keys' bias has no gradient
         for_query, for_key, for_value = grad_in.chunk(3)
         for_query_bias, _, for_value_bias = grad_in_bias.chunk(3)
         to_value = in_weight.chunk(3)[2]
 
-        # Through the softmax to the scores of the second and third key.
+        # Backward through the softmax to the scores of the second and third key.
         for_weights = (grad @ through_value.flatten(1)).view_as(mixed) @ planes.mT
         for_scores = weights * (for_weights - (for_weights * weights).sum(-1, keepdim=True))
         pulled = for_scores[..., 1:].mT / size**0.5  # (B, 2, 3)
@@ -88,7 +87,7 @@ class _Folded(torch.autograd.Function):
         torch.mm((pulled @ queries).flatten(0, 1).mT, (planes[:, 1:] - planes[:, :1]).flatten(0, 1), out=for_key)
         torch.mv(keys.flatten(0, 1).mT, pulled.sum(-1).flatten(), out=for_query_bias)
 
-        # Through the folded weights.
+        # Backward through the folded weights.
         for_bias = grad.sum(0)
         for_through_value = (grad.mT @ mixed.flatten(1)).view_as(rows)
         torch.mm(through_output.flatten(0, 1).mT, for_through_value.flatten(0, 1), out=for_value)

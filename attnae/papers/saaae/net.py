@@ -1,4 +1,4 @@
-"""VAE and SAAAE (self-attention anchored VAE). Pure torch; every module works without Lightning."""
+"""VAE and SAAAE (self-attention anchored VAE). Pure torch."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from attnae.papers.saaae.folded import folded_importance
 
 SMALLEST_GATE = 1e-6
-"""Gate below which a gated KL divergence grows no further: 13.8 nats of one latent."""
+"""Lower bound on the gate in a gated KL divergence, which limits the noise term of a latent to 13.8 nats."""
 
 
 class Gate(NamedTuple):
@@ -19,7 +19,7 @@ class Gate(NamedTuple):
 
     Attributes:
         scale: Factor on the noise of each latent, broadcastable to (B, latent_dim), in [0, 1].
-        importance: What attention says before normalisation (B, latent_dim); ``None`` without attention.
+        importance: Importance by attention before normalization (B, latent_dim); ``None`` without attention.
     """
 
     scale: Tensor
@@ -27,7 +27,7 @@ class Gate(NamedTuple):
 
 
 class Posterior(NamedTuple):
-    """A distribution over the latents of each image, and the gate on its noise.
+    """Posterior over the latents of each image, and the gate on its noise.
 
     Attributes:
         mean: (B, latent_dim).
@@ -46,10 +46,10 @@ class Posterior(NamedTuple):
         return self._kl(self.log_variance)
 
     def kl_gated_per_latent(self) -> Tensor:
-        """KL divergence of what the decoder sees, N(mean, (gate * std)^2), from the prior in nats, (B, latent_dim).
+        """KL divergence of the gated posterior N(mean, (gate * std)^2) from the prior in nats, (B, latent_dim).
 
-        A latent without noise would be infinitely far from the prior: gates below :data:`SMALLEST_GATE` count as that.
-        Equal to :meth:`kl_per_latent` where the gate is wide open.
+        A gate of 0 would make it infinite, so gates are clamped to at least :data:`SMALLEST_GATE`. Equal to
+        :meth:`kl_per_latent` where the gate is 1.
         """
         return self._kl(self.log_variance + 2 * self.gate.scale.clamp_min(SMALLEST_GATE).log())
 
@@ -60,7 +60,7 @@ class Posterior(NamedTuple):
         return -0.5 * (1 + log_variance - self.prior_variance.log() - moment)
 
     def latents(self, noise: Tensor) -> Tensor:
-        """Latents (B, latent_dim) for standard normal noise of that shape; zeros give the mean."""
+        """Samples latents (B, latent_dim) from standard normal noise of the same shape. Zeros give the mean."""
         return self.mean + (0.5 * self.log_variance).exp() * noise * self.gate.scale
 
 
@@ -76,14 +76,14 @@ class VAE(nn.Module):
     Args:
         image_size: Height and width in pixels, a multiple of 16.
         latent_dim: Latents per image.
-        channels: Channels after each stride-2 convolution of the encoder; the decoder mirrors them.
-        width: Factor on all ``channels``, rounded; 1 as published. 1.337 at 32x32 and 3.473 at 64x64 give as many
-            parameters as :class:`SAAAE` has there, within 0.2%.
-        hidden_dim: Width of one more fully connected layer on either side of the latents; 0 for none, as published.
-        noise: ``fresh`` draws the reparameterisation noise anew at every step; ``frozen`` uses the same tensor at every
-            step, so that it depends on an image's place in the batch only.
-        prior: ``normal`` is N(0, 1), as published; ``relevance`` is N(0, v) with a variance for each latent that training
-            estimates, so that a latent which says nothing costs nothing, see :meth:`learn_prior`.
+        channels: Channels after each stride-2 convolution of the encoder; reversed in the decoder.
+        width: Factor on all ``channels``, rounded; 1 as in the paper. 1.337 at 32x32 and 3.473 at 64x64 match the parameter
+            count of :class:`SAAAE` within 0.2%.
+        hidden_dim: Width of an additional fully connected layer on each side of the latents; 0 for none, as in the paper.
+        noise: ``fresh`` draws new reparameterization noise in every step. ``frozen`` uses the same tensor in every step, so
+            the noise depends only on an image's position in the batch.
+        prior: ``normal`` is N(0, 1), as in the paper. ``relevance`` is N(0, v) with a variance per latent estimated during
+            training, so that uninformative latents have no KL cost, see :meth:`learn_prior`.
 
     Raises:
         ValueError: ``image_size`` is not a positive multiple of 16, or a width is not positive.
@@ -146,15 +146,15 @@ class VAE(nn.Module):
         """Posterior of masked images (B, 3, S, S) in [-1, 1].
 
         Raises:
-            ValueError: The images have another size than the network.
+            ValueError: The image size differs from ``image_size``.
         """
         if images.shape[1:] != (3, self.image_size, self.image_size):
             size = "x".join(map(str, images.shape[1:]))
             raise ValueError(
-                f"images are {size}, the network was made for 3x{self.image_size}x{self.image_size} (image_size)"
+                f"images are {size}, the network expects 3x{self.image_size}x{self.image_size} (image_size)"
             )
         features = self.encoder(images)  # (B, 3, S, S) -> (B, 8192)
-        # Under autocast the layers' outputs have half precision, of which an exponential would leave too little.
+        # Under autocast the layers' outputs have half precision, which is too coarse for an exponential.
         mean, log_variance = (_at_least_float32(layer(features)) for layer in (self.mean, self.log_variance))
         posterior = Posterior(mean, log_variance, self.gate(images))
         if self.prior_variance is not None and self.training:
@@ -163,11 +163,11 @@ class VAE(nn.Module):
 
     @torch.no_grad()
     def learn_prior(self, posterior: Posterior) -> None:
-        """Moves the prior's variances a tenth of the way to what a batch of training images says.
+        """Updates the prior variances by a moving average (weight 0.1) of the estimate from a training batch.
 
-        Source: ARD-VAE (arXiv 2501.10901): each latent's precision has a Gamma prior, and its posterior given encoded images
-        is known in closed form. There: estimated anew from a part of the training images every so often. We: a moving average
-        over the batches, with Gamma(1, 1), which counts as two images whose latents are N(0, 1).
+        Paper: ARD-VAE (arXiv 2501.10901): each latent's precision has a Gamma prior, and its posterior given encoded images
+        has a closed form, re-estimated periodically on a subset of the training images. We: a moving average over batches,
+        with Gamma(1, 1), which is equivalent to two images whose latents are N(0, 1).
         """
         assert self.prior_variance is not None
         moments = posterior.mean.square() + posterior.log_variance.exp()  # E z^2 of each image and latent
@@ -181,19 +181,19 @@ class VAE(nn.Module):
         return self.prior_variance.sqrt()
 
     def gate(self, images: Tensor) -> Gate:
-        """Gate for masked images (B, 3, S, S) in [-1, 1]: wide open, a plain VAE."""
+        """Gate for masked images (B, 3, S, S) in [-1, 1]: always 1 in a plain VAE."""
         return Gate(images.new_ones(1, 1))
 
     def sample_noise(self, mean: Tensor) -> Tensor:
         """Standard normal noise of the shape of ``mean``."""
         if self.noise == "frozen":
-            # Released: the mask function calls torch.manual_seed(42) before every forward pass, so each step draws
-            # the same tensor. A generator of its own does that and leaves the global one alone.
+            # Released code: the mask function calls torch.manual_seed(42) before every forward pass, so each step draws
+            # the same tensor. We: a separate generator, which does not affect the global one.
             return torch.randn(mean.shape, generator=torch.Generator().manual_seed(42)).to(mean)
         return torch.randn_like(mean)
 
     def decode(self, latents: Tensor) -> Tensor:
-        """Images (B, 3, S, S) in [-1, 1] of latents (B, latent_dim)."""
+        """Decodes latents (B, latent_dim) to images (B, 3, S, S) in [-1, 1]."""
         images: Tensor = self.decoder(latents)
         return images
 
@@ -208,16 +208,16 @@ class VAE(nn.Module):
 
 
 class SelfAttentionGate(nn.Module):
-    """Importance of each latent from self-attention between an image's colour planes.
+    """Importance of each latent from self-attention between an image's color planes.
 
-    Paper: VAE vs SAAAE, "anchoring". Each colour plane is one token of S * S numbers; single-head attention, flattened,
-    linear to the latents, SiLU, min-max normalised; the noise is multiplied with 1 - importance.
+    Paper: VAE vs SAAAE, "anchoring". Each color plane is one token with S * S features. Single-head attention, flatten,
+    linear layer to the latents, SiLU, min-max normalization. The noise is multiplied by 1 - importance.
 
     Args:
         image_size: Height and width in pixels.
         latent_dim: Latents per image.
-        normalize: Min and max over the whole batch, as published, so that an image's gate depends on its neighbours;
-            or over each image's latents.
+        normalize: Range of the min-max normalization: ``batch`` as in the paper, where an image's gate depends on the other
+            images of the batch; or ``image``, over each image's latents.
     """
 
     def __init__(self, image_size: int, latent_dim: int, normalize: Literal["batch", "image"] = "batch"):
@@ -228,13 +228,13 @@ class SelfAttentionGate(nn.Module):
         self.activation = nn.SiLU()
 
     def attend(self, images: Tensor) -> Tensor:
-        """Output of the attention, of the images' shape (B, 3, S, S): the map that the release shows as a picture."""
+        """Output of the attention (B, 3, S, S): the map that the released code plots."""
         planes = images.flatten(2)  # (B, 3, S, S) -> (B, 3, S * S)
         attended: Tensor = self.attention(planes, planes, planes, need_weights=False)[0]
         return attended.view(images.shape)
 
     def forward(self, images: Tensor) -> Gate:
-        """Gate (B, latent_dim) for masked images (B, 3, S, S); wide open where the importance is constant."""
+        """Gate (B, latent_dim) for masked images (B, 3, S, S); 1 where the importance is constant."""
         if self._folds(images):
             linear = folded_importance(images.flatten(2).contiguous(), self.attention, self.importance)
         else:
@@ -242,14 +242,14 @@ class SelfAttentionGate(nn.Module):
         importance = self.activation(_at_least_float32(linear))
         over = (0, 1) if self.normalize == "batch" else (1,)
         low, high = importance.amin(over, keepdim=True), importance.amax(over, keepdim=True)
-        # A constant map has no range: importance 0, that is a plain VAE, instead of 0 / 0.
+        # If the importance is constant, set it to 0 (a plain VAE) instead of computing 0 / 0.
         normalized = (importance - low) / torch.where(high > low, high - low, 1)
         return Gate(1 - normalized, importance)
 
     def _folds(self, images: Tensor) -> bool:
-        """Whether fewer operations are to be had, see :func:`folded_importance`."""
+        """Whether :func:`folded_importance` applies and saves operations."""
         return (
-            # A compiled or exported network takes batches of any size, so that none may decide its order of operations.
+            # Compiled and exported networks accept any batch size, so the graph must not depend on it.
             not torch.compiler.is_compiling()
             and len(images) > self.importance.out_features
             and not images.requires_grad
@@ -258,19 +258,19 @@ class SelfAttentionGate(nn.Module):
 
 
 class SAAAE(VAE):
-    """VAE whose posterior noise is scaled down where self-attention finds the image important.
+    """VAE whose posterior noise is scaled down for latents that self-attention finds important.
 
-    Paper: VAE vs SAAAE. 77,364,995 parameters with the published gate, 8.9 times the VAE's.
+    Paper: VAE vs SAAAE. 77,364,995 parameters with the attention gate, 8.9 times as many as the VAE.
 
-    The other gates are controls: they scale the noise as well, without looking at the image.
+    The other gates are controls: they scale the noise independently of the image.
 
     Args:
         image_size: Height and width in pixels, a multiple of 16.
         latent_dim: Latents per image.
-        gate: ``attention`` as published; ``constant`` multiplies all noise with ``gate_value``; ``random`` with a fixed
-            map over the latents, uniform in [0, 1].
-        gate_value: The constant.
-        normalize: Range of the attention's min-max normalisation, see :class:`SelfAttentionGate`.
+        gate: ``attention`` as in the paper; ``constant`` multiplies all noise by ``gate_value``; ``random`` multiplies it by
+            a fixed factor per latent, drawn uniformly from [0, 1].
+        gate_value: Factor of the ``constant`` gate.
+        normalize: Range of the attention's min-max normalization, see :class:`SelfAttentionGate`.
         channels: See :class:`VAE`.
         noise: See :class:`VAE`.
 

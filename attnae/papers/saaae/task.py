@@ -18,9 +18,9 @@ PAPER_DIVISOR = 256 * 20 * 20 / 5000
 
 
 def objective(images: Tensor, target: Tensor, posterior: Posterior, selective: bool = False) -> tuple[Tensor, Tensor]:
-    """The two terms of the training objective for each image.
+    """Both terms of the training objective, per image.
 
-    Paper: VAE vs SAAAE, "MSE + KL". Both are sums, not means: over the values of an image and over its latents.
+    Paper: VAE vs SAAAE, "MSE + KL". Both are sums, not means: over the values of an image, and over its latents.
 
     Args:
         images: Reconstructions (B, 3, S, S) in [-1, 1].
@@ -38,19 +38,19 @@ def objective(images: Tensor, target: Tensor, posterior: Posterior, selective: b
 
 
 class SAAAETask(ImageTask):
-    """Masked reconstruction by a VAE, with or without anchored noise.
+    """Trains a VAE, with or without anchored noise, to reconstruct masked images.
 
-    Paper: VAE vs SAAAE. Adam, no schedule, no clipping; the weights of the last epoch are evaluated.
+    Paper: VAE vs SAAAE. Adam, no schedule, no clipping. The weights of the last epoch are evaluated.
 
     Args:
         net: The autoencoder.
         lr: Learning rate of Adam.
-        selective_kl: Drop the KL of latents that attention finds unimportant. The paper's README speaks of a
-            "selective KL"; the released code has it commented out, and the published numbers are without.
+        selective_kl: Ignore the KL of latents that attention finds unimportant. The paper's README mentions a "selective
+            KL", but it is commented out in the released code and not part of the published numbers.
     """
 
     net: VAE
-    undoes = "mask"
+    corruption = "mask"
 
     def __init__(self, net: VAE, lr: float = 1e-3, selective_kl: bool = False):
         super().__init__(net)
@@ -60,11 +60,11 @@ class SAAAETask(ImageTask):
         self.active = ActiveUnits(net.latent_dim)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Adam in its fused form: the same update in one pass over the weights."""
+        """Fused Adam: the same update in one pass over the weights."""
         return torch.optim.Adam(self.net.parameters(), lr=self.lr, fused=True)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Objective summed over the batch, as released."""
+        """Objective summed over the batch, as in the released code."""
         images, posterior = self.net(2 * batch.input - 1)
         error, kl = objective(images, 2 * batch.target - 1, posterior, self.selective_kl)
         loss = (error + kl).sum()
@@ -74,7 +74,7 @@ class SAAAETask(ImageTask):
         logged = {
             "train/loss": per_image,
             "train/kl": kl.detach().mean(),
-            # The paper's "KL+MSE" is read off the training itself, so training is what logs it.
+            # The paper reports the training objective as "KL+MSE", so it is logged in training.
             "train_set/kl_mse": per_image / PAPER_DIVISOR,
             "train_set/kl_mse_gated": gated / PAPER_DIVISOR,
         }
@@ -87,10 +87,10 @@ class SAAAETask(ImageTask):
         return (images + 1) / 2
 
     def predictions(self, batch: Batch, split: str) -> dict[str, Prediction]:
-        """Held-out images from the posterior's mean and from one sample; training images as the paper does.
+        """Decodes held-out images from the posterior's mean and from one sample, and training images as in the paper.
 
-        Paper: published numbers sample z with the noise of the training, frozen. We: with frozen noise the same; with
-        fresh noise a draw that depends on the image's position only, so that all models see the same.
+        Paper: z is sampled with the frozen training noise. We: the same with frozen noise. With fresh noise, the sample
+        depends only on the image's index, so it is the same for all models.
         """
         posterior = self.net.encode(2 * batch.input - 1)
         zeros = torch.zeros_like(posterior.mean)
@@ -118,16 +118,16 @@ class SAAAETask(ImageTask):
         return Prediction((images + 1) / 2, measures)
 
     def on_test_start(self) -> None:
-        """Forgets earlier tests."""
+        """Resets the metrics."""
         super().on_test_start()
         self.active.reset()
 
     def test_metrics(self) -> dict[str, float]:
-        """Quality, and how many latents the held-out images move."""
+        """Quality, and the number of active latents on the held-out images."""
         return super().test_metrics() | {"heldout/active_units": self.active.compute()}
 
     def figures(self, folder: Path) -> list[Path]:
-        """The release's attention picture, and the gate over the latents."""
+        """Attention maps as in the released code, and the gate per latent."""
         from attnae.papers.saaae.figures import attention_figure, gate_figure
 
         if "heldout" not in self.first_batches:
@@ -145,7 +145,7 @@ class SAAAETask(ImageTask):
                     )
         return drawn
 
-    # -- use ----------------------------------------------------------------------------------------------------
+    # -- inference ----------------------------------------------------------------------------------------------
 
     @property
     def latents(self) -> int:
@@ -153,7 +153,7 @@ class SAAAETask(ImageTask):
         return self.net.latent_dim
 
     def restore(self, images: Tensor) -> Tensor:
-        """Decodes the posterior's mean, in which there is no noise and hence no gate that would couple a batch's images."""
+        """Decodes the posterior's mean. Without noise the gate has no effect, so images do not depend on their batch."""
         return self.from_latents(self.to_latents(images))
 
     def to_latents(self, images: Tensor) -> Tensor:

@@ -138,7 +138,7 @@ def test_bad_settings() -> None:
     for strength in (0, -1, math.nan, math.inf):
         with pytest.raises(ValueError, match="strength must be positive and finite"):
             ClassicalDenoiser("tv", strength)
-    with pytest.raises(ValueError, match="need images and candidates"):
+    with pytest.raises(ValueError, match="expected clean and noisy images of equal shape and at least one candidate"):
         choose_strength("tv", torch.rand(1, 3, 8, 8), torch.rand(2, 3, 8, 8), SIGMA)
     with pytest.raises(ValueError, match="depth must be at least 2"):
         DnCNN(depth=1)
