@@ -79,7 +79,7 @@ def test_groups_are_checked_key_by_key(capsys: pytest.CaptureFixture[str]) -> No
 
 def test_callbacks_can_be_appended(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*RUN, "trainer.callbacks+=EarlyStopping"]) == 0
-    assert "--trainer.callbacks+=EarlyStopping" in capsys.readouterr().out
+    assert "--set trainer.callbacks+=EarlyStopping" in capsys.readouterr().out
     assert "only lists can be appended to" in refusal(capsys, *RUN, "trainer.max_epochs+=3")
 
 

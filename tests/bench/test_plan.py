@@ -44,7 +44,7 @@ def images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def dataset(root: Path) -> Path:
     for split in ("train", "test"):
         (root / split).mkdir(parents=True)
-        Image.new("RGB", (16, 16)).save(root / split / "a.png")
+        Image.new("RGB", (16, 16), "black" if split == "train" else "white").save(root / split / "a.png")
     return root
 
 
@@ -267,10 +267,10 @@ def test_the_label_tells_profile_data_and_schedule(
 
 def test_the_label_of_a_list_is_made_unique(benchmark: Benchmark, images: Path) -> None:
     """Its brackets and commas cannot stand in a folder's name, and another value may look the same without them."""
-    found = {make(benchmark, "short", data_root=images, overrides=[f"model.init_args.x={value}"]).label
+    found = {make(benchmark, "short", data_root=images, overrides=[f"checkpoint.filename={value}"]).label
               for value in ("[1, 2/3]", "[1, 2, 3]", "_1_2_3_", "[1;2;3]")}  # fmt: skip
     assert len(found) == 4
-    assert all(re.fullmatch(r"short-natural64-x=_1[_;23]+(-[0-9a-f]{8})?", label) for label in found)
+    assert all(re.fullmatch(r"short-natural64-checkpoint\.filename=_1[_;23]+(-[0-9a-f]{8})?", label) for label in found)
 
 
 def test_keys_that_end_in_the_same_word_have_different_labels() -> None:

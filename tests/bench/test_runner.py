@@ -8,6 +8,8 @@ import os
 import re
 import shutil
 import statistics
+import subprocess
+import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -105,7 +107,7 @@ def test_report_files(compared: Comparison) -> None:
         f"{variant}-seed{seed}.json" for variant in ("saaae", "vae") for seed in (1, 2)
     ]
     assert {path.name for path in (compared.report / "figures").iterdir()} == {
-        "grid.png", "curves.png", "saaae-attention.png", "saaae-gate.png",
+        "grid.png", "curves.png", "tradeoff.png", "saaae-attention.png", "saaae-gate.png",
     }  # fmt: skip
     for name in re.findall(r"\]\((figures/.*?)\)", readme(compared.cwd)):
         assert (compared.report / name).stat().st_size > 1000
@@ -304,22 +306,23 @@ def failed(cwd: Path, variant: str, *culprits: str) -> None:
 
 
 def test_failing_variant_is_a_row(tmp_path: Path) -> None:
-    hidden = ("--set", "model.init_args.net.init_args.hidden_dim=4")  # which a VAE has and SAAAE has not
-    done = bench(*RUN, *hidden, "--variants", "saaae", cwd=tmp_path)
+    large = ("--set", "data.init_args.corruption.init_args.size=64")  # a patch larger than the images
+    done = bench(*RUN, *large, "--variants", "saaae", cwd=tmp_path)
     assert done.code == 1, done.text
-    failed(tmp_path, "saaae", "hidden_dim")
-    assert "hidden_dim" in done.out
+    failed(tmp_path, "saaae", "patches of 64 pixels")
+    assert "patches of 64 pixels" in done.out
     assert "0 of 1 runs complete" in readme(tmp_path)
-    assert "hidden_dim" in bench("status", cwd=tmp_path).out
+    assert "patches of 64 pixels" in bench("status", cwd=tmp_path).out
 
 
-def test_too_many_broken_images_are_a_row(tmp_path: Path) -> None:
+def test_too_many_broken_images_are_refused_before_anything_trains(tmp_path: Path) -> None:
     images(tmp_path / "photos", 20, 4)
     for name in ("broken", "damaged", "torn"):  # two of them would be skipped and counted
         (tmp_path / f"photos/train/{name}.png").write_bytes(b"\x89PNG\r\n\x1a\nno image at all")
     done = bench(*RUN, "--data-root", "photos", "--variants", "vae", cwd=tmp_path)
-    assert done.code == 1, done.text
-    failed(tmp_path, "vae", "photos/train/broken.png")
+    assert done.code == 2, done.text
+    assert "photos/train/broken.png" in done.err
+    assert not (tmp_path / "runs").exists()
 
 
 def test_too_few_images_are_a_row(tmp_path: Path) -> None:
@@ -372,8 +375,13 @@ def test_folder_of_images(tmp_path: Path) -> None:
 
 def test_changed_data_is_another_run(tmp_path: Path) -> None:
     def plan() -> str:
-        done = bench(*RUN, "--data-root", "photos", "--variants", "vae", "--dry-run", cwd=tmp_path)
+        request = ("--data-root", "photos", "--variants", "vae")
+        decode = "from attnae.data.content import content; from attnae.data.location import locate; "
+        decode += "content(locate('STL-10', 'photos', 'photos', 'auto'), 16)"
+        subprocess.run([sys.executable, "-c", decode], cwd=tmp_path, check=True)
+        done = bench(*RUN, *request, "--dry-run", cwd=tmp_path)
         assert done.code == 0, done.text
+        assert "?" not in done.out
         return done.out.splitlines()[0]
 
     images(tmp_path / "photos", 4, 2)

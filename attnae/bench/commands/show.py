@@ -16,7 +16,7 @@ from attnae.bench.commands.arguments import Subparsers, add_out
 from attnae.bench.commands.show_keys import show_keys
 from attnae.bench.markdown import number
 from attnae.bench.reporting.cells import RELATIONS, named, title_of
-from attnae.bench.request import Request
+from attnae.bench.request import Request, shown
 from attnae.bench.running.launch import duration
 from attnae.bench.terminal import console, grid, size
 from attnae.metrics.columns import column
@@ -131,9 +131,12 @@ def _costs(benchmark: Benchmark, done: list[Result], folder: Path, out: Console)
     )
     if machines:
         told_once = escape(" | ".join(dict.fromkeys(machines)))
-        out.print(f"Times: epochs x seconds per epoch of finished runs below {folder}: {told_once}.", soft_wrap=True)
+        out.print(
+            f"Times: epochs x seconds per epoch of finished runs below {escape(shown(folder))}: {told_once}.",
+            soft_wrap=True,
+        )
     else:
-        out.print(f"No finished run below {escape(str(folder))} tells how long an epoch takes here.", soft_wrap=True)
+        out.print(f"No finished run below {escape(shown(folder))} tells how long an epoch takes here.", soft_wrap=True)
 
 
 def _parameters(benchmark: Benchmark, profile: str, runs: list[Result]) -> float | None:

@@ -229,7 +229,13 @@ def _guess(key: str, configuration: Mapping[str, Any]) -> str:
         have = _words(f"{candidate} {name}")
         alike = sum(max(_alike(word, one) for one in have) for word in words) / len(words)
         last = _alike(end, candidate.rpartition(".")[2])
-        score = alike + last + 0.5 * _alike(key, candidate) + 0.1 * here - 0.01 * candidate.count(".")
+        score = (
+            alike
+            + last
+            + 0.5 * _alike(key, candidate if "." in key else candidate.rpartition(".")[2])
+            + 0.1 * here
+            - 0.01 * candidate.count(".")
+        )
         if candidate not in CANNOT_WORK and candidate not in (key, "") and max(alike, last) > ALIKE:
             if score > best:
                 best, meant, owners = score, candidate, {}

@@ -97,6 +97,9 @@ def fits(kind: ast.expr, value: Any, typed: bool = False) -> bool:
     if isinstance(kind, ast.BinOp):
         return any(fits(one, value, typed) for one in options(kind))
     name, inside, real = head(kind), items(kind), loaded(value)
+    if bound := re.fullmatch(r"(?:jsonargparse\.typing\.)?(Positive|NonNegative)(Int|Float)", name):
+        number = isinstance(real, int if bound[2] == "Int" else int | float) and not isinstance(real, bool)
+        return number and (real > 0 if bound[1] == "Positive" else real >= 0)
     if name == "Literal":
         known = [one.value if isinstance(one, ast.Constant) else ast.literal_eval(one) for one in inside]
         return value in known or (typed and str(value) in known) or any(real is one or real == one for one in known)
