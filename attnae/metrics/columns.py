@@ -62,6 +62,7 @@ _ALL = [
     Column("mae", "MAE", "sum |x - y| / D", "pixel value", "[0, 1]", "lower", 4),
     Column("mae_over_sigma", "MAE/sigma", "mae / standard deviation of all values of all x; missing below 0.001, where images have no contrast", "-", "[0, inf)", "lower", 4),
     Column("sigma", "sigma", "population standard deviation of all values of all x, channels together", "pixel value", "[0, 0.5]", "-", 4),
+    Column("power", "power", "mean of x^2 over all values of all x: the MSE of black images", "squared pixel value", "[0, 1]", "-", 4),
     Column("symmetry", "symmetry error", "sum |(y - flip y) - (x - flip x)| / D / sigma, where flip mirrors left and right; missing where MAE/sigma is", "-", "[0, inf)", "lower", 4),
     Column("symmetry_ratio", "symmetry / MAE", "symmetry / mae_over_sigma: the symmetry error relative to the reconstruction error", "-", "[0, 2]", "lower", 3),
     Column("eye_color", "eye color error", "mean over R, G, B of |(left - right eye in y) - (left - right eye in x)|, each eye the mean color of the pixels of its iris; embedded faces only, where the positions of the eyes are known", "pixel value", "[0, 2]", "lower", 4),
@@ -108,7 +109,8 @@ COLUMNS: dict[str, Column] = {column.name: column for column in _ALL}
 
 PROTOCOLS: dict[str, str] = {
     "heldout": "held-out images, each with its own fixed corruption; variational models decode the posterior's mean",
-    "heldout_sampled": "the same, decoding one sample of the posterior, seeded by the image's position",
+    "heldout_as_trained": "held-out images, with BatchNorm's statistics as trained where `heldout` has recomputed ones",
+    "heldout_sampled": "held-out images, each with its own fixed corruption, decoding one sample of the posterior, seeded by the image's position",
     "heldout_sigma_<s>": "held-out images with Gaussian noise of standard deviation s, fixed for each image",
     "train_set": "the paper's own protocol on training images: 256 of them, decoding a sample",
 }

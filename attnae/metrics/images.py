@@ -80,6 +80,7 @@ class ImageQuality(Metric):
             "mae": mae,
             "mae_over_sigma": mae / unit,
             "sigma": sigma,
+            "power": square,
             "psnr_mean": images["psnr"].mean(),
             "psnr_std": images["psnr"].std(correction=0),
             "ssim_mean": images["ssim"].mean(),

@@ -171,6 +171,7 @@ def test_numbers_are_numpys_however_the_images_are_batched(sizes: list[int]) -> 
         "mae": absolute.mean(),
         "mae_over_sigma": absolute.mean() / x.std(),
         "sigma": x.std(),
+        "power": (x**2).mean(),
         "psnr_mean": decibel.mean(),
         "psnr_std": decibel.std(),
         "psnr_p10": np.quantile(decibel, 0.1),
