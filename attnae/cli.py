@@ -13,7 +13,8 @@ from attnae.inference import commands
 
 USAGE = """\
 usage: attnae {fit,validate,test,predict} -c CONFIG [-c CONFIG ...] [--KEY VALUE ...]
-       attnae {apply,encode,decode,sample,export} RUN_OR_MODEL ...
+       attnae {apply,encode,decode,sample,export} MODEL ...
+       attnae models
 
 Trains and evaluates one variant of one paper. Later files and keys override earlier ones.
 
@@ -22,12 +23,13 @@ Trains and evaluates one variant of one paper. Later files and keys override ear
   attnae fit -c configs/saaae.yaml --trainer.max_epochs 4 --trainer.default_root_dir runs/my-saaae
   attnae test -c runs/my-vae/config.yaml --weights runs/my-vae/weights.safetensors
 
-Uses what was trained: a run's folder, or what attnae export made of it.
+Uses what was trained. MODEL is a run's folder, what attnae export made of it, or a name that attnae models lists.
 
-  attnae apply RUN_OR_MODEL photos/ -o OUT     denoises, fills in or reconstructs images of any size
-  attnae encode RUN_OR_MODEL photos/ -o OUT    images to small files of code indices (VQ-VAE); decode goes back
-  attnae sample RUN_OR_MODEL -o sampled.png    images from the prior (VAE)
-  attnae export RUN DIR                        a folder to give away: attnae.load("DIR")
+  attnae models                         lists the trained models that are shipped, with their numbers
+  attnae apply MODEL photos/ -o OUT     denoises, fills in or reconstructs images of any size
+  attnae encode MODEL photos/ -o OUT    images to small files of code indices (VQ-VAE); decode goes back
+  attnae sample MODEL -o sampled.png    images from the prior (VAE)
+  attnae export RUN DIR                 a folder to give away: attnae.load("DIR")
 
   attnae apply --help       all options; likewise encode, decode, sample, export
   attnae fit --help         all keys

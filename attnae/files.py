@@ -1,4 +1,4 @@
-"""Finds the files that travel with the package (``configs/``, ``benchmarks/``) and writes files that are never half there."""
+"""Finds the files that travel with the package (``configs/``, ``benchmarks/``, ``models/``) and writes files atomically."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PACKAGE = Path(__file__).resolve().parent
 
 
 def shipped(*parts: str) -> Path:
-    """Path of a file or folder below ``benchmarks/`` or ``configs/``: at a checkout's root, or inside an installed wheel."""
+    """Path of a file or folder below ``benchmarks/``, ``configs/`` or ``models/``: at a checkout's root, or inside a wheel."""
     wheel = PACKAGE / "_files"
     return (wheel if wheel.is_dir() else PACKAGE.parent).joinpath(*parts)
 

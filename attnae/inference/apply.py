@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import csv
-import io
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -16,15 +15,15 @@ from typing import Any
 import numpy as np
 import torch
 
+from attnae.data import GaussianNoise
 from attnae.data.decode import UInt8, UnreadableImage, resize
 from attnae.errors import UserError
 from attnae.files import write_text
-from attnae.inference import images, pictures
+from attnae.inference import images, inputs, pictures, summary
+from attnae.inference.inputs import Source
 from attnae.inference.load import Model, load
-from attnae.inference.terminal import progress, show_table
+from attnae.inference.terminal import progress
 from attnae.inference.tiles import PIXELS, Rows, blended, extended
-
-COLUMNS = ("image", "pixels", "psnr_input", "ssim_input", "psnr", "ssim", "seconds", "file")
 
 BAND = 256
 """Rows of an input that are turned into bytes at once."""
@@ -42,7 +41,7 @@ class Work:
         mask: Hidden pixels (H, W), for models that fill in.
     """
 
-    source: images.Source
+    source: Source
     truth: UInt8 | None
     rows: Rows
     size: tuple[int, int]
@@ -55,13 +54,9 @@ def apply(options: argparse.Namespace) -> int:
     Raises:
         UserError: Nothing can be read, an option does not suit the model, or an output is in the way.
     """
-    found = images.find(options.images)
-    names = [f"{source.name}{ending}" for source in found for ending in (".png", "-compared.png")]
-    if clash := [name for name, count in Counter(names).items() if count > 1]:
-        raise UserError(f"Two results would be called {clash[0]}. Rename one of the images.")
-    images.outputs(options.out, [*names, "metrics.csv"], options.overwrite)
+    found: list[Source] = options.found
     model = load(options.model, options.device)
-    check(model, options)
+    inputs.suits(model.task.corruption, model.title, options)
     conversions: Counter[str] = Counter()
     skipped: list[str] = []
     rows: list[dict[str, Any]] = []
@@ -74,36 +69,20 @@ def apply(options: argparse.Namespace) -> int:
                 rows.append(_saved(model, work, output, seconds, options.out))
     order = {str(source.path): place for place, source in enumerate(found)}
     rows.sort(key=lambda row: order[row["image"]])  # small images have waited for a batch
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_text(options.out / "metrics.csv", text.getvalue())
+    write_text(options.out / "metrics.csv", summary.as_csv(rows))
     _report(model, rows, conversions, skipped, options)
     return 1 if skipped else 0
-
-
-def check(model: Model, options: argparse.Namespace) -> None:
-    """Refuses options that the model has no use for, before it is applied to anything.
-
-    Raises:
-        UserError: One is given.
-    """
-    if options.sigma is not None and model.task.corruption != "noise":
-        raise UserError(f"--sigma adds noise for a denoiser; {model.title} is none.")
-    if options.mask != "random" and model.task.corruption != "mask":
-        raise UserError(f"--mask hides pixels for a model that fills in; {model.title} does not.")
 
 
 # -- what a model gets to see ------------------------------------------------------------------------------------------
 
 
 def _prepared(
-    model: Model, found: list[images.Source], options: argparse.Namespace, conversions: Counter[str], skipped: list[str]
+    model: Model, found: list[Source], options: argparse.Namespace, conversions: Counter[str], skipped: list[str]
 ) -> Iterator[Work]:
     """The images that can be read; conversions count for these alone."""
 
-    def prepared(source: images.Source) -> tuple[Work, Counter[str]]:
+    def prepared(source: Source) -> tuple[Work, Counter[str]]:
         converted: Counter[str] = Counter()
         return _work(model, source, options, converted), converted
 
@@ -112,7 +91,7 @@ def _prepared(
         yield work
 
 
-def _work(model: Model, source: images.Source, options: argparse.Namespace, conversions: Counter[str]) -> Work:
+def _work(model: Model, source: Source, options: argparse.Namespace, conversions: Counter[str]) -> Work:
     picture = images.read(source.path, conversions)
     if not model.task.tiles:
         size = (model.size, model.size)
@@ -215,46 +194,48 @@ def _restored(model: Model, group: list[Work], batch: int, advance: Any) -> list
 
 
 def _saved(model: Model, work: Work, output: UInt8, seconds: float, folder: Path) -> dict[str, Any]:
-    """Writes the result and the comparison; returns the row of the table."""
+    """Writes the result and the comparison; returns the row of the table.
+
+    Where pixels were hidden, the result is the input with the hole filled: pixels outside the mask stay as they are.
+    """
     bands = [images.to_pixels(work.rows(top, min(top + BAND, work.size[0]))) for top in range(0, work.size[0], BAND)]
     shown = np.concatenate(bands)
-    row: dict[str, Any] = dict.fromkeys(COLUMNS)
+    row: dict[str, Any] = dict.fromkeys(summary.COLUMNS)
     row |= {"image": str(work.source.path), "pixels": f"{work.size[1]}x{work.size[0]}"}
     row |= {"file": f"{work.source.name}.png", "seconds": round(seconds, 3)}
-    labels = {"input": shown}
-    if work.truth is None or model.task.corruption == "":
-        labels["output"] = output
-    if work.truth is not None:
-        row["psnr"], row["ssim"] = images.quality(output, work.truth)
-        if model.task.corruption == "":
-            labels = {"input": shown, f"output {row['psnr']:.2f} dB": output}
-        else:
-            row["psnr_input"], row["ssim_input"] = images.quality(shown, work.truth)
-            labels = {f"input {row['psnr_input']:.2f} dB": shown, f"output {row['psnr']:.2f} dB": output}
-            if work.mask is not None:  # what the model is for: what is visible stays as it is
-                labels["hole filled"] = np.where(work.mask[..., None], output, work.truth)
-            labels["truth"] = work.truth
-    images.save(output, folder / row["file"])
-    images.save(pictures.side_by_side(labels), folder / f"{work.source.name}-compared.png")
+    result, truth, panels = output, work.truth, {"input": shown, "output": output}
+    if truth is not None:
+        panels = {"input": shown}
+        if model.task.corruption:
+            row["psnr_input"], row["ssim_input"] = images.quality(shown, truth)
+            panels = {f"input {row['psnr_input']:.2f} dB": shown}
+        if work.mask is not None:
+            panels[f"output {images.quality(output, truth)[0]:.2f} dB"] = output
+            row["psnr_hole"], row["psnr_outside"] = (
+                images.psnr(output[part][None], truth[part][None]) for part in (work.mask, ~work.mask)
+            )
+            result = np.where(work.mask[..., None], output, truth)
+        row["psnr"], row["ssim"] = images.quality(result, truth)
+        panels[f"{'output' if work.mask is None else 'hole filled'} {row['psnr']:.2f} dB"] = result
+        if model.task.corruption:
+            panels["truth"] = truth
+    images.save(result, folder / row["file"])
+    images.save(pictures.side_by_side(panels), folder / f"{work.source.name}-compared.png")
     return row
 
 
 def _report(
     model: Model, rows: list[dict[str, Any]], conversions: Counter[str], skipped: list[str], options: argparse.Namespace
 ) -> None:
-    measured = [row for row in rows if row["psnr"] is not None]
-    count = len(rows)
-    shown = [name for name in COLUMNS if any(row[name] is not None for row in rows)]
-    if len(measured) > 1:
-        means = {
-            name: float(np.mean([row[name] for row in measured]))
-            for name in shown
-            if name in ("psnr_input", "ssim_input", "psnr", "ssim") and all(row[name] is not None for row in measured)
-        }
-        rows = [*rows, {"image": f"mean of {len(measured)}", **means}]
-    show_table(shown, rows)
+    warning = summary.warning(rows, _trained_on(model))
+    if options.json:
+        print(summary.as_json(model.title, options.out, rows, conversions, skipped))
+        if warning:
+            print(warning, file=sys.stderr)
+        return
+    summary.show(rows)
     for what, times in sorted(conversions.items()):
-        print(f"{what}: {times} of {count} images" if count > 1 else what)
+        print(f"{what}: {times} of {len(rows)} images" if len(rows) > 1 else what)
     if skipped:
         print(f"{len(skipped)} images could not be read, see above.")
     print(f"{options.out}: results, *-compared.png side by side, metrics.csv")
@@ -264,3 +245,14 @@ def _report(
         print(f"Next: attnae encode {options.model} {' '.join(options.images[:1])} -o codes")
     else:
         print(f"Next: attnae export {options.model} exported")
+    if warning:
+        print(warning)
+
+
+def _trained_on(model: Model) -> str:
+    """A sentence: images, their size, and the noise that the model knows."""
+    noise = model.corruption
+    sigma = ""
+    if isinstance(noise, GaussianNoise):
+        sigma = f" with noise of sigma {noise.low:g}" + (f" to {noise.high:g}" if noise.high > noise.low else "")
+    return f"The model was trained on {model.origin.data.get('title', 'images')} of {model.size}x{model.size}{sigma}."

@@ -23,13 +23,13 @@ from attnae.data.decode import UInt8
 from attnae.errors import UserError
 from attnae.files import atomic
 from attnae.inference import images
+from attnae.inference.inputs import CODES, Source
 from attnae.inference.load import Model, load
 from attnae.inference.terminal import progress, show_table
 from attnae.inference.tiles import PIXELS, blended, extended, starts
 
 MAGIC, VERSION = b"ATNC", 1
 HEADER = struct.Struct("<4sB4sHH")  # magic, version, fingerprint, height, width
-ENDING = ".codes"
 
 MOST_PIXELS, LONGEST = 2**28, 2**16 - 1
 """No image that PIL reads is larger; a file that claims to be is refused before anything of that size is made."""
@@ -50,8 +50,7 @@ def encode(options: argparse.Namespace) -> int:
     Raises:
         UserError: The model has no codes, nothing can be read, or an output is in the way.
     """
-    found = images.find(options.images)
-    images.outputs(options.out, [source.name + ENDING for source in found], options.overwrite)
+    found: list[Source] = options.found
     model = _coder(load(options.model, options.device))
     rows: list[dict[str, Any]] = []
     skipped: list[str] = []
@@ -62,10 +61,10 @@ def encode(options: argparse.Namespace) -> int:
                     f"{source.path} is longer than {LONGEST} pixels, the most that a file of codes can say."
                 )
             data = pack(model, code_map(model, pixels, options.batch_size), pixels.shape[:2])
-            with atomic(options.out / (source.name + ENDING)) as temporary:
+            with atomic(options.out / (source.name + CODES)) as temporary:
                 temporary.write_bytes(data)
             row = {"image": str(source.path), "pixels": f"{pixels.shape[1]}x{pixels.shape[0]}", "bytes": len(data)}
-            rows.append(row | {"bits per pixel": 8 * len(data) / (pixels.size / 3), "file": source.name + ENDING})
+            rows.append(row | {"bits per pixel": 8 * len(data) / (pixels.size / 3), "file": source.name + CODES})
             advance(1)
     show_table(("image", "pixels", "bytes", "bits per pixel", "file"), rows)
     print(f"Next: attnae decode {options.model} {options.out} -o decoded")
@@ -78,13 +77,12 @@ def decode(options: argparse.Namespace) -> int:
     Raises:
         UserError: The model has no codes, nothing can be read, or an output is in the way.
     """
-    found = images.find(options.files, {ENDING})
-    images.outputs(options.out, [f"{source.name}.png" for source in found], options.overwrite)
+    found: list[Source] = options.found
     model = _coder(load(options.model, options.device))
     rows: list[dict[str, Any]] = []
     refused: list[str] = []
 
-    def read(source: images.Source) -> UInt8:
+    def read(source: Source) -> UInt8:
         return decoded(model, *unpack(model, _bytes(source.path), str(source.path)), options.batch_size)
 
     with progress(f"decoding with {model.title}", len(found)) as advance:

@@ -1,18 +1,23 @@
-"""How ``attnae apply``, ``encode``, ``decode``, ``sample`` and ``export`` are typed. Plain Python: help comes at once."""
+"""How the commands that use a trained model are typed. Plain Python: help comes at once."""
 
 from __future__ import annotations
 
 import argparse
 import math
+import sys
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn
 
 from attnae.errors import UserError
+from attnae.inference import folders, inputs
 
-NAMES = ("apply", "encode", "decode", "sample", "export")
+NAMES = ("apply", "encode", "decode", "sample", "export", "models")
 
-MODEL = "folder of a finished run (runs/<benchmark>/<label>/<variant>/seed...) or of attnae export"
+MODEL = (
+    "folder of a finished run (runs/<benchmark>/<label>/<variant>/seed...) or of attnae export, or a name that attnae "
+    "models lists; a folder of that name takes precedence if it holds a model"
+)
 
 
 def run(arguments: list[str]) -> int:
@@ -27,6 +32,10 @@ def run(arguments: list[str]) -> int:
     top = _Parser(prog="attnae")
     add_commands(top.add_subparsers(dest="command", required=True))
     options = top.parse_args(arguments)
+    if "model" in options:
+        options.found = getattr(inputs, options.command)(options)
+        if folders.hides_shipped(options.model):
+            print(f"{options.model}: using the folder, not the shipped model of the same name.", file=sys.stderr)
     module = import_module(f"attnae.inference.{options.module}")  # torch and Lightning take seconds to import
     try:
         return int(getattr(module, options.command)(options))
@@ -50,10 +59,11 @@ def add_commands(commands: Any) -> None:
         "apply",
         "denoise, fill in or reconstruct images",
         "Applies a model to images. A denoiser takes images as they are, or with --sigma adds noise first and compares "
-        "with the truth; a VAE fills in what a mask hides; a VQ-VAE reconstructs. Denoisers and VQ-VAEs take images of "
-        "any size in overlapping tiles; for a VAE they are cropped to a square and resized. Writes IMAGE.png, "
-        "IMAGE-compared.png and metrics.csv (PSNR and SSIM of the 8-bit images) into OUT.",
-        "attnae apply runs/moe_denoising/quick/moe/seed1-* photos/ -o denoised --sigma 0.2",
+        "with the truth; a VAE fills in what a mask hides and leaves the other pixels as they are; a VQ-VAE reconstructs. "
+        "Denoisers and VQ-VAEs take images of any size in overlapping tiles; for a VAE they are cropped to a square and "
+        "resized. Writes IMAGE.png, IMAGE-compared.png and metrics.csv (PSNR and SSIM of the 8-bit images) into OUT, and "
+        "warns where a result is worse than its input.",
+        "attnae apply dncnn_denoiser photos/ -o denoised --sigma 0.2",
     )
     _images(apply)
     _folder(apply)
@@ -70,6 +80,9 @@ def add_commands(commands: Any) -> None:
         help="models that fill in: a picture that is white where pixels are hidden; default random, as in training",
     ).complete = _FILE  # type: ignore[attr-defined]
     apply.add_argument("--seed", type=_count(0), default=1, metavar="N", help="of random masks and noise; default 1")
+    apply.add_argument(
+        "--json", action="store_true", help="print the numbers as JSON on stdout, and nothing else there"
+    )
     _machine(apply)
 
     encode = _command(
@@ -123,7 +136,16 @@ def add_commands(commands: Any) -> None:
         "attnae export runs/moe_denoising/quick/moe/seed1-* exported/moe",
     )
     export.add_argument("out", type=Path, metavar="DIR", help="folder to write").complete = _FOLDER  # type: ignore[attr-defined]
+    export.add_argument("--no-graph", action="store_true", help="leave out model.pt2")
     _overwrite(export)
+
+    listing = commands.add_parser(
+        "models",
+        help="list the trained models that are shipped",
+        description="Lists the trained models that travel with the package: what they do, their numbers on held-out "
+        "images, their size, and the license of the images that they were trained on.",
+    )
+    listing.set_defaults(module="models")
 
 
 # what shtab calls files and folders; named here so that only completion imports it
@@ -137,7 +159,7 @@ def _command(commands: Any, name: str, short: str, long: str, example: str) -> a
         name, help=short, description=long, epilog=f"example: {example}"
     )
     parser.set_defaults(module=module)
-    parser.add_argument("model", type=Path, metavar="RUN_OR_MODEL", help=MODEL).complete = _FOLDER  # type: ignore[attr-defined]
+    parser.add_argument("model", metavar="MODEL", help=MODEL).complete = _FOLDER  # type: ignore[attr-defined]
     return parser
 
 

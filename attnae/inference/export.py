@@ -17,25 +17,16 @@ from attnae._version import __version__
 from attnae.bench import catalog
 from attnae.errors import UserError
 from attnae.files import write_text
-from attnae.inference.load import FORMAT, Model, load
+from attnae.inference import folders
+from attnae.inference.inputs import EXPORTED
+from attnae.inference.load import Model, load
 from attnae.metrics.columns import COLUMNS
 from attnae.result import Result
 from attnae.training import weights
 from attnae.training.task import ImageTask
 
-FILES = ("model.safetensors", "config.yaml", "README.md", "model.pt2", "result.json")
-
 TOLERANCE = 1e-3
 """Largest difference of a pixel in [0, 1] between the exported program and the eager model."""
-
-LICENCES = {
-    "STL-10": "STL-10 states no licence; its images come from ImageNet, whose terms are non-commercial research and education.",
-    "CIFAR-10": "CIFAR-10 states no licence; its images are a subset of the 80 Million Tiny Images, collected from the web.",
-    "CelebA-HQ": "CelebA and CelebA-HQ are for non-commercial research only, and show identifiable people.",
-    "photos": "Photographs that ship with scikit-image: public domain or CC0, see its data folder.",
-    "faces": "Portraits drawn by attnae itself, under its MIT licence.",
-}
-"""Dataset, or name of embedded images, to what is known about its licence."""
 
 
 def export(options: argparse.Namespace) -> int:
@@ -49,19 +40,12 @@ def export(options: argparse.Namespace) -> int:
     """
     model = load(options.model)
     folder: Path = options.out
-    if folder.exists() and not folder.is_dir():
-        raise UserError(f"{folder} is a file. Name a folder.")
-    if folder.is_dir() and any(folder.iterdir()):
-        if not options.overwrite:
-            raise UserError(f"{folder} exists and is not empty. Give --overwrite, or another folder.")
-        if foreign := sorted(path.name for path in folder.iterdir() if path.name not in FILES):
-            raise UserError(f"{folder} holds {foreign[0]}, which no export has written. Choose another folder.")
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as name:
-            differences = write(model, Path(name))
+            reloaded, program = write(model, Path(name), graph=not options.no_graph)
             folder.mkdir(exist_ok=True)
-            for file in FILES:
+            for file in EXPORTED:
                 (folder / file).unlink(missing_ok=True)
             for path in sorted(Path(name).iterdir()):
                 shutil.move(path, folder / path.name)
@@ -71,21 +55,26 @@ def export(options: argparse.Namespace) -> int:
         ) from error
     for path in sorted(folder.iterdir()):
         print(f"{path}  {path.stat().st_size / 1e6:,.2f} MB")
-    reloaded, program = differences
-    print(f"checked on random images: loaded again, largest difference {reloaded:.1g}; model.pt2, {program:.1g}")
+    checked = f"checked on random images: loaded again, largest difference {reloaded:.1g}"
+    print(checked if program is None else f"{checked}; model.pt2, {program:.1g}")
     print(f'Next: python -c "import attnae; print(attnae.load({str(folder)!r}).title)"')
     return 0
 
 
-def write(model: Model, folder: Path) -> tuple[float, float]:
+def write(model: Model, folder: Path, graph: bool = True) -> tuple[float, float | None]:
     """Writes and checks all files; returns the largest differences of the loaded model and of the exported program.
+
+    Args:
+        model: What to export.
+        folder: Where to; it exists.
+        graph: Also write ``model.pt2``; otherwise the second difference is ``None``.
 
     Raises:
         UserError: One of them differs from the model, or torch.export cannot follow the network.
     """
     net = model.task.net
     weights.save(net.state_dict(), folder / "model.safetensors")
-    config = {"format": FORMAT, "attnae": __version__, **model.config}
+    config = {"format": folders.FORMAT, "attnae": __version__, **model.config}
     write_text(folder / "config.yaml", yaml.safe_dump(config, sort_keys=False))
     if isinstance(model.origin, Result):
         result.write(model.origin, folder / "result.json")
@@ -94,13 +83,15 @@ def write(model: Model, folder: Path) -> tuple[float, float]:
     reloaded = _largest(load(folder).restore(example), expected)
     if reloaded > 0:
         raise UserError(f"The exported weights make other images, by up to {reloaded:.2g}: nothing was exported.")
+    write_text(folder / "README.md", card(model, graph))
+    if not graph:
+        return reloaded, None
     net.to(memory_format=torch.contiguous_format)  # torch.export warns of weights that are not
     program = _program(model, example, folder / "model.pt2")
     with torch.no_grad():
         different = max(_largest(program(example[:count]), expected[:count]) for count in (1, 2, 3))
     if not different <= TOLERANCE:
         raise UserError(f"model.pt2 makes other images, by up to {different:.2g}: nothing was exported.")
-    write_text(folder / "README.md", card(model))
     return reloaded, different
 
 
@@ -136,8 +127,8 @@ def _largest(images: Tensor, others: Tensor) -> float:
 # -- the model card ----------------------------------------------------------------------------------------------------
 
 
-def card(model: Model) -> str:
-    """Markdown: what the model is, its numbers beside the published ones, its data and their licence, how to load it."""
+def card(model: Model, graph: bool = True) -> str:
+    """Markdown: what the model is, its numbers beside the published ones, its data and their license, how to load it."""
     origin, net = model.origin, type(model.task.net)
     count = sum(tensor.numel() for tensor in model.task.net.parameters())
     does = {"noise": "removes noise from", "mask": "fills hidden parts of", "": "compresses and reconstructs"}
@@ -152,7 +143,6 @@ def card(model: Model) -> str:
     if isinstance(origin, Result):
         lines += _training(origin)
     data = origin.data
-    name = str(data.get("name") if data.get("kind") == "embedded" else data.get("dataset"))
     lines += [
         "## Data",
         "",
@@ -160,9 +150,9 @@ def card(model: Model) -> str:
     ]
     if data.get("kind") in ("folder", "array"):
         lines.append(
-            "These are images of a user's own, whose licence only that user knows. Those that they stand in for:"
+            "These are images of a user's own, whose license only that user knows. Those that they stand in for:"
         )
-    lines += [LICENCES.get(name, "Nothing is known about their licence."), ""]
+    lines += [folders.data_license(origin), ""]
     lines += [
         "## Use",
         "",
@@ -187,14 +177,17 @@ def card(model: Model) -> str:
         'net.load_state_dict(load_file("DIR/model.safetensors"))',
         "```",
         "",
-        "Without attnae, `torch.export`'s graph for any number of images:",
-        "",
-        "```python",
-        'restore = torch.export.load("DIR/model.pt2").module()',
-        f"images = restore(torch.rand(1, 3, {model.size}, {model.size}))  # in [0, 1]",
-        "```",
-        "",
     ]
+    if graph:
+        lines += [
+            "Without attnae, `torch.export`'s graph for any number of images:",
+            "",
+            "```python",
+            'restore = torch.export.load("DIR/model.pt2").module()',
+            f"images = restore(torch.rand(1, 3, {model.size}, {model.size}))  # in [0, 1]",
+            "```",
+            "",
+        ]
     return "\n".join(lines)
 
 

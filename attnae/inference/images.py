@@ -1,14 +1,12 @@
-"""The images that a model is applied to: found by name, folder or pattern, read at their own size, measured."""
+"""The images that a model is applied to: read at their own size, written, and measured."""
 
 from __future__ import annotations
 
-import glob
 import sys
 import warnings
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,9 +16,9 @@ from PIL import Image
 from torch import Tensor
 
 from attnae.data.decode import UInt8, UnreadableImage, read_rgb
-from attnae.data.location import EXTENSIONS, image_files
 from attnae.errors import UserError
 from attnae.files import atomic
+from attnae.inference.inputs import Source
 from attnae.metrics.functional import PSNR_LIMIT, ssim_uniform
 
 BLOCK = 256
@@ -28,19 +26,6 @@ BLOCK = 256
 
 
 Read = TypeVar("Read")
-
-
-@dataclass(frozen=True)
-class Source:
-    """A file to read.
-
-    Attributes:
-        path: Of the file.
-        name: Of what is made of it, relative to the folder of results, without an ending.
-    """
-
-    path: Path
-    name: str
 
 
 def usable(
@@ -74,58 +59,6 @@ def usable(
             yield source, content
     if len(skipped) == len(found):
         raise UserError(f"None of the {len(found)} {kind} can be used. The first: {skipped[0]}")
-
-
-def find(arguments: Sequence[str], extensions: set[str] = EXTENSIONS) -> list[Source]:
-    """Files by name, in folders, or by patterns such as ``photos/**/*.jpg``; in that order, each once.
-
-    Args:
-        arguments: Names of files and folders, and patterns. A folder's files keep their place below it.
-        extensions: Which files of a folder count.
-
-    Raises:
-        UserError: A name or pattern stands for nothing.
-    """
-    found: dict[Path, Path] = {}  # path -> path without the folder that was searched
-    for argument in arguments:
-        path = Path(argument)
-        if path.is_dir():
-            inside = image_files(path) if extensions is EXTENSIONS else sorted(path.rglob("*"))
-            files = [(file, file.relative_to(path)) for file in inside if file.suffix.lower() in extensions]
-        elif path.exists():
-            files = [(path, Path(path.name))]
-        else:
-            matches = sorted(Path(match) for match in glob.glob(argument, recursive=True))  # noqa: PTH207 - may be absolute
-            files = [(file, Path(file.name)) for file in matches if file.is_file()]
-        if not files:
-            what = "holds no such files" if path.is_dir() else "does not exist and matches nothing"
-            raise UserError(f"{argument} {what} ({', '.join(sorted(extensions))}).")
-        for file, short in files:
-            found.setdefault(file, short)
-    stems = Counter(short.with_suffix("") for short in found.values())
-    names = [
-        # a.jpg and a.png must not become the same a.png
-        (short.with_suffix("") if stems[short.with_suffix("")] == 1 else short.with_name(short.name.replace(".", "-")))
-        for short in found.values()
-    ]
-    if twice := [name for name, count in Counter(names).items() if count > 1]:
-        raise UserError(
-            f"Several images are called {twice[0]}; their results would be one file. Give their common folder."
-        )
-    return [Source(path, name.as_posix()) for path, name in zip(found, names, strict=True)]
-
-
-def outputs(folder: Path, names: Sequence[str], overwrite: bool) -> None:
-    """Checks that nothing is in the way of what is to be written.
-
-    Raises:
-        UserError: The folder is a file, or one of the files exists and may not be overwritten.
-    """
-    if folder.exists() and not folder.is_dir():
-        raise UserError(f"{folder} is a file; -o names a folder.")
-    if not overwrite and (there := [name for name in names if (folder / name).exists()]):
-        more = f" and {len(there) - 1} more" if len(there) > 1 else ""
-        raise UserError(f"{folder / there[0]}{more} exists. Give --overwrite, or another folder.")
 
 
 def read(path: Path, conversions: Counter[str]) -> Image.Image:
@@ -185,6 +118,24 @@ def noisy_rows(pixels: UInt8, sigma: float, key: Sequence[int], top: int, end: i
     return (to_tensor(pixels[top:end]) + sigma * noise).clamp(0, 1)
 
 
+def psnr(output: UInt8, truth: UInt8) -> float:
+    """Peak signal-to-noise ratio in dB of 8-bit values, at most :data:`PSNR_LIMIT`; higher is better.
+
+    Args:
+        output: (N, ...), rows of an image (H, W, 3) or chosen pixels (N, 3); at least one.
+        truth: Of the same shape.
+
+    Example:
+        >>> round(psnr(np.full((4, 3), 110, np.uint8), np.full((4, 3), 100, np.uint8)), 2)
+        28.13
+    """
+    squares = sum(
+        int(np.square(made.astype(np.int64) - true).sum()) for made, true in zip(output, truth, strict=True)
+    )  # by rows: a large image in wider integers would not fit
+    mse = squares / truth.size / 255**2
+    return PSNR_LIMIT if mse == 0 else min(PSNR_LIMIT, -10 * float(np.log10(mse)))
+
+
 def quality(output: UInt8, truth: UInt8) -> tuple[float, float | None]:
     """PSNR in dB and structural similarity (scikit-image's 7x7) of an 8-bit image, higher is better.
 
@@ -196,13 +147,9 @@ def quality(output: UInt8, truth: UInt8) -> tuple[float, float | None]:
         PSNR of at most :data:`PSNR_LIMIT`; SSIM in [-1, 1], ``None`` for an image that is smaller than a window.
     """
     height, width = truth.shape[:2]
-    squares = sum(
-        int(np.square(output[row].astype(np.int64) - truth[row]).sum()) for row in range(height)
-    )  # by rows: a large image in wider integers would not fit
-    mse = squares / truth.size / 255**2
-    psnr = PSNR_LIMIT if mse == 0 else min(PSNR_LIMIT, -10 * float(np.log10(mse)))
+    value = psnr(output, truth)
     if min(height, width) < 7:
-        return psnr, None
+        return value, None
     total, windows = 0.0, 0
     for top in range(0, height - 6, BLOCK):
         for left in range(0, width - 6, BLOCK):
@@ -211,4 +158,4 @@ def quality(output: UInt8, truth: UInt8) -> tuple[float, float | None]:
             count = (true.shape[2] - 6) * (true.shape[3] - 6)
             total += float(ssim_uniform(made, true)) * count
             windows += count
-    return psnr, total / windows
+    return value, total / windows

@@ -15,14 +15,11 @@ from torch import Tensor, nn
 from attnae.data.batch import Corruption
 from attnae.data.masks import PatchMask
 from attnae.errors import UserError
-from attnae.files import read_yaml
+from attnae.inference import folders
 from attnae.inference.tiles import blended
-from attnae.result import Part, Result, read_part, read_result
+from attnae.result import Part
 from attnae.training import weights
 from attnae.training.task import ImageTask
-
-FORMAT = 1
-"""Version of an exported folder; any other is refused."""
 
 LARGEST = 4096
 """Images of a model with more pixels a side than this are a broken configuration."""
@@ -51,11 +48,7 @@ class Model:
     @property
     def title(self) -> str:
         """Name for people: benchmark, variant and seed, else the network's class."""
-        origin = self.origin
-        network = type(self.task.net).__name__
-        if isinstance(origin, Result) and origin.benchmark:
-            return f"{origin.benchmark} {origin.variant} (seed {origin.seed}, {network})"
-        return network
+        return folders.title(self.origin, type(self.task.net).__name__)
 
     @property
     def device(self) -> torch.device:
@@ -132,25 +125,21 @@ class Model:
 
 
 def load(path: str | Path, device: str = "cpu") -> Model:
-    """Opens a finished run or an exported model.
+    """Opens a finished run, an exported model or a shipped model.
 
     Weights are read by safetensors and settings as plain YAML; only classes of attnae are ever built.
 
     Args:
         path: Folder of a run (``config.yaml``, ``weights.safetensors``) or of ``attnae export`` (``config.yaml``,
-            ``model.safetensors``).
+            ``model.safetensors``), or the name of a shipped model (``attnae models`` lists them). A folder of that
+            name in the working directory takes precedence if it holds a model.
         device: ``cpu``, ``cuda``, or ``auto`` for a GPU if there is one.
 
     Raises:
         UserError: The folder is neither, is not finished, or holds what does not fit or is not to be trusted.
     """
-    folder = Path(path)
-    if not folder.is_dir():
-        raise UserError(f"There is no folder {folder}. Name a run's folder or one that attnae export wrote.")
-    if (folder / "model.safetensors").is_file():
-        config, origin, file, prefix = *_exported(folder), "model.safetensors", ""
-    else:
-        config, origin, file, prefix = *_run(folder), "weights.safetensors", "net."
+    stored = folders.describe(path)
+    folder, config = stored.folder, stored.config
     settings = folder / "config.yaml"
     size = config.get("image_size")
     if isinstance(size, bool) or not isinstance(size, int) or not 1 <= size <= LARGEST:
@@ -158,65 +147,16 @@ def load(path: str | Path, device: str = "cpu") -> Model:
     task = _build(config.get("model"), ImageTask, "attnae.papers", settings)
     if not any(True for _ in task.net.parameters()):
         raise UserError(f"{folder}: {type(task).__name__} needs no training and has no weights to use.")
-    _load_weights(task.net, folder / file, prefix)
+    _load_weights(task.net, stored.weights, stored.prefix)
     corruption = _build(config["corruption"], object, "attnae.data", settings) if config.get("corruption") else None
     if corruption is not None and not callable(corruption):
         raise UserError(f"{settings}: {type(corruption).__name__} corrupts nothing.")
-    model = Model(task.eval().requires_grad_(False), size, corruption or PatchMask(), config, origin, folder)
+    model = Model(task.eval().requires_grad_(False), size, corruption or PatchMask(), config, stored.origin, folder)
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cuda" and not torch.cuda.is_available():
         raise UserError("There is no GPU that torch can use here. Give --device cpu.")
     return model.to(device)
-
-
-# -- the two kinds of folders ------------------------------------------------------------------------------------------
-
-
-def _run(folder: Path) -> tuple[dict[str, Any], Part]:
-    if not (folder / "config.yaml").is_file():
-        raise UserError(f"{folder} is neither a run nor an exported model: it has no config.yaml.")
-    origin: Part = Part()
-    if (folder / "result.json").is_file():
-        origin = result = read_result(folder / "result.json")
-        if result.status != "complete":
-            raise UserError(f"The run {folder} has failed: {result.reason or 'no reason given'}")
-    elif (folder / "fit.json").is_file():
-        origin = read_part(folder / "fit.json")
-    raw = read_yaml(folder / "config.yaml")
-    data = raw.get("data")
-    arguments = data.get("init_args") if isinstance(data, dict) else None
-    if not isinstance(raw.get("model"), dict) or not isinstance(arguments, dict):
-        raise UserError(f"{folder / 'config.yaml'} is no configuration of a run: model or data is missing.")
-    if not (folder / "weights.safetensors").is_file():
-        if isinstance(origin, Result):
-            raise UserError(f"{folder}: {origin.variant} needs no training and left no weights to use.")
-        raise UserError(f"The run {folder} is not finished: it has no weights yet. The command that began it goes on.")
-    config = {
-        "model": _network_only(raw["model"]),
-        "image_size": arguments.get("image_size"),
-        "corruption": arguments.get("corruption"),
-    }
-    return config, origin
-
-
-def _exported(folder: Path) -> tuple[dict[str, Any], Part]:
-    config = read_yaml(folder / "config.yaml")
-    if config.get("format") != FORMAT:
-        raise UserError(
-            f"{folder} has format {config.get('format')!r}, this attnae reads format {FORMAT}. Export the run again."
-        )
-    origin = read_result(folder / "result.json") if (folder / "result.json").is_file() else Part()
-    return {key: config.get(key) for key in ("model", "image_size", "corruption")}, origin
-
-
-def _network_only(model: dict[str, Any]) -> dict[str, Any]:
-    """A task without the further networks that only its training needs, such as a discriminator."""
-    arguments = model.get("init_args")
-    if not isinstance(arguments, dict):
-        return model
-    kept = {key: value for key, value in arguments.items() if key == "net" or not isinstance(value, dict)}
-    return {**model, "init_args": kept}
 
 
 # -- building what a configuration names ---------------------------------------------------------------------------

@@ -24,15 +24,11 @@ def sample(options: argparse.Namespace) -> int:
     Raises:
         UserError: The model has no prior, an image cannot be read, or the output is in the way.
     """
-    if options.out.exists() and (options.out.is_dir() or not options.overwrite):
-        raise UserError(f"{options.out} exists. " + ("Name a file." if options.out.is_dir() else "Give --overwrite."))
-    if options.out.suffix.lower() != ".png":
-        raise UserError(f"{options.out}: -o names a PNG file.")
     model = load(options.model, options.device)
     if not model.task.latents:
         raise UserError(f"{model.title} has no prior to sample from; a VAE has.")
     if options.between:
-        first, last = (read_square(model, Path(name)) for name in options.between)
+        first, last = (read_square(model, source.path) for source in options.found)
         made = interpolated(model, first, last, options.count)
         save_rows([torch.cat([first[None], made, last[None]])], options.out)
         print(

@@ -11,7 +11,16 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-DIGITS = {"psnr": 2, "psnr_input": 2, "ssim": 4, "ssim_input": 4, "bits per pixel": 4, "seconds": 2}
+DIGITS = {
+    "psnr": 2,
+    "psnr_input": 2,
+    "psnr_hole": 2,
+    "psnr_outside": 2,
+    "ssim": 4,
+    "ssim_input": 4,
+    "bits per pixel": 4,
+    "seconds": 2,
+}
 MOST = 40
 """A table shows no more rows than this; all of them are in metrics.csv."""
 
@@ -38,7 +47,7 @@ def show_table(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> Non
     """Prints rows; a missing value is "-", and of many rows only the first ones and the last are shown."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for column in columns:
-        table.add_column(column, justify="left" if column in ("image", "file") else "right", overflow="fold")
+        table.add_column(column, justify="left" if column in ("image", "file", "") else "right", overflow="fold")
     shown = (
         list(rows)
         if len(rows) <= MOST + 1

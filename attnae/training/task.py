@@ -135,6 +135,14 @@ class ImageTask(L.LightningModule):
         ):
             save_rows([image.clamp(0, 1)[None]], folder / f"{index:05}.png")
 
+    def on_predict_end(self) -> None:
+        """Says where the images are."""
+        if self.trainer.is_global_zero:
+            folder = Path(self.trainer.default_root_dir) / "predictions"
+            print(
+                f"{folder}: {sum(1 for _ in folder.glob('*.png'))} images, named by their place among the held-out ones"
+            )
+
     # -- evaluation ---------------------------------------------------------------------------------------------
 
     def on_test_start(self) -> None:

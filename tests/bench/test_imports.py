@@ -71,6 +71,8 @@ def test_runner_answers_without_heavy_packages(arguments: list[str], tmp_path: P
             "attnae.data",
             "attnae.metrics.columns",
             "attnae.inference.commands",
+            "attnae.inference.models",
+            "attnae.inference.summary",
         ),
         *("attnae.data.content", "attnae.data.location", "attnae.data.official", "attnae.data.walk"),
     ],
@@ -109,6 +111,52 @@ def test_runner_answers_at_once(arguments: list[str], tmp_path: Path) -> None:
     assert 0 < min(worked) < 0.5
     # What it waits for besides: nothing on a machine of its own; another test may hold the processor half the time.
     assert min(waited) < 2 * min(worked) + 0.5
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["models"], ""),
+        (["apply", "--help"], ""),
+        (["apply", "nowhere", "photo.png", "-o", "out"], "There is no folder nowhere"),
+        (["apply", "empty", "photo.png", "-o", "out"], "neither a run nor an exported model"),
+        (["apply", "model", "missing.png", "-o", "out"], "missing.png does not exist"),
+        (["apply", "model", "empty", "-o", "out"], "holds no such files"),
+        (["apply", "model", "photo.png", "-o", "photo.png"], "is a file"),
+        (["apply", "model", "photo.png", "-o", "out", "--sigma", "2"], "--sigma"),
+        (["apply", "model", "photo.png", "-o", "out", "--sigma", "0.1"], "is not a denoiser"),
+        (["apply", "model", "photo.png", "-o", "out", "--mask", "missing.png"], "There is no mask"),
+        (["apply", "model", "photo.png"], "required: -o"),
+        (["encode", "model", "missing.png", "-o", "out"], "missing.png does not exist"),
+        (["decode", "model", "missing.codes", "-o", "out"], "missing.codes does not exist"),
+        (["sample", "model", "-o", "out.jpg"], "PNG file"),
+        (["export", "model", "photo.png"], "is a file"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_mistakes_are_reported_at_once(arguments: list[str], said: str, tmp_path: Path) -> None:
+    """Without a heavy package, and in well under half a second of the processor's time."""
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "model.safetensors").touch()
+    mask = {"class_path": "attnae.data.PatchMask"}
+    config = {"format": 1, "model": {"class_path": "x"}, "image_size": 16, "corruption": mask}
+    (tmp_path / "model" / "config.yaml").write_text(json.dumps(config))
+    (tmp_path / "photo.png").touch()
+    if said == "":
+        assert (
+            loaded(f"import sys\nfrom attnae.cli import main\nsys.argv[1:] = {arguments!r}\nmain()", tmp_path) == set()
+        )
+    worked = []
+    for _ in range(3):
+        began = sum(os.times()[2:4])
+        command = [sys.executable, "-m", "attnae.cli", *arguments]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        worked.append(sum(os.times()[2:4]) - began)
+        assert done.returncode == (2 if said else 0), done.stderr
+        assert said in done.stderr
+        assert done.stderr.count("\n") == bool(said)
+    assert 0 < min(worked) < 0.5
 
 
 # -- layers --------------------------------------------------------------------------------------------------------

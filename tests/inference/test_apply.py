@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from tiny_runs import pixels, save
 
 from attnae.errors import UserError
-from attnae.inference import commands, images
+from attnae.inference import commands, images, inputs, summary
 from attnae.inference.apply import mask_for
 from attnae.inference.load import load
 
@@ -64,13 +65,72 @@ def test_denoising_what_it_gets(denoiser: Path, tmp_path: Path) -> None:
 
 
 def test_filling_in_with_a_given_mask(saaae: Path, tmp_path: Path) -> None:
+    """Only the hole changes; what is measured is that, the hole alone, and the network's own output outside it."""
     source, hidden = save(tmp_path / "in.png", 16, 16), np.zeros((16, 16), np.uint8)
     hidden[4:9, 2:7] = 255
     Image.fromarray(hidden).save(tmp_path / "mask.png")
     assert apply(saaae, source, "-o", tmp_path / "out", "--mask", tmp_path / "mask.png") == 0
-    truth = images.to_tensor(pixels(16, 16))[None]
-    expected = load(saaae)(truth, torch.from_numpy(hidden > 0)[None, None])
-    assert np.array_equal(read(tmp_path / "out" / "in.png"), images.to_pixels(expected[0]))
+    truth, hole = pixels(16, 16), hidden > 0
+    model = load(saaae)
+    made = images.to_pixels(model(images.to_tensor(truth)[None], torch.from_numpy(hole)[None, None])[0])
+    saved = read(tmp_path / "out" / "in.png")
+    assert np.array_equal(saved[~hole], truth[~hole])
+    assert np.array_equal(saved[hole], made[hole])
+    (row,) = rows(tmp_path / "out")
+    shown = np.where(hole[..., None], np.uint8(round(255 * model.fill)), truth)
+    for name, one, other in (
+        ("psnr_input", shown, truth),
+        ("psnr", saved, truth),
+        ("psnr_hole", made[hole], truth[hole]),
+        ("psnr_outside", made[~hole], truth[~hole]),
+    ):
+        assert float(row[name]) == pytest.approx(peak_signal_noise_ratio(other, one), abs=1e-6), name
+
+
+def test_json_is_all_that_stdout_holds(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sources = [save(tmp_path / "in" / f"{name}.png", 20, 24, seed) for seed, name in enumerate("ab")]
+    broken = tmp_path / "in" / "broken.png"
+    broken.write_bytes(sources[0].read_bytes()[:60])
+    chance = ["--sigma", "0.1"] if "denoiser" in str(run) else []
+    assert apply(run, tmp_path / "in", "-o", tmp_path / "out", "--json", *chance) == 1
+    numbers = json.loads(capsys.readouterr().out)
+    assert len(numbers["skipped"]) == 1
+    table = rows(tmp_path / "out")
+    for image, row in zip(numbers["images"], table, strict=True):
+        for name in row:
+            assert str(image[name] if image[name] is not None else "") == row[name]
+    assert numbers["means"]["count"] == 2
+    for name in ("psnr", "ssim"):
+        assert numbers["means"][name] == pytest.approx(np.mean([float(row[name]) for row in table]))
+    flags = [image["worse_than_input"] for image in numbers["images"]]
+    assert flags == [float(r["psnr"]) < float(r["psnr_input"]) if r["psnr_input"] else None for r in table]
+    assert numbers["worse_than_input"] == flags.count(True)
+
+
+def test_a_result_that_is_worse_than_its_input_is_marked(
+    denoiser: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A network that has learned nothing hardly helps where there is hardly any noise, and helps gray where all is noise."""
+    for name in "ab":
+        save(tmp_path / "in" / f"{name}.png", 20, 24)
+    assert apply(denoiser, tmp_path / "in", "-o", tmp_path / "out", "--sigma", "0.01") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert sum(line.rstrip().endswith("worse than input") for line in lines) == 2
+    assert lines[-1].startswith("Warning: 2 of 2 results have a lower PSNR than the input: a.png, b.png.")
+    assert lines[-1].endswith("with noise of sigma 0.2.")
+
+
+def test_warnings_compare_what_the_digits_show() -> None:
+    def row(image: str, psnr_input: float | None, psnr: float | None) -> dict[str, Any]:
+        return dict.fromkeys(summary.COLUMNS) | {"image": image, "psnr_input": psnr_input, "psnr": psnr}
+
+    assert summary.is_worse(row("a", 20.001, 20.0)) is False
+    assert summary.is_worse(row("a", 20.01, 20.0)) is True
+    assert summary.is_worse(row("a", 20.0, 25.0)) is False
+    assert summary.is_worse(row("a", None, 25.0)) is None
+    many = [row(f"in/{number}.png", 20.0, 10.0) for number in range(9)]
+    assert summary.warning(many, "Trained.").endswith("input: 0.png, 1.png, 2.png, 3.png, 4.png and 4 more. Trained.")
+    assert summary.warning([row("a", 20.0, 20.0)], "Trained.") == ""
 
 
 def test_results_do_not_depend_on_company_or_order(run: Path, tmp_path: Path) -> None:
@@ -181,18 +241,18 @@ def test_names_patterns_and_equal_names(tmp_path: Path) -> None:
     for name in ("a.png", "a.jpg", "b/a.png", "b/c.jpg"):
         save(tmp_path / "in" / name, 9, 9)
     save(tmp_path / "elsewhere" / "a.png", 9, 9)
-    found = {source.name for source in images.find([str(tmp_path / "in")])}
+    found = {source.name for source in inputs.find([str(tmp_path / "in")])}
     assert found == {"a-png", "a-jpg", "b/a", "b/c"}
-    assert len(images.find([str(tmp_path / "in" / "**" / "*.jpg")])) == 2
-    assert [s.name for s in images.find([str(tmp_path / "in/a.png"), str(tmp_path / "in/*.png")])] == ["a"]
+    assert len(inputs.find([str(tmp_path / "in" / "**" / "*.jpg")])) == 2
+    assert [s.name for s in inputs.find([str(tmp_path / "in/a.png"), str(tmp_path / "in/*.png")])] == ["a"]
     with pytest.raises(UserError, match="Several images are called a"):
-        images.find([str(tmp_path / "in" / "a.png"), str(tmp_path / "elsewhere" / "a.png")])
+        inputs.find([str(tmp_path / "in" / "a.png"), str(tmp_path / "elsewhere" / "a.png")])
     for nothing in ("missing.png", "*.tif", "in/b/*.tif"):
         with pytest.raises(UserError, match="matches nothing"):
-            images.find([str(tmp_path / nothing)])
+            inputs.find([str(tmp_path / nothing)])
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="holds no such files"):
-        images.find([str(tmp_path / "empty")])
+        inputs.find([str(tmp_path / "empty")])
 
 
 def test_options_that_do_not_suit(denoiser: Path, saaae: Path, vqvae: Path, tmp_path: Path) -> None:

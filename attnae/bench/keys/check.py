@@ -58,6 +58,10 @@ class Unknown(Exception):
         self.key = key
 
 
+MEANT = {"epochs": "trainer.max_epochs"}
+"""What people type for a key that other keys resemble more."""
+
+
 def check(overrides: Mapping[str, Any], configurations: Mapping[str, Mapping[str, Any]]) -> None:
     """Checks what ``--set`` says.
 
@@ -221,6 +225,8 @@ def _plain_fits(kind: ast.expr, value: Any, typed: bool) -> bool:
 
 def _guess(key: str, configuration: Mapping[str, Any]) -> str:
     """The key that was probably meant, in a sentence; where to find all keys if none is alike."""
+    if key in MEANT:
+        return f" Did you mean {MEANT[key]}?"
     best, meant = 0.0, ""
     owners: dict[str, bool] = {}
     words, end = _words(key), key.rpartition(".")[2]
@@ -229,13 +235,7 @@ def _guess(key: str, configuration: Mapping[str, Any]) -> str:
         have = _words(f"{candidate} {name}")
         alike = sum(max(_alike(word, one) for one in have) for word in words) / len(words)
         last = _alike(end, candidate.rpartition(".")[2])
-        score = (
-            alike
-            + last
-            + 0.5 * _alike(key, candidate if "." in key else candidate.rpartition(".")[2])
-            + 0.1 * here
-            - 0.01 * candidate.count(".")
-        )
+        score = alike + last + 0.5 * _alike(key, candidate) + 0.1 * here - 0.01 * candidate.count(".")
         if candidate not in CANNOT_WORK and candidate not in (key, "") and max(alike, last) > ALIKE:
             if score > best:
                 best, meant, owners = score, candidate, {}

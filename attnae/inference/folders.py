@@ -1,0 +1,179 @@
+"""What ``MODEL`` stands for: a run's folder, an exported model, or the name of a shipped model. Imports no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from attnae.errors import UserError
+from attnae.files import read_yaml, shipped
+from attnae.result import Part, Result, read_part, read_result
+
+FORMAT = 1
+"""Version of an exported folder; any other is refused."""
+
+WEIGHTS = "model.safetensors"
+"""What tells an exported model from a run."""
+
+UNDOES = {
+    "CenterMask": "mask",
+    "ColorNoiseMask": "mask",
+    "GaussianNoise": "noise",
+    "PatchMask": "mask",
+    "PixelMask": "mask",
+    "Uncorrupted": "",
+}
+"""Corruption of ``attnae.data`` to what a model trained on it removes, see ``ImageTask.corruption``."""
+
+LICENSES = {
+    "STL-10": "STL-10 states no license; its images come from ImageNet, whose terms are non-commercial research and education.",
+    "CIFAR-10": "CIFAR-10 states no license; its images are a subset of the 80 Million Tiny Images, collected from the web.",
+    "CelebA-HQ": "CelebA and CelebA-HQ are for non-commercial research only, and show identifiable people.",
+    "photos": "Photographs that ship with scikit-image: public domain or CC0, see its data folder.",
+    "faces": "Portraits drawn by attnae itself, under its MIT license.",
+}
+"""Dataset, or name of embedded images, to what is known about its license."""
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A trained model as its folder describes it, before any weight is read.
+
+    Attributes:
+        folder: Where it is.
+        config: ``model``, ``image_size`` and ``corruption``.
+        origin: What is known about its training; a :class:`Result` where a benchmark made it.
+        weights: The file of its weights.
+        prefix: What the names of the network's weights start with.
+    """
+
+    folder: Path
+    config: dict[str, Any]
+    origin: Part
+    weights: Path
+    prefix: str
+
+    @property
+    def title(self) -> str:
+        """Name for people: benchmark, variant and seed, else the network's class."""
+        model = self.config.get("model")
+        arguments = (model.get("init_args") if isinstance(model, dict) else None) or {}
+        net = arguments.get("net") if isinstance(arguments, dict) else None
+        path = net.get("class_path") if isinstance(net, dict) else None
+        return title(self.origin, str(path).rpartition(".")[2])
+
+    @property
+    def corruption(self) -> str | None:
+        """``noise``, ``mask``, or empty for an autoencoder; ``None`` for a corruption that attnae does not have."""
+        corruption = self.config.get("corruption") or {"class_path": "attnae.data.Uncorrupted"}
+        path = corruption.get("class_path") if isinstance(corruption, dict) else None
+        return UNDOES.get(str(path).rpartition(".")[2])
+
+
+def title(origin: Part, network: str) -> str:
+    """Name of a model for people."""
+    if isinstance(origin, Result) and origin.benchmark:
+        return f"{origin.benchmark} {origin.variant} (seed {origin.seed}, {network})"
+    return network
+
+
+def shipped_models() -> dict[str, Path]:
+    """Name and folder of every model that travels with the package."""
+    folders = sorted(path.parent for path in shipped("models").glob(f"*/{WEIGHTS}"))
+    return {folder.name: folder for folder in folders}
+
+
+def find(model: str | Path) -> Path:
+    """The folder that a model's name or path stands for.
+
+    A folder in the working directory takes precedence over a shipped model of the same name if it holds a model, that is,
+    a ``config.yaml``.
+
+    Raises:
+        UserError: There is no such folder and no such shipped model.
+    """
+    folder, models = Path(model), shipped_models()
+    if str(model) in models and not (folder / "config.yaml").is_file():
+        return models[str(model)]
+    if not folder.is_dir():
+        names = f", or a shipped model: {', '.join(models)}" if models else ""
+        raise UserError(f"There is no folder {folder}. Name a run's folder, one that attnae export wrote{names}.")
+    return folder
+
+
+def hides_shipped(model: str | Path) -> bool:
+    """Whether a folder in the working directory is used although a shipped model has the same name."""
+    models = shipped_models()
+    return str(model) in models and find(model) != models[str(model)]
+
+
+def describe(model: str | Path) -> Stored:
+    """Reads what a model's folder says about it.
+
+    Args:
+        model: Folder of a run (``config.yaml``, ``weights.safetensors``) or of ``attnae export`` (``config.yaml``,
+            ``model.safetensors``), or the name of a shipped model.
+
+    Raises:
+        UserError: The folder is neither, or is not finished.
+    """
+    folder = find(model)
+    if (folder / WEIGHTS).is_file():
+        return Stored(folder, *_exported(folder), folder / WEIGHTS, "")
+    return Stored(folder, *_run(folder), folder / "weights.safetensors", "net.")
+
+
+def data_license(origin: Part) -> str:
+    """What is known about the license of the images that a model was trained on."""
+    data = origin.data
+    name = str(data.get("name") if data.get("kind") == "embedded" else data.get("dataset"))
+    return LICENSES.get(name, "Nothing is known about their license.")
+
+
+def _run(folder: Path) -> tuple[dict[str, Any], Part]:
+    if not (folder / "config.yaml").is_file():
+        raise UserError(f"{folder} is neither a run nor an exported model: it has no config.yaml.")
+    origin: Part = Part()
+    if (folder / "result.json").is_file():
+        origin = result = read_result(folder / "result.json")
+        if result.status != "complete":
+            raise UserError(f"The run {folder} has failed: {result.reason or 'no reason given'}")
+    elif (folder / "fit.json").is_file():
+        origin = read_part(folder / "fit.json")
+    raw = read_yaml(folder / "config.yaml")
+    data = raw.get("data")
+    arguments = data.get("init_args") if isinstance(data, dict) else None
+    if not isinstance(raw.get("model"), dict) or not isinstance(arguments, dict):
+        raise UserError(f"{folder / 'config.yaml'} is no configuration of a run: model or data is missing.")
+    if not (folder / "weights.safetensors").is_file():
+        if isinstance(origin, Result):
+            raise UserError(f"{folder}: {origin.variant} needs no training and left no weights to use.")
+        raise UserError(
+            f"The run {folder} is not finished: it has no weights yet. Rerun the original command to resume."
+        )
+    config = {
+        "model": _network_only(raw["model"]),
+        "image_size": arguments.get("image_size"),
+        "corruption": arguments.get("corruption"),
+    }
+    return config, origin
+
+
+def _exported(folder: Path) -> tuple[dict[str, Any], Part]:
+    config = read_yaml(folder / "config.yaml")
+    if config.get("format") != FORMAT:
+        raise UserError(
+            f"{folder} has format {config.get('format')!r}, this attnae reads format {FORMAT}. Export the run again."
+        )
+    origin = read_result(folder / "result.json") if (folder / "result.json").is_file() else Part()
+    return {key: config.get(key) for key in ("model", "image_size", "corruption")}, origin
+
+
+def _network_only(model: dict[str, Any]) -> dict[str, Any]:
+    """A task without the further networks that only its training needs, such as a discriminator."""
+    arguments = model.get("init_args")
+    if not isinstance(arguments, dict):
+        return model
+    kept = {key: value for key, value in arguments.items() if key == "net" or not isinstance(value, dict)}
+    return {**model, "init_args": kept}

@@ -1,0 +1,183 @@
+"""Files that a command reads and writes, and every check that needs no torch: a mistake is reported at once."""
+
+from __future__ import annotations
+
+import argparse
+import glob
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from attnae.data.location import EXTENSIONS, image_files
+from attnae.errors import UserError
+from attnae.inference import folders
+
+CODES = ".codes"
+"""Ending of what ``attnae encode`` writes."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file to read.
+
+    Attributes:
+        path: Of the file.
+        name: Of what is made of it, relative to the folder of results, without an ending.
+    """
+
+    path: Path
+    name: str
+
+
+def find(arguments: Sequence[str], extensions: set[str] = EXTENSIONS) -> list[Source]:
+    """Files by name, in folders, or by patterns such as ``photos/**/*.jpg``; in that order, each once.
+
+    Args:
+        arguments: Names of files and folders, and patterns. A folder's files keep their place below it.
+        extensions: Which files of a folder count.
+
+    Raises:
+        UserError: A name or pattern stands for nothing.
+    """
+    found: dict[Path, Path] = {}  # path -> path without the folder that was searched
+    for argument in arguments:
+        path = Path(argument)
+        if path.is_dir():
+            inside = image_files(path) if extensions is EXTENSIONS else sorted(path.rglob("*"))
+            files = [(file, file.relative_to(path)) for file in inside if file.suffix.lower() in extensions]
+        elif path.exists():
+            files = [(path, Path(path.name))]
+        else:
+            matches = sorted(Path(match) for match in glob.glob(argument, recursive=True))  # noqa: PTH207 - may be absolute
+            files = [(file, Path(file.name)) for file in matches if file.is_file()]
+        if not files:
+            what = "holds no such files" if path.is_dir() else "does not exist and matches nothing"
+            raise UserError(f"{argument} {what} ({', '.join(sorted(extensions))}).")
+        for file, short in files:
+            found.setdefault(file, short)
+    stems = Counter(short.with_suffix("") for short in found.values())
+    names = [
+        # a.jpg and a.png must not become the same a.png
+        (short.with_suffix("") if stems[short.with_suffix("")] == 1 else short.with_name(short.name.replace(".", "-")))
+        for short in found.values()
+    ]
+    if twice := [name for name, count in Counter(names).items() if count > 1]:
+        raise UserError(
+            f"Several images are called {twice[0]}; their results would be one file. Give their common folder."
+        )
+    return [Source(path, name.as_posix()) for path, name in zip(found, names, strict=True)]
+
+
+def outputs(folder: Path, names: Sequence[str], overwrite: bool) -> None:
+    """Checks that nothing is in the way of what is to be written.
+
+    Raises:
+        UserError: The folder is a file, or one of the files exists and may not be overwritten.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder} is a file; -o names a folder.")
+    if not overwrite and (there := [name for name in names if (folder / name).exists()]):
+        more = f" and {len(there) - 1} more" if len(there) > 1 else ""
+        raise UserError(f"{folder / there[0]}{more} exists. Give --overwrite, or another folder.")
+
+
+# -- the checks of each command ----------------------------------------------------------------------------------------
+
+
+def apply(options: argparse.Namespace) -> list[Source]:
+    """Checks ``attnae apply``; returns the images to read.
+
+    Raises:
+        UserError: There are none, an option does not suit the model, or an output is in the way.
+    """
+    stored = folders.describe(options.model)
+    suits(stored.corruption, stored.title, options)
+    if options.mask != "random" and not Path(options.mask).is_file():
+        raise UserError(f"There is no mask {options.mask}. Name a picture that is white where pixels are hidden.")
+    found = find(options.images)
+    names = [f"{source.name}{ending}" for source in found for ending in (".png", "-compared.png")]
+    if clash := [name for name, count in Counter(names).items() if count > 1]:
+        raise UserError(f"Two results would be called {clash[0]}. Rename one of the images.")
+    outputs(options.out, [*names, "metrics.csv"], options.overwrite)
+    return found
+
+
+def suits(corruption: str | None, title: str, options: argparse.Namespace) -> None:
+    """Refuses options of ``attnae apply`` that the model has no use for.
+
+    Args:
+        corruption: ``noise``, ``mask`` or empty; ``None`` if it is not known yet.
+        title: Of the model.
+        options: Of the command.
+
+    Raises:
+        UserError: One is given.
+    """
+    if options.sigma is not None and corruption not in ("noise", None):
+        raise UserError(f"--sigma adds noise for a denoiser; {title} is not a denoiser.")
+    if options.mask != "random" and corruption not in ("mask", None):
+        raise UserError(f"--mask hides pixels for a model that fills in; {title} does not.")
+
+
+def encode(options: argparse.Namespace) -> list[Source]:
+    """Checks ``attnae encode``; returns the images to read.
+
+    Raises:
+        UserError: There are none, or an output is in the way.
+    """
+    folders.describe(options.model)
+    found = find(options.images)
+    outputs(options.out, [source.name + CODES for source in found], options.overwrite)
+    return found
+
+
+def decode(options: argparse.Namespace) -> list[Source]:
+    """Checks ``attnae decode``; returns the files to read.
+
+    Raises:
+        UserError: There are none, or an output is in the way.
+    """
+    folders.describe(options.model)
+    found = find(options.files, {CODES})
+    outputs(options.out, [f"{source.name}.png" for source in found], options.overwrite)
+    return found
+
+
+def sample(options: argparse.Namespace) -> list[Source]:
+    """Checks ``attnae sample``; returns the images between which it samples.
+
+    Raises:
+        UserError: One of them is missing, or the output is in the way.
+    """
+    if options.out.exists() and (options.out.is_dir() or not options.overwrite):
+        raise UserError(f"{options.out} exists. " + ("Name a file." if options.out.is_dir() else "Give --overwrite."))
+    if options.out.suffix.lower() != ".png":
+        raise UserError(f"{options.out}: -o names a PNG file.")
+    folders.describe(options.model)
+    ends = [Path(name) for name in options.between or ()]
+    if missing := [str(path) for path in ends if not path.is_file()]:
+        raise UserError(f"There is no image {missing[0]}.")
+    return [Source(path, path.stem) for path in ends]
+
+
+EXPORTED = ("model.safetensors", "config.yaml", "README.md", "model.pt2", "result.json")
+"""Files of an exported model."""
+
+
+def export(options: argparse.Namespace) -> list[Source]:
+    """Checks ``attnae export``, which reads no files.
+
+    Raises:
+        UserError: The folder is a file, or holds what may not be replaced.
+    """
+    folders.describe(options.model)
+    folder: Path = options.out
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder} is a file. Name a folder.")
+    if folder.is_dir() and any(folder.iterdir()):
+        if not options.overwrite:
+            raise UserError(f"{folder} exists and is not empty. Give --overwrite, or another folder.")
+        if foreign := sorted(path.name for path in folder.iterdir() if path.name not in EXPORTED):
+            raise UserError(f"{folder} holds {foreign[0]}, which no export has written. Choose another folder.")
+    return []
