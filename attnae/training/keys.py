@@ -25,7 +25,7 @@ from jsonargparse import ArgumentParser
 from attnae.files import PACKAGE, write_text
 from attnae.training.cli import AttnaeCLI, run_cli
 
-FILE = PACKAGE / "bench" / "keys.json"
+FILE = PACKAGE / "bench" / "keys" / "keys.json"
 COMMAND = "python -m attnae.training.keys"
 UNIONS = (Union, types.UnionType)
 PLAIN = (bool, int, float, str, dict, list, tuple, Path, datetime.timedelta)

@@ -16,7 +16,7 @@ from attnae.bench.commands.arguments import Subparsers, add_out
 from attnae.bench.commands.show_keys import show_keys
 from attnae.bench.markdown import number
 from attnae.bench.reporting.cells import RELATIONS, named, title_of
-from attnae.bench.request import Request
+from attnae.bench.request import Request, shown
 from attnae.bench.running.launch import duration
 from attnae.bench.terminal import console, grid, size
 from attnae.metrics.columns import column
@@ -94,7 +94,14 @@ def _costs(benchmark: Benchmark, done: list[Result], folder: Path, out: Console)
     plans = {
         profile: plan.make(Request(benchmark, profile, "all", out=folder, dry=True)) for profile in benchmark.profiles
     }
-    table = grid("variant", "", *(f"--profile {profile}" for profile in plans))
+    about = grid("variant", "")
+    about.columns[0].no_wrap = True
+    for name, variant in benchmark.variants.items():
+        about.add_row(f"{'* ' if variant.default else '  '}{name}", escape(variant.about))
+    out.print(about)
+    out.print("* is what `attnae-bench run` compares by default.\n")
+    table = grid("variant", *(f"--profile {profile}" for profile in plans))
+    table.columns[0].no_wrap = True
     seconds: dict[str, list[float | None]] = {profile: [] for profile in plans}
     weights: dict[str, list[float | None]] = {profile: [] for profile in plans}
     for name, variant in benchmark.variants.items():
@@ -109,9 +116,9 @@ def _costs(benchmark: Benchmark, done: list[Result], folder: Path, out: Console)
             if variant.default:
                 seconds[profile].append(each and each * epochs)
                 weights[profile].append(count and BYTES * count)
-        table.add_row(f"{'* ' if variant.default else '  '}{name}", escape(variant.about), *cells)
+        table.add_row(f"{'* ' if variant.default else '  '}{name}", *cells)
     out.print(table)
-    out.print("* is what `attnae-bench run` compares by default.\n")
+    out.print()
     for profile, stated in benchmark.profiles.items():
         times, sizes = ([value for value in values[profile] if value] for values in (seconds, weights))
         cost = f"about {duration(sum(times))} of training" if len(times) == len(seconds[profile]) else "time unknown"
@@ -131,9 +138,12 @@ def _costs(benchmark: Benchmark, done: list[Result], folder: Path, out: Console)
     )
     if machines:
         told_once = escape(" | ".join(dict.fromkeys(machines)))
-        out.print(f"Times: epochs x seconds per epoch of finished runs below {folder}: {told_once}.", soft_wrap=True)
+        out.print(
+            f"Times: epochs x seconds per epoch of finished runs below {escape(shown(folder))}: {told_once}.",
+            soft_wrap=True,
+        )
     else:
-        out.print(f"No finished run below {escape(str(folder))} tells how long an epoch takes here.", soft_wrap=True)
+        out.print(f"No finished run below {escape(shown(folder))} tells how long an epoch takes here.", soft_wrap=True)
 
 
 def _parameters(benchmark: Benchmark, profile: str, runs: list[Result]) -> float | None:
