@@ -125,7 +125,7 @@ class AttnaeCLI(LightningCLI):
                 "A test takes one device: its numbers are about whole sets of images. Give --trainer.devices 1."
             )
         for key in {"fit": ("max_epochs", "limit_train_batches"), "test": ("limit_test_batches",)}.get(
-            self.subcommand, ()
+            str(self.subcommand), ()
         ):
             if config.trainer[key] == 0:
                 raise UserError(

@@ -125,6 +125,7 @@ def test_wandb_goes_offline_where_its_server_does_not_answer(
     assert not online.answers()
     assert time.monotonic() - began < 10
     done = trained(Path("run"), "--trainer.logger=WandbLogger", "--trainer.logger.save_dir=run")
+    wandb.finish()
     wandb.teardown()
     assert done.code == 0, done.err
     (warning,) = warnings(done)
