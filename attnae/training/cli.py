@@ -157,6 +157,10 @@ class AttnaeCLI(LightningCLI):
         trainer.loggers = loggers.guarded(trainer.loggers)
         return trainer
 
+    def after_predict(self) -> None:
+        """Tells where the images are."""
+        print(f"Images: {shown(Path(self.trainer.default_root_dir) / 'predictions')}", flush=True)
+
     def before_test(self) -> None:
         """Tests the weights of the last epochs, metrics only."""
         config = self.config[self.subcommand]
