@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from itertools import pairwise
 from pathlib import Path
 
 from attnae.errors import UserError
-from attnae.files import read_yaml, shipped
+from attnae.files import read_yaml, shipped, typed
 from attnae.inference import commands
+from attnae.streams import replace_unprintable
 
 USAGE = """\
 usage: attnae {fit,validate,test,predict} -c CONFIG [-c CONFIG ...] [--KEY VALUE ...]
@@ -46,7 +48,7 @@ def main() -> int:
 
         print(f"attnae {__version__}" if args == ["--version"] else USAGE, end="\n" if args == ["--version"] else "")
         return 0
-    sys.argv[1:] = args = [_shipped_config(arg) for arg in args]
+    sys.argv[1:] = args = [_shipped_config(_at_home(arg)) for arg in args]
     try:
         if args[0] == "--print-completion":
             print(_completion(args[-1]))
@@ -68,6 +70,12 @@ def main() -> int:
         print(f"attnae: interrupted; {kept} is kept", file=sys.stderr)
         return 130
     return 0
+
+
+def _at_home(arg: str) -> str:
+    """``--key=~/folder`` with the home folder: a shell leaves ``~`` alone where it does not begin a word."""
+    key, sign, value = arg.partition("=")
+    return f"{key}={typed(value)}" if sign and key.startswith("-") and re.match("~[^/]*(/|$)", value) else arg
 
 
 def _shipped_config(arg: str) -> str:
@@ -112,6 +120,7 @@ def _check_configs(args: list[str]) -> None:
 
 def console() -> None:
     """Console script."""
+    replace_unprintable()
     sys.exit(main())
 
 

@@ -17,6 +17,9 @@ from attnae.errors import UserError
 MOST_VALUES = 100_000
 """Of a YAML file: a kilobyte of aliases of aliases could ask for all memory."""
 
+SCHEME = r"[A-Za-z][A-Za-z0-9+.-]*://"
+"""What a URL begins with."""
+
 PACKAGE = Path(__file__).resolve().parent
 
 
@@ -28,7 +31,29 @@ def shipped(*parts: str) -> Path:
 
 def absolute(text: str) -> Path:
     """A typed path with ``~`` expanded, as an absolute one: it means one place, whatever happens later."""
-    return Path(os.path.abspath(os.path.expanduser(text)))  # noqa: PTH100, PTH111 (links stay; an unknown ~name is a name)
+    whole = Path.cwd() / os.path.expanduser(text)  # noqa: PTH111 (an unknown ~name is a name)
+    if ".." not in whole.parts:
+        return whole  # links stay
+    above = len(whole.parts) - whole.parts[::-1].index("..")
+    return Path(os.path.realpath(Path(*whole.parts[:above])), *whole.parts[above:])  # `link/..` is where the link leads
+
+
+def typed(text: str) -> str:
+    """A typed path with ``~`` expanded, as seen from the working folder; a text that begins with a scheme is no path."""
+    return text if re.match(SCHEME, text) else relative(absolute(text))
+
+
+def relative(path: Path) -> str:
+    """A path as seen from the working folder."""
+    return Path(os.path.relpath(path)).as_posix()
+
+
+def shown(path: Path) -> str:
+    """A path for people and for files: as seen from the working folder, or from home where it is below that and nearer."""
+    whole, home = absolute(str(path)), absolute("~")
+    if whole.is_relative_to(Path.cwd()) or not whole.is_relative_to(home):
+        return relative(path)
+    return f"~/{whole.relative_to(home).as_posix()}"
 
 
 @contextmanager

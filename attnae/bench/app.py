@@ -9,6 +9,7 @@ from typing import Any
 
 from attnae._version import __version__
 from attnae.errors import UserError
+from attnae.streams import replace_unprintable
 
 COMMANDS = ("list", "show", "config", "doctor", "run", "status", "report", "compare", "merge", "clean")
 """In the order of ``--help``; each is a module of :mod:`attnae.bench.commands`."""
@@ -35,6 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def console() -> None:
     """Console script."""
+    replace_unprintable()
     sys.exit(main())
 
 

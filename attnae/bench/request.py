@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +14,9 @@ from attnae.bench import tracking
 from attnae.bench.catalog import choose
 from attnae.bench.catalog.benchmark import Benchmark
 from attnae.errors import UserError
-from attnae.files import absolute, parse_yaml
+from attnae.files import parse_yaml, typed
+from attnae.files import relative as relative
+from attnae.files import shown as shown
 from attnae.result import finite
 
 MOST_SEEDS = 1000
@@ -106,21 +107,8 @@ def settings(request: Request) -> Settings:
         found.place[root] = relative(request.data_root)
     elif isinstance(folder := found.place.get(root), str):
         found.place.setdefault(source, "official" if found.place.get(download) else "auto")
-        found.place[root] = relative(Path(folder).expanduser())
+        found.place[root] = typed(folder)
     return found
-
-
-def relative(path: Path) -> str:
-    """A path as seen from the working folder."""
-    return Path(os.path.relpath(path)).as_posix()
-
-
-def shown(path: Path) -> str:
-    """A path for people: as seen from the working folder, or from home where it is below that and nearer to it."""
-    whole, home = absolute(str(path)), absolute("~")
-    if whole.is_relative_to(Path.cwd()) or not whole.is_relative_to(home):
-        return relative(path)
-    return f"~/{whole.relative_to(home).as_posix()}"
 
 
 def variants(request: Request) -> list[str]:

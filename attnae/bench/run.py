@@ -103,6 +103,7 @@ class Run:
         commands: What a person would type to repeat the run.
         keep_checkpoints: Whether checkpoints stay when the run is complete.
         retest: Whether the run is tested once more although it is complete.
+        continues: Folder of a finished run of fewer epochs whose checkpoint the training begins with.
     """
 
     id: RunId
@@ -116,6 +117,7 @@ class Run:
     commands: list[str] = field(default_factory=list)
     keep_checkpoints: bool = False
     retest: bool = False
+    continues: Path | None = None
 
     @property
     def name(self) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from attnae import result
 from attnae.bench import jobs
 from attnae.bench.markdown import one_line
-from attnae.bench.request import shown
+from attnae.bench.request import relative, shown
 from attnae.bench.run import Run, RunId
 from attnae.errors import UserError
 from attnae.result import Record
@@ -42,7 +42,8 @@ class State:
 
 
 def states(root: Path) -> list[State]:
-    """All runs below a folder."""
+    """All runs below a folder; paths are seen from the working folder, as messages show them."""
+    root = Path(relative(root))
     names = ("result.json", "log.txt", jobs.RECORD)
     folders = sorted({path.parent for name in names for path in root.rglob(name)})
     alive = jobs.alive(folders)
@@ -98,6 +99,7 @@ def scan(root: Path) -> tuple[list[Record], list[str]]:
     """Results of runs and those that reports have kept below a folder, and why others cannot be read."""
     found: list[Record] = []
     problems = []
+    root = Path(relative(root))
     for path in sorted([*root.rglob("result.json"), *root.rglob("runs/*.json")]):
         try:
             found.append((path.parent, result.read_result(path)))

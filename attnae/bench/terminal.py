@@ -22,7 +22,7 @@ def grid(*headings: str, right: bool = False) -> Table:
     """
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=bool(headings))
     for place, heading in enumerate(headings):
-        table.add_column(heading, justify="right" if right and place else "left")
+        table.add_column(heading, justify="right" if right and place else "left", overflow="fold")
     return table
 
 

@@ -8,16 +8,23 @@ import netrc
 import os
 import subprocess
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from attnae import online
+
 if TYPE_CHECKING:
-    from attnae.bench.run import RunId
+    from attnae.bench.run import Run, RunId
 
 LOGGER = "trainer.logger"
 """Keys below it say where numbers are shown, not what they are: no part of a run's identity, label or printed commands."""
+
+
+UPLOAD = 180
+"""Seconds that the upload of a report may take."""
 
 
 @dataclass(frozen=True)
@@ -35,15 +42,16 @@ class Login:
 
 def login() -> Login:
     """Looks for what W&B itself looks for; asks no server."""
-    mode = os.environ.get("WANDB_MODE", "")
-    if mode in ("offline", "dryrun"):
-        return Login(True, f"WANDB_MODE={mode}: kept in the runs' folders, `wandb sync` uploads it")
+    mode = online.mode()
+    source = f"WANDB_MODE={os.environ['WANDB_MODE']}" if os.environ.get("WANDB_MODE") else f"wandb {mode}"
+    if mode == "offline":
+        return Login(True, f"{source}: kept in the runs' folders, `wandb sync` uploads it")
     if mode == "disabled":
-        return Login(False, "WANDB_MODE=disabled")
+        return Login(False, source)
     for name in ("WANDB_API_KEY", "WANDB_IDENTITY_TOKEN_FILE"):
         if os.environ.get(name):
             return Login(True, f"logged in by {name}")
-    host = urlsplit(os.environ.get("WANDB_BASE_URL") or "https://api.wandb.ai").netloc
+    host = urlsplit(online.server()).netloc
     file = Path(os.environ.get("NETRC") or Path.home() / ".netrc").expanduser()
     try:
         if netrc.netrc(file).authenticators(host):
@@ -51,6 +59,27 @@ def login() -> Login:
     except (OSError, netrc.NetrcParseError):
         pass
     return Login(False, "not logged in: `wandb login`, or WANDB_MODE=offline to keep everything here")
+
+
+def connect(runs: Iterable[Run], folder: Path) -> str:
+    """Asks once for all runs whether W&B's server answers; goes offline where it does not.
+
+    Args:
+        runs: What is about to be executed.
+        folder: Of the label's runs.
+
+    Returns:
+        What to tell: where offline runs are and how they are sent; empty when W&B is not asked for, or is online.
+    """
+    if not any("WandbLogger" in word for run in runs for word in run.logger) or online.mode() == "disabled":
+        return ""
+    why = "offline mode"
+    if online.mode() == "online":
+        if online.answers():
+            return ""
+        os.environ["WANDB_MODE"] = "offline"
+        why = f"{online.server()} does not answer"
+    return f"Weights & Biases: {why}. Runs are {online.kept(folder / '*' / '*')}"
 
 
 def arguments(chosen: dict[str, Any], project: str | None, one: RunId, label: str, folder: Path) -> tuple[str, ...]:
@@ -95,11 +124,15 @@ def publish(page: Path, project: str, folder: Path) -> str:
     benchmark, label = page.parent.parent.name, page.parent.name
     script = "import sys; from attnae.training.tracking import publish; publish(*sys.argv[1:])"
     told = [str(page.parent), project, benchmark, label, identity(benchmark, label, "report"), str(folder)]
-    done = subprocess.run(
-        [sys.executable, "-c", script, *told],
-        env={**os.environ, "WANDB_SILENT": "true"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", script, *told],
+            env={**os.environ, "WANDB_SILENT": "true"},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=UPLOAD,
+        )
+    except subprocess.TimeoutExpired:
+        return f"not uploaded within {UPLOAD} seconds"
     return (done.stderr.strip().splitlines() or [f"code {done.returncode}"])[-1] if done.returncode else ""

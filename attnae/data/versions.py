@@ -9,6 +9,7 @@ from pathlib import Path
 
 from attnae.data.location import EMBEDDED, Location
 from attnae.errors import UserError
+from attnae.files import absolute
 
 FORMAT = 2
 """Part of every key: a change of the decoding makes old caches unfindable instead of wrong."""
@@ -17,7 +18,7 @@ FORMAT = 2
 def cache_folder() -> Path:
     """``$ATTNAE_CACHE``, else ``$XDG_CACHE_HOME/attnae``, else ``~/.cache/attnae``; a temporary folder if none is writable."""
     chosen = os.environ.get("ATTNAE_CACHE")
-    folder = Path(chosen) if chosen else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "attnae"
+    folder = absolute(chosen) if chosen else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "attnae"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from attnae.errors import UserError
+from attnae.files import typed
 from attnae.inference import folders, inputs
 
 NAMES = ("apply", "encode", "decode", "sample", "export", "models")
@@ -75,6 +76,7 @@ def add_commands(commands: Any) -> None:
     )
     apply.add_argument(
         "--mask",
+        type=typed,
         default="random",
         metavar="FILE",
         help="models that fill in: a picture that is white where pixels are hidden; default random, as in training",
@@ -105,7 +107,7 @@ def add_commands(commands: Any) -> None:
         "attnae decode runs/attentive_vqvae/quick/a/seed1-* coded/ -o decoded",
     )
     decode.add_argument(
-        "files", nargs="+", metavar="FILES", help="*.codes: files, folders or patterns"
+        "files", type=typed, nargs="+", metavar="FILES", help="*.codes: files, folders or patterns"
     ).complete = _FILE  # type: ignore[attr-defined]
     _folder(decode)
     _machine(decode)
@@ -118,11 +120,15 @@ def add_commands(commands: Any) -> None:
         "decoded images as one PNG.",
         "attnae sample runs/saaae_vs_vae/quick/vae/seed1-* -o sampled.png --between first.jpg last.jpg",
     )
-    sample.add_argument("-o", "--out", type=Path, required=True, metavar="PNG", help="file to write")
+    sample.add_argument("-o", "--out", type=_path, required=True, metavar="PNG", help="file to write")
     sample.add_argument("--count", type=_count(1), default=8, metavar="N", help="images or steps; default 8")
     sample.add_argument("--seed", type=_count(0), default=1, metavar="N", help="of the latents; default 1")
     sample.add_argument(
-        "--between", nargs=2, metavar=("FIRST", "LAST"), help="two images; the first and last of the row are they"
+        "--between",
+        type=typed,
+        nargs=2,
+        metavar=("FIRST", "LAST"),
+        help="two images; the first and last of the row are they",
     ).complete = _FILE  # type: ignore[attr-defined]
     _device(sample)
     _overwrite(sample)
@@ -135,7 +141,7 @@ def add_commands(commands: Any) -> None:
         "torch.export has it. Both are checked against the run's own output. attnae.load('DIR') opens the folder.",
         "attnae export runs/moe_denoising/quick/moe/seed1-* exported/moe",
     )
-    export.add_argument("out", type=Path, metavar="DIR", help="folder to write").complete = _FOLDER  # type: ignore[attr-defined]
+    export.add_argument("out", type=_path, metavar="DIR", help="folder to write").complete = _FOLDER  # type: ignore[attr-defined]
     export.add_argument("--no-graph", action="store_true", help="leave out model.pt2")
     _overwrite(export)
 
@@ -159,17 +165,19 @@ def _command(commands: Any, name: str, short: str, long: str, example: str) -> a
         name, help=short, description=long, epilog=f"example: {example}"
     )
     parser.set_defaults(module=module)
-    parser.add_argument("model", metavar="MODEL", help=MODEL).complete = _FOLDER  # type: ignore[attr-defined]
+    parser.add_argument("model", type=_path, metavar="MODEL", help=MODEL).complete = _FOLDER  # type: ignore[attr-defined]
     return parser
 
 
 def _images(parser: argparse.ArgumentParser) -> None:
-    images = parser.add_argument("images", nargs="+", metavar="IMAGES", help="files, folders or patterns, of any size")
+    images = parser.add_argument(
+        "images", type=typed, nargs="+", metavar="IMAGES", help="files, folders or patterns, of any size"
+    )
     images.complete = _FILE  # type: ignore[attr-defined]
 
 
 def _folder(parser: argparse.ArgumentParser) -> None:
-    folder = parser.add_argument("-o", "--out", type=Path, required=True, metavar="OUT", help="folder of the results")
+    folder = parser.add_argument("-o", "--out", type=_path, required=True, metavar="OUT", help="folder of the results")
     folder.complete = _FOLDER  # type: ignore[attr-defined]
     _overwrite(parser)
 
@@ -193,6 +201,10 @@ def _device(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto: a GPU if there is one; the default"
     )
+
+
+def _path(text: str) -> Path:
+    return Path(typed(text))
 
 
 def _count(least: int) -> Any:

@@ -20,8 +20,8 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveCon
 
 from attnae.data.base import ImageDataModule
 from attnae.errors import UserError
-from attnae.files import write_text
-from attnae.training import weights
+from attnae.files import shown, typed, write_text
+from attnae.training import loggers, weights
 from attnae.training.memory import keep_freed_memory
 from attnae.training.parser import OneLineParser
 from attnae.training.progress import Progress
@@ -42,6 +42,10 @@ QUIET = (
 )
 
 
+PATHS = ("trainer.default_root_dir", "checkpoint.dirpath", "data.init_args.root")
+"""Keys that hold paths and are stored with the configuration."""
+
+
 class SaveConfigOnce(SaveConfigCallback):
     """Saves the resolved configuration in the run folder when training. An evaluation never overwrites it."""
 
@@ -55,7 +59,11 @@ class SaveConfigOnce(SaveConfigCallback):
             config = self.config.clone()
             for key in ("weights", "ckpt_path"):
                 config[key] = None
-            config.trainer.logger = False
+            if config.checkpoint.dirpath == _checkpoints(config.trainer.default_root_dir):
+                config.checkpoint.dirpath = None  # it follows the run's folder
+            for key in PATHS:
+                if config.get(key) is not None:
+                    config[key] = shown(Path(config[key]))
             for logger in trainer.loggers:
                 logger.log_hyperparams(config.as_dict())
             write_text(path, self.parser.dump(config, skip_none=False))
@@ -96,8 +104,11 @@ class AttnaeCLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         """Sets the checkpoint folder and the strategy, and checks the trainer's keys."""
         config = self.config[self.subcommand]
+        _expand_paths(config)
+        # They are built apart: their own errors must not end a training.
+        self.chosen_loggers, config.trainer.logger = config.trainer.logger, False
         folder = Path(config.trainer.default_root_dir)
-        config.checkpoint.dirpath = config.checkpoint.dirpath or str(folder / "checkpoints")
+        config.checkpoint.dirpath = config.checkpoint.dirpath or _checkpoints(folder)
         if isinstance(config.trainer.devices, str) and not re.fullmatch(r"auto|-1|\d+(,\d+)*", config.trainer.devices):
             raise UserError(f"trainer.devices must be a number of devices, got {config.trainer.devices!r}.")
         if config.trainer.fast_dev_run:
@@ -113,10 +124,19 @@ class AttnaeCLI(LightningCLI):
             raise UserError(
                 "Testing requires a single device, because metrics are computed over the whole set. Set --trainer.devices 1."
             )
-        if self.subcommand == "fit" and config.trainer.max_epochs == 0:
-            raise UserError("trainer.max_epochs must be at least 1, got 0.")
+        for key in {"fit": ("max_epochs", "limit_train_batches"), "test": ("limit_test_batches",)}.get(
+            str(self.subcommand), ()
+        ):
+            if config.trainer[key] == 0:
+                raise UserError(f"trainer.{key} must be at least 1, got 0.")
+        if self.subcommand == "fit" and config.selection.startswith("val/") and config.trainer.limit_val_batches == 0:
+            raise UserError(
+                f"selection is {config.selection}, but trainer.limit_val_batches is 0. Set --selection {LAST}."
+            )
         if self.subcommand == "fit" and (folder / "weights.safetensors").exists() and not config.ckpt_path:
-            raise UserError(f"{folder} contains a finished training. Set --trainer.default_root_dir to another folder.")
+            raise UserError(
+                f"{shown(folder)} contains a finished training. Set --trainer.default_root_dir to another folder."
+            )
 
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
         """Builds the trainer. The suite's callbacks run after the user's."""
@@ -126,7 +146,18 @@ class AttnaeCLI(LightningCLI):
         self.record = Record(selection)
         # Progress runs first, so weights that are not finite are never selected. Lightning moves the checkpoint to the end.
         self.trainer_defaults["callbacks"] = [self.progress, ScheduleCheck(), selection, self.record]
-        return super().instantiate_trainer(**kwargs)
+        chosen = self.chosen_loggers
+        kwargs["logger"] = chosen if chosen is None or isinstance(chosen, bool) else loggers.build(chosen)
+        try:
+            trainer = super().instantiate_trainer(**kwargs)
+        except RuntimeError as error:  # such as of two callbacks that exclude each other
+            raise UserError(str(error)) from error
+        trainer.loggers = loggers.guarded(trainer.loggers)
+        return trainer
+
+    def after_predict(self) -> None:
+        """Tells where the images are."""
+        print(f"Images: {shown(Path(self.trainer.default_root_dir) / 'predictions')}", flush=True)
 
     def before_test(self) -> None:
         """Tests the weights of the last epochs, for metrics only."""
@@ -173,6 +204,17 @@ class AttnaeCLI(LightningCLI):
                 "another data.init_args.batch_size (the global batch size)."
             )
         self.datamodule.batch_size = batch // devices
+
+
+def _expand_paths(config: Namespace) -> None:
+    """Expands ``~`` in every path, wherever it was stated, and makes each relative to the working folder."""
+    for key in (*PATHS, "weights", "ckpt_path"):
+        if (value := config.get(key)) is not None:
+            config[key] = type(value)(typed(str(value)))
+
+
+def _checkpoints(folder: str | Path) -> str:
+    return str(Path(folder) / "checkpoints")
 
 
 def _several(trainer: Namespace) -> bool:
@@ -227,11 +269,6 @@ def run_cli() -> None:
         if not (told := _out_of_memory(error)):
             raise
         raise told from error
-    except Exception as error:
-        if not type(error).__module__.startswith("wandb."):
-            raise
-        line = " ".join(str(error).split())
-        raise UserError(f"Weights & Biases: {line} Set WANDB_MODE=offline to log locally.") from error
 
 
 def _out_of_memory(error: BaseException) -> UserError | None:

@@ -22,7 +22,8 @@ class OneLineParser(LightningArgumentParser):
         line = " ".join(str(message).split())
         if found := re.search(r"Errors: - (.*?)(?: - Expected a <class 'NoneType'>)?(?: Given value type.*?)?$", line):
             given = re.search(r"Given value: (.{1,80})$", line)  # omit the full configuration of a class
-            line = f"{line.split(':', 1)[0]}: {found[1]}" + (f", got {given[1]}" if given else "")
+            reasons = dict.fromkeys(found[1].split(" - "))  # members of a union may give the same reason
+            line = f"{line.split(':', 1)[0]}: {' - '.join(reasons)}" + (f", got {given[1]}" if given else "")
         raise UserError(line + self._nearest(line)) from ex
 
     def _nearest(self, line: str) -> str:

@@ -208,7 +208,8 @@ def test_networks_are_plain_torch(net: str) -> None:
 
 BELOW = {
     "attnae.bench": ("attnae.bench", "attnae.result", "attnae.errors", "attnae.files", "attnae.data.location",
-                     "attnae.data.content", "attnae.data.walk", "attnae.metrics.columns"),
+                     "attnae.data.content", "attnae.data.walk", "attnae.metrics.columns", "attnae.online",
+                     "attnae.streams"),
     "attnae.bench.running": ("attnae.bench.running", "attnae.bench.plan", "attnae.bench.run", "attnae.bench.store",
                              "attnae.bench.request", "attnae.bench.sharing", "attnae.bench.jobs", "attnae.bench.markdown",
                              "attnae.result", "attnae.errors", "attnae.files"),
@@ -222,7 +223,8 @@ BELOW = {
     "attnae.bench.catalog": ("attnae.bench.catalog", "attnae.metrics.columns", "attnae.errors", "attnae.files"),
     "attnae.inference": ("attnae.inference", "attnae.training", "attnae.data", "attnae.metrics", "attnae.result", "attnae.errors",
                    "attnae.files", "attnae.bench.catalog"),
-    "attnae.training": ("attnae.training", "attnae.data", "attnae.metrics", "attnae.result", "attnae.errors", "attnae.files"),
+    "attnae.training": ("attnae.training", "attnae.data", "attnae.metrics", "attnae.result", "attnae.errors", "attnae.files",
+                        "attnae.online"),
     "attnae.data": ("attnae.data", "attnae.errors", "attnae.files"),
     "attnae.data.walk": ("attnae.errors",),
     "attnae.data.official": ("attnae.data.decode", "attnae.errors", "attnae.files"),
@@ -230,6 +232,8 @@ BELOW = {
     "attnae.metrics": ("attnae.metrics", "attnae.errors"),
     "attnae.result": ("attnae.errors", "attnae.files"),
     "attnae.files": ("attnae.errors",),
+    "attnae.online": ("attnae.files",),
+    "attnae.streams": (),
     "attnae.errors": (),
     "attnae._version": (),
 }  # fmt: skip

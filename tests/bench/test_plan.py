@@ -192,14 +192,14 @@ def test_settings_reach_the_commands(benchmark: Benchmark) -> None:
     (run,) = make(
         benchmark,
         variants="vae",
-        overrides=["trainer.max_epochs=7", "checkpoint.filename=x=y", "model.init_args.lr=1e-4"],
+        overrides=["trainer.max_epochs=7", "trainer.model_registry=x=y", "model.init_args.lr=1e-4"],
     ).runs
     assert run.epochs == 7
     assert run.stated["trainer"]["max_epochs"] == 7
     assert run.stated["checkpoint"] == {"filename": "x=y"}
     assert run.stated["model"]["init_args"]["lr"] == 1e-4
     config = shlex.split(run.commands[0])
-    assert {"trainer.max_epochs=7", "checkpoint.filename=x=y", "model.init_args.lr=0.0001"} <= set(config)
+    assert {"trainer.max_epochs=7", "trainer.model_registry=x=y", "model.init_args.lr=0.0001"} <= set(config)
 
 
 def test_the_last_of_two_settings_counts(benchmark: Benchmark) -> None:

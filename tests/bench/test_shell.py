@@ -8,11 +8,13 @@ import platform
 import shutil
 import stat
 import subprocess
+import sys
 from importlib import metadata
 from pathlib import Path
 
 import pytest
 from filelock import FileLock
+from rich.console import Console
 
 from attnae import cli, result
 from attnae.bench import catalog
@@ -247,6 +249,86 @@ def test_clean_removes_empty_folders_but_not_the_root(elsewhere: Path) -> None:
     assert main(["clean", "--yes"]) == 0
     assert list((elsewhere / "runs").iterdir()) == []
     assert main(["clean", "nowhere"]) == 2
+
+
+def reported(label: str, *states: str) -> Path:
+    """A report that keeps results of these states."""
+    folder = Path("reports/saaae_vs_vae") / label
+    for seed, status in enumerate(states):
+        one = result.Result(benchmark="saaae_vs_vae", variant="vae", label=label, seed=seed, status=status)
+        result.write(one, folder / "runs" / f"vae-seed{seed}.json")
+    (folder / "README.md").write_text("# A report\n")
+    return folder
+
+
+def test_clean_removes_reports_of_failures_alone(elsewhere: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    finished(elsewhere / "runs", "vae", status="failed")
+    gone, kept = reported("failed", "failed", "failed"), reported("mixed", "failed", "complete")
+    superseded, newer = reported("superseded", "failed"), reported("newer", "failed")
+    (superseded / "runs/superseded").mkdir()
+    one = result.Result(benchmark="saaae_vs_vae", variant="vae", label="superseded")
+    result.write(one, superseded / "runs/superseded/vae-seed1-abc.json")
+    (newer / "runs/vae-seed0.json").write_text('{"version": 99}')
+    assert main(["clean"]) == 0
+    assert "report of failed runs alone" in capsys.readouterr().out
+    assert gone.exists()
+    assert main(["clean", "--yes"]) == 0
+    assert not gone.exists()
+    assert all(folder.exists() for folder in (kept, superseded, newer, elsewhere / "reports"))
+
+
+# -- narrow terminals ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("width", [60, 80, 160])
+def test_status_never_cuts_what_identifies_a_run(
+    width: int, runs: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("attnae.bench.commands.status.console", lambda: Console(width=width))
+    assert main(["status"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "runs/saaae_vs_vae/quick"
+    for folder in runs.glob("*/*/*/seed*"):
+        (line,) = [line for line in lines if f"{folder.parent.name}/{folder.name} " in line]
+        assert line.startswith("  ")
+    assert "…" not in "".join(lines)
+    told = " ".join(" ".join(lines).split())
+    assert "failed no [luck]" in told
+    if width < 160:
+        assert max(map(len, lines)) <= width
+
+
+@pytest.mark.parametrize("benchmark", catalog.names())
+def test_show_never_cuts_a_name(
+    benchmark: str, elsewhere: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("attnae.bench.commands.show.console", lambda: Console(width=60))
+    assert main(["show", benchmark]) == 0
+    out = capsys.readouterr().out
+    assert "…" not in out
+    words = out.split()
+    assert all(words.count(name) >= 2 for name in catalog.load(benchmark).variants)  # described, and with its cost
+
+
+# -- terminals that cannot print everything ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", [["list"], ["show", "saaae_vs_vae"], ["status"], ["doctor"], ["show", "nö"]])
+def test_a_terminal_without_a_character_gets_a_replacement(command: list[str], runs: Path) -> None:
+    finished(runs, "vae", 7, status="failed")
+    record = next(runs.glob("*/*/vae/seed7*/result.json"))
+    record.write_text(record.read_text("utf-8").replace("no [luck]", "größer als ∞"), "utf-8")
+    done = subprocess.run(
+        [sys.executable, "-m", "attnae.bench.app", *command],
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode in (0, 1, 2)
+    assert b"Traceback" not in done.stderr
+    assert done.stdout.isascii()
+    if command == ["status"]:
+        assert b"gr??er als ?" in done.stdout
 
 
 # -- completion ----------------------------------------------------------------------------------------------------

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import struct
+import threading
+import time
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from attnae import result
+from attnae import online, result
 from attnae.bench import catalog, plan, tracking
 from attnae.bench.app import main
 from attnae.bench.request import Request
@@ -68,6 +72,66 @@ def test_login_by_netrc(nobody: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert not tracking.login().usable
     (nobody / "home" / ".netrc").write_text("nonsense")
     assert not tracking.login().usable
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "mode"),
+    [
+        (".config/wandb/settings", "[default]\nmode = offline\n", "offline"),
+        ("../wandb/settings", "[default]\nmode = disabled\n", "disabled"),
+        (".config/wandb/settings", "[default]\nbase_url = https://wandb.lab.example\n", "online"),
+        (".config/wandb/settings", "nonsense", "online"),
+    ],
+)
+def test_what_wandb_offline_has_stored_counts(
+    file: str, content: str, mode: str, nobody: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = nobody / "home" / file
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content)
+    assert online.mode() == mode
+    assert tracking.login().usable == (mode == "offline")
+    monkeypatch.setenv("WANDB_MODE", "online")
+    assert online.mode() == "online"
+
+
+class Refusing(BaseHTTPRequestHandler):
+    """A server that takes nothing, but answers."""
+
+    def do_GET(self) -> None:
+        self.send_error(404)
+
+    def log_message(self, *_: object) -> None:
+        """Nothing."""
+
+
+def test_a_server_that_answers_is_online_and_one_that_is_gone_is_not(
+    nobody: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("WANDB_MODE", "online")
+    runs = planned(wandb="lab")
+    with HTTPServer(("127.0.0.1", 0), Refusing) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{server.server_port}")
+        assert tracking.connect(runs, Path("runs/b/l")) == ""
+        server.shutdown()
+    told = tracking.connect(runs, Path("runs/b/l"))
+    assert "does not answer" in told
+    assert "wandb sync --append runs/b/l/*/*/wandb/offline-run-*" in told
+    assert os.environ["WANDB_MODE"] == "offline"
+    assert "offline mode" in tracking.connect(runs, Path("runs/b/l"))
+    assert tracking.connect(planned(), Path("runs/b/l")) == ""
+
+
+def test_a_server_that_is_silent_takes_seconds(nobody: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(online, "PATIENCE", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        began = time.monotonic()
+        assert not online.answers()
+        assert time.monotonic() - began < 5
 
 
 # -- what a run is called ------------------------------------------------------------------------------------------

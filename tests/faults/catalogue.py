@@ -6,6 +6,7 @@ import non_finite
 import reproducible
 import resource_exhaustion
 import scale
+import surroundings
 import untrusted_input
 from harness import CATALOGUE
 
@@ -18,6 +19,7 @@ __all__ = [
     "reproducible",
     "resource_exhaustion",
     "scale",
+    "surroundings",
     "untrusted_input",
 ]
 

@@ -6,7 +6,7 @@ import argparse
 import re
 from pathlib import Path
 
-from attnae.files import absolute
+from attnae.files import SCHEME, absolute
 
 Subparsers = argparse._SubParsersAction
 
@@ -18,7 +18,7 @@ def add_out(command: argparse.ArgumentParser) -> None:
 
 def path(text: str) -> Path:
     """A path argument, see :func:`attnae.files.absolute`."""
-    if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", text):
+    if re.match(SCHEME, text):
         raise argparse.ArgumentTypeError(f"{text!r} is not a path")
     return absolute(text)
 

@@ -19,6 +19,7 @@ from attnae.bench.commands.arguments import Subparsers, path
 from attnae.bench.request import shown
 from attnae.bench.terminal import console, grid, size
 from attnae.errors import UserError
+from attnae.files import absolute
 
 
 @dataclass(frozen=True)
@@ -26,8 +27,8 @@ class Litter:
     """Something that can go.
 
     Attributes:
-        run: Folder of the run.
-        path: What would be removed: the run's folder, or its checkpoints if the run is complete.
+        run: Folder of the run, or of a report.
+        path: What would be removed: that folder, or the checkpoints of a complete run.
         why: What it is.
         size: Bytes.
     """
@@ -42,25 +43,28 @@ def register(commands: Subparsers[Any]) -> None:
     """Adds the command to the parser."""
     parser = commands.add_parser("clean", help="list what unfinished and failed runs have left, and remove it")
     parser.add_argument("folder", type=path, nargs="?", default="runs", metavar="DIR", help="default runs")
+    parser.add_argument(
+        "--reports", type=path, default="reports", metavar="DIR", help="folder of the reports; default reports"
+    )
     parser.add_argument("--yes", action="store_true", help="remove it; complete and running runs are left alone")
     parser.set_defaults(handler=clean)
 
 
 def clean(options: argparse.Namespace) -> int:
-    """Lists unfinished and failed runs and stale checkpoints; removes them with ``--yes``.
+    """Lists unfinished and failed runs, stale checkpoints, and reports of failed runs alone; removes them with ``--yes``.
 
     A complete run keeps everything but its checkpoints. A run that is being worked on or waits for a cluster keeps
     everything, and so does one whose result cannot be read: it may be a newer attnae's.
     """
     if not options.folder.is_dir():
         raise UserError(f"There is no folder {shown(options.folder)}.")
-    out, found = console(), list(litter(options.folder))
+    out, found = console(), [*litter(options.folder), *_failed_reports(options.reports)]
     if not found:
         out.print(f"Nothing to clean below {escape(shown(options.folder))}.", soft_wrap=True)
         return 0
     table = grid("size", "what", "where")
     for one in found:
-        table.add_row(size(one.size), escape(one.why), escape(str(one.path.relative_to(options.folder))))
+        table.add_row(size(one.size), escape(one.why), escape(shown(one.path)))
     out.print(table)
     total = size(sum(one.size for one in found))
     if not options.yes:
@@ -68,7 +72,7 @@ def clean(options: argparse.Namespace) -> int:
             f"{total}. Nothing is removed without --yes; the same `run` command would finish or repeat these runs."
         )
         return 0
-    removed = [one for one in found if _remove(one, options.folder)]
+    removed = [one for one in found if _remove(one, {options.folder, options.reports})]
     out.print(f"Removed {size(sum(one.size for one in removed))}.")
     return 0 if len(removed) == len(found) else 1
 
@@ -103,14 +107,28 @@ def _readable(folder: Path) -> bool:
     return False
 
 
-def _remove(one: Litter, root: Path) -> bool:
+def _failed_reports(reports: Path) -> Iterator[Litter]:
+    """Reports that keep nothing but failures: no number is lost with them."""
+    for page in sorted(reports.glob("*/*/README.md")):
+        records = [*page.parent.rglob("runs/*.json"), *page.parent.rglob("runs/superseded/*.json")]
+        if records and all(_failed(record) for record in records):
+            yield Litter(page.parent, page.parent, "report of failed runs alone", _size(page.parent))
+
+
+def _failed(record: Path) -> bool:
+    with contextlib.suppress(UserError):
+        return result.read_result(record).status == "failed"
+    return False
+
+
+def _remove(one: Litter, roots: set[Path]) -> bool:
     """Removes it, unless somebody has begun to work on the run; empty folders above go, too."""
     with _held(one.run) as free:
         if not free:
             return False
         shutil.rmtree(one.path, ignore_errors=True)
     for above in one.path.parents:
-        if above == root or one.path != one.run:
+        if absolute(str(above)) in roots or one.path != one.run:
             break
         with contextlib.suppress(OSError):  # not empty
             above.rmdir()

@@ -25,6 +25,7 @@ from attnae.bench.running.resources import cores
 from attnae.bench.terminal import console, grid, size
 from attnae.data.location import HINTS, OFFICIAL, Location, locate
 from attnae.errors import UserError
+from attnae.files import absolute
 
 OK, NOTE, BROKEN = "ok", "note", "broken"
 
@@ -154,7 +155,7 @@ def _machine(out: Path) -> Iterator[Finding]:
 def cache_folder() -> Path:
     """Where ``attnae.data.cache`` keeps decoded images; importing that module would import numpy."""
     chosen = os.environ.get("ATTNAE_CACHE")
-    return Path(chosen) if chosen else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "attnae"
+    return absolute(chosen) if chosen else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "attnae"
 
 
 def _data() -> Iterator[Finding]:

@@ -94,7 +94,14 @@ def _costs(benchmark: Benchmark, done: list[Result], folder: Path, out: Console)
     plans = {
         profile: plan.make(Request(benchmark, profile, "all", out=folder, dry=True)) for profile in benchmark.profiles
     }
-    table = grid("variant", "", *(f"--profile {profile}" for profile in plans))
+    about = grid("variant", "")
+    about.columns[0].no_wrap = True
+    for name, variant in benchmark.variants.items():
+        about.add_row(f"{'* ' if variant.default else '  '}{name}", escape(variant.about))
+    out.print(about)
+    out.print("* is what `attnae-bench run` compares by default.\n")
+    table = grid("variant", *(f"--profile {profile}" for profile in plans))
+    table.columns[0].no_wrap = True
     seconds: dict[str, list[float | None]] = {profile: [] for profile in plans}
     weights: dict[str, list[float | None]] = {profile: [] for profile in plans}
     for name, variant in benchmark.variants.items():
@@ -109,9 +116,9 @@ def _costs(benchmark: Benchmark, done: list[Result], folder: Path, out: Console)
             if variant.default:
                 seconds[profile].append(each and each * epochs)
                 weights[profile].append(count and BYTES * count)
-        table.add_row(f"{'* ' if variant.default else '  '}{name}", escape(variant.about), *cells)
+        table.add_row(f"{'* ' if variant.default else '  '}{name}", *cells)
     out.print(table)
-    out.print("* is what `attnae-bench run` compares by default.\n")
+    out.print()
     for profile, stated in benchmark.profiles.items():
         times, sizes = ([value for value in values[profile] if value] for values in (seconds, weights))
         cost = f"about {duration(sum(times))} of training" if len(times) == len(seconds[profile]) else "time unknown"

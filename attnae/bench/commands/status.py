@@ -5,14 +5,19 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.padding import Padding
+from rich.text import Text
 
 from attnae.bench import store
 from attnae.bench.commands.arguments import Subparsers, path
 from attnae.bench.request import shown
 from attnae.bench.terminal import console
 from attnae.errors import UserError
+
+STATUS = len("complete")
+"""Characters of the usual status."""
 
 
 def register(commands: Subparsers[Any]) -> None:
@@ -27,13 +32,24 @@ def status(options: argparse.Namespace) -> int:
     states = store.states(options.folder)
     if not states:
         raise UserError(f"No runs below {shown(options.folder)}. Start some with `attnae-bench run BENCHMARK`.")
-    grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for heading in ("run", "status", "detail"):
-        grid.add_column(heading)
+    out = console()
+    groups: dict[str, list[store.State]] = {}
     for state in states:
-        color = {"complete": "green", "failed": "red"}.get(state.status, "yellow")
-        grid.add_row(
-            escape(str(state.folder.relative_to(options.folder))), f"[{color}]{state.status}[/]", escape(state.detail)
-        )
-    console().print(grid)
+        groups.setdefault(shown(state.folder.parents[1]), []).append(state)
+    for label, group in groups.items():
+        out.print(f"[bold]{escape(label)}[/]", soft_wrap=True)
+        names = ["/".join(state.folder.parts[-2:]) for state in group]
+        for name, state in zip(names, group, strict=True):
+            _line(out, name.ljust(max(map(len, names))), state)
     return 0
+
+
+def _line(out: Console, name: str, state: store.State) -> None:
+    """A run with its status, and the detail beside it where there is room for it, else below."""
+    color = {"complete": "green", "failed": "red"}.get(state.status, "yellow")
+    status = f"  {escape(name)}  [{color}]{state.status:<{STATUS}}[/]"
+    if 6 + len(name) + max(STATUS, len(state.status)) + len(state.detail) <= out.width:
+        out.print(f"{status}  {escape(state.detail)}", soft_wrap=True, highlight=False)
+        return
+    out.print(status.rstrip(), soft_wrap=True, highlight=False)
+    out.print(Padding(Text(state.detail, overflow="fold"), (0, 0, 0, 4)))

@@ -34,7 +34,17 @@ CANNOT_WORK = {
     "ckpt_path": "a run continues from its own checkpoint by itself.",
     "weights": "a run trains its own weights.",
     "weights_only": "a run continues from its own checkpoint by itself.",
-    "checkpoint.dirpath": "the report looks for checkpoints in the run's folder; use --out.",
+    "trainer.profiler": "it changes the times in the report; profile `attnae fit` by hand.",
+    "checkpoint.dirpath": "a run is resumed from the checkpoint in its folder; use --out.",
+    "checkpoint.monitor": "a run is resumed from its last epoch; selection says which epoch is evaluated.",
+    "checkpoint.mode": "a run is resumed from its last epoch; selection says which epoch is evaluated.",
+    **{
+        f"checkpoint.{name}": "a run is resumed from the checkpoint of its last epoch, with the optimizer's state."
+        for name in (
+            *("filename", "save_last", "save_top_k", "save_weights_only", "auto_insert_metric_name", "every_n_epochs"),
+            *("every_n_train_steps", "train_time_interval", "save_on_train_epoch_end", "enable_version_counter"),
+        )
+    },
 }
 """Keys of which a benchmark can make no use, and what to use instead."""
 
@@ -45,6 +55,9 @@ OPTIONS = {
     "trainer.precision": "use --precision.",
 }
 """Keys that an option of ``attnae-bench run`` sets, so that the report knows."""
+
+AT_LEAST_ONE = ("trainer.max_epochs", "trainer.limit_train_batches", "trainer.limit_test_batches")
+"""Keys whose value 0 leaves nothing to train or to test, and that take no other way of saying "without end"."""
 
 PLACES = ("class_path", "init_args", "dict_kwargs")
 ALIKE = 0.6
@@ -80,6 +93,8 @@ def check(overrides: Mapping[str, Any], configurations: Mapping[str, Mapping[str
         said = f"--set {key}={_written(value)}"
         if reason := {**CANNOT_WORK, **OPTIONS}.get(key.rstrip("+")):
             raise UserError(f"--set {key}: {reason}")
+        if key in AT_LEAST_ONE and _none_at_all(key, values.loaded(value)):
+            raise UserError(f"{said}: must be more than 0, or there is nothing to train or to test.")
         lacking = {}
         for variant, configuration in configurations.items():
             try:
@@ -112,6 +127,13 @@ def check_configuration(configuration: Mapping[str, Any], where: str) -> None:
             _check(key, value, configuration, f"{where}: {key}: {_written(value)}")
         except Unknown as unknown:
             raise UserError(f"{where}: unknown key {unknown.key}.{_guess(unknown.key, configuration)}") from None
+
+
+def _none_at_all(key: str, value: Any) -> bool:
+    """Whether a number of epochs or batches is 0, negative or, of epochs, not stated."""
+    if value is None:
+        return key == "trainer.max_epochs"
+    return isinstance(value, int | float) and not isinstance(value, bool) and value <= 0
 
 
 def _flat(nested: Mapping[str, Any], prefix: str = "", typed: bool = False) -> Iterator[tuple[str, Any]]:

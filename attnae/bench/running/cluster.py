@@ -82,7 +82,7 @@ class Task:
         """The run as it is planned now that the digest of its images is known."""
         run = next(one for one in plan.make(request).runs if one.name == self.run.name)
         jobs.move(self.run.folder, run.folder)
-        return replace(run, retest=self.run.retest)
+        return replace(run, retest=self.run.retest, continues=self.run.continues)
 
     def checkpoint(self) -> submitit.helpers.DelayedSubmission:
         """Ends the training when the job is about to be taken away; submitit queues it again, and it goes on."""

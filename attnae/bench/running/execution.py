@@ -28,6 +28,9 @@ FIT, TEST, DONE, FAILED, LOCKED = "training", "testing", "complete", "failed", "
 HOLDER = ".runner"
 """File in a run's folder that says which runner works on it."""
 
+WARNING = "attnae: warning: "
+"""What begins a line of a command that its runner is to show."""
+
 GRACE = 20.0
 """Seconds that an interrupted child has to end by itself."""
 
@@ -53,6 +56,7 @@ class Execution:
         self.lifeline: int | None = None  # the end of a pipe that tells the running command that this process lives
         self.lock = FileLock(run.folder / ".lock")
         self.log: IO[bytes] | None = None
+        self.log_begin = 0  # bytes of earlier attempts
         self.began = self.finished = self.ended = 0.0
 
     def start(self, environment: dict[str, str]) -> None:
@@ -105,6 +109,7 @@ class Execution:
                 part.unlink(missing_ok=True)
             write_text(self.run.file, dump_yaml(self.run.stated))
             self.log = (folder / "log.txt").open("ab")
+            self.log_begin = self.log.tell()
         except (OSError, UserError) as error:
             told = error.strerror if isinstance(error, OSError) else str(error)
             self._fail(f"cannot write to the run's folder: {told}")
@@ -161,27 +166,37 @@ class Execution:
 
     @property
     def progress(self) -> dict[str, Any]:
-        """The training's last heartbeat, see ``attnae.training.progress``; empty before the first."""
+        """The running command's last heartbeat, see ``attnae.training.progress``; empty before the first."""
+        wanted = {FIT: "fit", TEST: "test"}.get(self.stage)
         try:
             beat: dict[str, Any] = json.loads((self.run.folder / "progress.json").read_text(encoding="utf-8"))
-            return beat
+            return beat if beat.get("stage", wanted) == wanted else {}
         except (OSError, ValueError):
             return {}
 
     @property
     def epochs_done(self) -> float:
-        """Epochs of the training that are over, with the running one's part."""
+        """Epochs of the training that are over, with the running one's part; of a test its part."""
         beat = self.progress
         return float(beat["epoch"] + beat["step"] / max(beat["steps"], 1)) if beat else 0.0
 
     @property
     def seconds_left(self) -> float | None:
-        """Estimate for the rest of the training: at the speed of this attempt, validation and checkpoints included."""
+        """Estimate for the rest of the command: at the speed of this attempt, validation and checkpoints included."""
         beat, done = self.progress, self.epochs_done
-        if self.stage != FIT or not beat or done <= beat["first_epoch"]:
+        if not beat or done <= beat["first_epoch"]:
             return None
         left: float = beat["seconds"] / (done - beat["first_epoch"]) * (beat["epochs"] - done)
         return max(left, 0.0)
+
+    @property
+    def warnings(self) -> list[str]:
+        """Warnings of this attempt's commands, such as of a logger that was dropped."""
+        try:
+            text = (self.run.folder / "log.txt").read_bytes()[self.log_begin :].decode("utf-8", "replace")
+        except OSError:
+            return []
+        return [line.removeprefix(WARNING).strip() for line in text.splitlines() if line.startswith(WARNING)]
 
     @property
     def output(self) -> list[str]:
@@ -198,6 +213,11 @@ class Execution:
     def _resumed(self, arguments: tuple[str, ...]) -> tuple[str, ...]:
         (self.run.folder / "weights.safetensors").unlink(missing_ok=True)  # without fit.json it is nobody's result
         checkpoint = self.run.folder / "checkpoints" / "last.ckpt"
+        if self.run.continues and not checkpoint.exists():
+            with contextlib.suppress(OSError):  # without them the curves begin later
+                shutil.copyfile(self.run.continues / "metrics.csv", self.run.folder / "metrics.csv")
+            checkpoint = self.run.continues / "checkpoints" / "last.ckpt"
+            return (*arguments, "--ckpt_path", checkpoint.as_posix())
         return (*arguments, "--ckpt_path", checkpoint.as_posix()) if checkpoint.exists() else arguments
 
     def _spawn(self, stage: str, arguments: tuple[str, ...]) -> None:

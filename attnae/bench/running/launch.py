@@ -16,7 +16,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 
 from attnae.bench.markdown import one_line
-from attnae.bench.running.execution import DONE, FAILED, FIT, LOCKED, Execution
+from attnae.bench.running.execution import DONE, FAILED, FIT, LOCKED, TEST, Execution
 
 TAIL = 5
 """Lines of the log that are shown of a failed run."""
@@ -44,6 +44,7 @@ class Launcher:
         self.slots: dict[str, dict[str, str]] = {}
         self.over: list[Execution] = []
         self.seen: dict[str, Any] = {}
+        self.warned: list[str] = []
 
     def execute(self) -> list[Execution]:
         """Runs everything; a failed run does not stop the others.
@@ -92,10 +93,16 @@ class Launcher:
     def _tell(self, execution: Execution) -> None:
         """A line for whatever is new, where there is no live table; failures always."""
         run, beat = execution.run, execution.progress
-        now = (execution.stage, beat.get("epoch") if execution.stage == FIT else None)
+        part = beat.get("epoch") if execution.stage == FIT else int(4 * execution.epochs_done)
+        now = (execution.stage, part)
         if self.seen.get(run.name) == now:
             return
         self.seen[run.name] = now
+        if execution.stage in (DONE, FAILED):
+            for line in execution.warnings:
+                if line not in self.warned:
+                    self.warned.append(line)
+                    self.console.print(f"[yellow]{run.name}[/]: {escape(line)}", soft_wrap=True, highlight=False)
         if execution.stage in (FAILED, LOCKED):
             self.console.print(
                 f"[red]{run.name} {execution.stage}[/]: {escape(one_line(execution.reason))}",
@@ -108,6 +115,8 @@ class Launcher:
                     self.console.print(f"  | {line}", markup=False, soft_wrap=True, highlight=False)
         elif not self.console.is_terminal:
             epoch = f" epoch {beat['epoch']}/{beat['epochs']}" if execution.stage == FIT and beat else ""
+            if execution.stage == TEST and beat:
+                epoch = f" {execution.epochs_done:.0%}"
             left = f", {duration(execution.seconds_left)} left" if execution.seconds_left else ""
             self.console.print(f"{run.name} {execution.stage}{epoch}{left}", highlight=False, soft_wrap=True)
 
@@ -118,7 +127,7 @@ class Launcher:
         for execution in [*self.over, *self.active]:
             beat, training = execution.progress, execution.stage == FIT
             epochs = beat.get("epochs") or execution.run.epochs or 1
-            part = execution.epochs_done / epochs if training else 1.0
+            part = execution.epochs_done / epochs if training or execution.stage == TEST else 1.0
             color = {DONE: "green", FAILED: "red", LOCKED: "yellow"}.get(execution.stage, "cyan")
             loss, speed = beat.get("loss"), beat.get("images_per_second")
             table.add_row(

@@ -1,0 +1,116 @@
+"""``run --extend EPOCHS``: finished runs whose checkpoints were kept go on, as new runs; the old ones stay."""
+
+from __future__ import annotations
+
+import copy
+import pickletools
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from attnae.bench import plan, store
+from attnae.bench.request import Request, setting, shown
+from attnae.bench.run import Run, RunId
+from attnae.errors import UserError
+from attnae.result import Record
+
+KEY = "trainer.max_epochs"
+
+LENGTHS = ("T_max", "total_steps", "total_iters")
+"""Attributes of torch's schedulers that depend on the length of a training."""
+
+
+def longer(request: Request, epochs: int) -> Request:
+    """The request for runs of so many epochs.
+
+    Raises:
+        UserError: It states a number of epochs already.
+    """
+    if any(setting(text)[0] == KEY for text in request.overrides):
+        raise UserError(f"--extend {epochs} is the total number of epochs. Leave --set {KEY} out.")
+    return replace(request, overrides=[*request.overrides, f"{KEY}={epochs}"])
+
+
+def extended(made: plan.Plan) -> plan.Plan:
+    """A plan whose runs continue shorter ones.
+
+    Raises:
+        UserError: There is a run that cannot: no shorter one is finished and has its checkpoint, or its learning rate
+            depends on the length of the training.
+    """
+    root = made.request.out / made.benchmark.name
+    found = store.scan(root)[0] if root.is_dir() else []
+    return replace(made, runs=[_extended(run, found) for run in made.runs])
+
+
+def _extended(run: Run, found: list[Record]) -> Run:
+    last = store.read(run)
+    begun = (run.folder / "checkpoints" / "last.ckpt").exists() or (run.folder / "fit.json").exists()
+    if not run.trains or begun or (last and last.status == "complete"):
+        return run
+    said = f"--extend {run.epochs}: cannot continue {run.name}"
+    if not run.id.data_digest:
+        raise UserError(f"{said}: its images have not been decoded on this machine. Run it without --launcher slurm.")
+    finished = [(_epochs(one), folder) for folder, one in found
+                if one.status == "complete" and _alike(RunId.of(one), run.id)]  # fmt: skip
+    shorter = [(epochs, folder) for epochs, folder in finished if epochs < run.epochs]
+    if not shorter:
+        raise UserError(
+            f"{said}: there is no finished run of fewer epochs with the same settings, images and precision below "
+            f"{shown(run.folder.parents[2])}. Leave --extend out and give --set {KEY}={run.epochs}."
+        )
+    kept = [(epochs, folder) for epochs, folder in shorter if checkpoint(folder).is_file()]
+    if not kept:
+        raise UserError(
+            f"{said}: {shown(shorter[0][1])} kept no checkpoint; --keep-checkpoints keeps it. Leave --extend out and "
+            f"give --set {KEY}={run.epochs} to train from the start."
+        )
+    _, folder = max(kept)
+    if length := _length(checkpoint(folder)):
+        raise UserError(
+            f"{said}: its learning-rate schedule depends on the length of the training ({length}). Leave --extend out "
+            f"and give --set {KEY}={run.epochs} to train from the start."
+        )
+    return replace(run, continues=folder)
+
+
+def checkpoint(folder: Path) -> Path:
+    """The last checkpoint of a run."""
+    return folder / "checkpoints" / "last.ckpt"
+
+
+def _epochs(one: Any) -> int:
+    trainer = one.configuration.get("trainer")
+    epochs = trainer.get("max_epochs", 1) if isinstance(trainer, dict) else 1
+    return epochs if isinstance(epochs, int) else 0
+
+
+def _alike(one: RunId, other: RunId) -> bool:
+    """Whether two runs differ in their number of epochs alone."""
+    return _timeless(one) == _timeless(other)
+
+
+def _timeless(one: RunId) -> RunId:
+    configuration = copy.deepcopy(one.configuration)
+    if isinstance(trainer := configuration.get("trainer"), dict):
+        trainer.pop("max_epochs", None)
+    overrides = {key: value for key, value in one.overrides.items() if key != KEY}
+    return replace(one, overrides=overrides, configuration=configuration)
+
+
+def _length(path: Path) -> str:
+    """The attribute of a schedule in a checkpoint that depends on the length of its training; empty without one.
+
+    The checkpoint's pickle is looked through, not executed.
+
+    Raises:
+        UserError: The checkpoint cannot be read.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            name = next(name for name in archive.namelist() if name.endswith("/data.pkl"))
+            texts = {argument for _, argument, _ in pickletools.genops(archive.read(name)) if isinstance(argument, str)}
+    except (OSError, ValueError, StopIteration, zipfile.BadZipFile) as error:
+        raise UserError(f"Cannot read the checkpoint {shown(path)}: {error or 'it holds no state'}.") from error
+    return next((length for length in LENGTHS if length in texts), "")
