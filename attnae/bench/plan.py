@@ -143,6 +143,8 @@ def again(run: Run) -> Run:
 
 def relative(path: Path) -> str:
     """A path as seen from the working folder: commands in a report must not tell one machine's folders."""
+    if path.parts[:1] == ("hf:",):  # an address of the hub
+        return f"hf://{'/'.join(path.parts[1:])}"
     return Path(os.path.relpath(path)).as_posix()
 
 
