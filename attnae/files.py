@@ -44,7 +44,9 @@ def typed(text: str) -> str:
 
 
 def relative(path: Path) -> str:
-    """A path as seen from the working folder."""
+    """A path as seen from the working folder; an address such as ``hf://owner/name`` stays as it is."""
+    if path.parts[:1] == ("hf:",):
+        return f"hf://{'/'.join(path.parts[1:])}"
     return Path(os.path.relpath(path)).as_posix()
 
 

@@ -97,11 +97,12 @@ class ImageDataModule(L.LightningDataModule):
                 f"{self.location.name} has no held-out images left. Give a larger data.init_args.test_images."
             )
         train = len(sets["train"])
+        if stage == "fit" and train < min(2, self.batch_size):
+            raise UserError(f"{self.location.name} has {train} training images, too few for a batch. Add images.")
         if stage == "fit" and train < self.batch_size:
-            raise UserError(
-                f"{self.location.name} has {train} training images, too few for one batch of {self.batch_size}. "
-                f"Add images or give --set data.init_args.batch_size={max(1, train // 4)}."
-            )
+            note = f"{self.location.name} has {train} training images: batches of {train} instead of {self.batch_size}"
+            rank_zero_only(print)(note, file=sys.stderr, flush=True)
+            self.batch_size = train
 
     def _load(self) -> None:
         if not self._splits:

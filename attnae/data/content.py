@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from attnae.data import official
+from attnae.data import hub, official
 from attnae.data.location import Location, counted, locate
 from attnae.data.versions import index_file
 from attnae.data.walk import printable
@@ -26,6 +26,9 @@ from attnae.files import write_text
 if TYPE_CHECKING:
     from attnae.data.cache import Images
     from attnae.data.decode import UInt8
+
+FEW = 8
+"""Held-out images below which a comparison says nothing."""
 
 TICK = 20_000_000
 """Nanoseconds after which another write to a file gives it another time on any local file system."""
@@ -60,6 +63,10 @@ class Content:
             lines.append(f"Left out of the images: {counted(self.left_out)}")
         if self.leaked:
             lines.append(f"{self.leaked:,} of {self.test:,} held-out images are also in training")
+        if self.test < FEW:
+            lines.append(
+                f"Held-out images: {self.test}. Too few to compare anything; the numbers only show that it runs"
+            )
         return lines
 
 
@@ -80,7 +87,7 @@ def content(location: Location, image_size: int, decode: bool = True) -> Content
     """
     if decode:
         return load(location, image_size)[1]
-    if location.kind == "official" and not location.files:
+    if location.kind in ("official", "hub") and not location.files:
         return None
     found = _known(index_file(location, image_size))
     return _checked(_with_walk(found[0], location), location) if found else None
@@ -101,7 +108,7 @@ def load(
     """
     from attnae.data.sources import splits_of
 
-    if location.kind == "official" and not location.files:
+    if location.kind in ("official", "hub") and not location.files:
         location = _fetched(location)
     _settle(location)
     splits = splits_of(location, image_size, counts)
@@ -185,6 +192,9 @@ def _checked(found: Content, location: Location) -> Content:
 def _fetched(location: Location) -> Location:
     from filelock import FileLock
 
+    if location.kind == "hub":
+        hub.fetch(hub.parse(location.remote))
+        return locate(location.dataset, "", location.remote)
     assert location.root is not None
     location.root.mkdir(parents=True, exist_ok=True)
     with FileLock(location.root / ".fetching.lock"):

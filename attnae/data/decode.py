@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
-from attnae.data.location import FORMATS
+from attnae.data.formats import FORMATS
 from attnae.data.walk import printable
 from attnae.errors import UserError
 
@@ -70,6 +70,20 @@ def read_rgb(path: Path, conversions: Counter[str]) -> Image.Image:
         content = path.read_bytes()
     except OSError as error:
         raise UserError(f"Cannot read the image {printable(path)}: {error.strerror}. Repair or remove it.") from error
+    return decode_rgb(content, printable(path), conversions)
+
+
+def decode_rgb(content: bytes, name: str, conversions: Counter[str]) -> Image.Image:
+    """Decodes the bytes of an image file, as :func:`read_rgb`.
+
+    Args:
+        content: What the file holds.
+        name: Names the image in messages.
+        conversions: As in :func:`read_image`.
+
+    Raises:
+        UnreadableImage: The bytes cannot be decoded.
+    """
     found = Counter[str]()
     try:
         with warnings.catch_warnings():
@@ -84,7 +98,7 @@ def read_rgb(path: Path, conversions: Counter[str]) -> Image.Image:
             "not an image in a format that Pillow decodes" if isinstance(error, UnidentifiedImageError) else str(error)
         )
         raise UnreadableImage(
-            f"Cannot read the image {printable(path)}: {why or type(error).__name__}. Repair or remove it."
+            f"Cannot read the image {name}: {why or type(error).__name__}. Repair or remove it."
         ) from error
     conversions.update(found)
     return rgb
@@ -151,9 +165,12 @@ def resize(image: Image.Image, size: int, conversions: Counter[str], name: str) 
 
 
 def resize_array(image: UInt8, size: int, conversions: Counter[str], name: str) -> UInt8:
-    """Resizes a decoded image; one that has the size already passes through.
+    """Resizes a decoded image, RGB or gray; one that has the size already passes through.
 
     Raises:
         UnreadableImage: The image is too small.
     """
+    if image.ndim == 2:
+        conversions["grayscale"] += 1
+        image = np.repeat(image[..., None], 3, axis=2)
     return image if image.shape[:2] == (size, size) else resize(Image.fromarray(image), size, conversions, name)

@@ -1,24 +1,30 @@
-"""What images come from: a folder, arrays, official files, or a formula. One small function each, one result."""
+"""What images come from: a folder, a zip file, Parquet, arrays, official files, or a formula. One small function each."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
+from zlib import crc32
 
 import numpy as np
 
-from attnae.data import official
+from attnae.data import archive, official
 from attnae.data.cache import Images, cached, pixel_digest
-from attnae.data.decode import UInt8, read_image, resize_array
+from attnae.data.decode import UInt8, UnreadableImage, decode_rgb, read_image, resize, resize_array
 from attnae.data.faces import portrait
+from attnae.data.layout import is_held_out_by_bytes
 from attnae.data.location import Location
+from attnae.data.parquet import Rows
 from attnae.data.photos import photo_crops
 from attnae.data.versions import counts_of, version
 from attnae.data.walk import File, printable
 from attnae.errors import UserError
+
+LARGEST_ARRAY = 4_000_000_000
+"""Bytes from which an array in an ``.npz`` file may not be compressed more than :data:`attnae.data.archive.EXPANSION` times."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +52,7 @@ class Split:
             size: Height and width in pixels.
             digest: Of an array that needs no decoding, where it is known.
         """
-        if self.array and self.array().shape[1:3] == (size, size):  # the file itself is the memory map
+        if self.array and self.array().shape[1:] == (size, size, 3):  # the file itself is the memory map
             return Images(self.array(), digest or pixel_digest(self.array()), {})
         return cached(self.key, self.count, size, self.decode, self.title)
 
@@ -59,42 +65,127 @@ def splits_of(location: Location, size: int, counts: tuple[int, int] | None = No
         size: Height and width in pixels.
         counts: How many embedded images to make, training and held-out; ``None`` for as many as there are.
     """
-    return {
-        split: _embedded(location, split, size, count)
-        if location.kind == "embedded"
-        else {"folder": _folder, "array": _array, "official": _official}[location.kind](location, split, size)
-        for split, count in zip(("train", "test"), counts_of(location, counts), strict=True)
-    }
+    if location.kind == "embedded":
+        return {
+            split: _embedded(location, split, size, count)
+            for split, count in zip(("train", "test"), counts_of(location, counts), strict=True)
+        }
+    make = {"folder": _folder, "zip": _zip, "array": _array, "parquet": _parquet, "official": _official}[location.kind]
+    if not location.whole:
+        return {split: _whole(location, split, make(location, split, size)) for split in ("train", "test")}
+    everything = make(location, "train", size)
+    sides = cache(lambda: _sides(location, everything))
+    return {split: _part(location, split, everything, sides) for split in ("train", "test")}
 
 
-def _folder(location: Location, split: str, size: int) -> Split:
+@dataclass(frozen=True)
+class Collection:
+    """Images in the order of their files.
+
+    Attributes:
+        count: Number of images.
+        checksum: CRC-32 of the stored bytes of an image, by position.
+        decode: Image by position, as in :class:`Split`.
+        array: As in :class:`Split`.
+    """
+
+    count: Callable[[], int]
+    checksum: Callable[[int], int]
+    decode: Callable[[int, Counter[str]], UInt8]
+    array: Callable[[], UInt8] | None = None
+
+
+def _whole(location: Location, split: str, images: Collection) -> Split:
+    title = f"decoding {location.name} {split}"
+    return Split(version(location, split), images.count, images.decode, title, images.array)
+
+
+def _part(location: Location, split: str, images: Collection, sides: Callable[[], dict[str, list[int]]]) -> Split:
+    """One side of images that are split by their bytes; ``sides`` reads them all, but only when they are decoded."""
+
+    def decode(index: int, conversions: Counter[str]) -> UInt8:
+        return images.decode(sides()[split][index], conversions)
+
+    return Split(version(location, split), lambda: len(sides()[split]), decode, f"decoding {location.name} {split}")
+
+
+def _sides(location: Location, images: Collection) -> dict[str, list[int]]:
+    """Positions of training and held-out images."""
+    sides: dict[str, list[int]] = {"train": [], "test": []}
+    for index in range(images.count()):
+        sides["test" if is_held_out_by_bytes(images.checksum(index)) else "train"].append(index)
+    for split, indices in sides.items():
+        if not indices:
+            raise UserError(
+                f"{printable(location.root or location.name)} holds {images.count()} images, of which none would be for "
+                f"{split}. A fifth is held out by the files' bytes. Add images, or sort them into train/ and test/."
+            )
+    return sides
+
+
+def _folder(location: Location, split: str, size: int) -> Collection:
     files = location.files[split]
+
+    def checksum(index: int) -> int:
+        try:
+            return crc32(files[index].path.read_bytes())
+        except OSError as error:
+            raise UserError(
+                f"Cannot read the image {printable(files[index].path)}: {error.strerror}. Repair or remove it."
+            ) from error
 
     def decode(index: int, conversions: Counter[str]) -> UInt8:
         return read_image(files[index].path, size, conversions)
 
-    return Split(version(location, split), lambda: len(files), decode, f"decoding {location.name} {split}")
+    return Collection(lambda: len(files), checksum, decode)
 
 
-def _array(location: Location, split: str, size: int) -> Split:
+def _zip(location: Location, split: str, size: int) -> Collection:
+    assert location.root is not None
+    files, path = location.files[split], location.root
+    reader = cache(lambda: archive.reader(path))
+
+    def decode(index: int, conversions: Counter[str]) -> UInt8:
+        name = f"{printable(path)}/{printable(files[index].name)}"
+        try:
+            content = reader()[1](files[index].name)
+        except ValueError as error:
+            raise UnreadableImage(f"Cannot read the image {name}: {error}. Repair or remove it.") from error
+        return resize(decode_rgb(content, name, conversions), size, conversions, name)
+
+    return Collection(lambda: len(files), lambda index: reader()[0](files[index].name), decode)
+
+
+def _parquet(location: Location, split: str, size: int) -> Collection:
+    rows = cache(lambda: Rows(location.files[split]))
+
+    def decode(index: int, conversions: Counter[str]) -> UInt8:
+        return rows().decode(index, size, conversions)
+
+    return Collection(lambda: len(rows()), lambda index: crc32(rows().content(index) or b""), decode)
+
+
+def _array(location: Location, split: str, size: int) -> Collection:
     (file,) = location.files[split]
-    return _resized(location, split, size, cache(lambda: open_array(file)), file.name)
+    return _resized(cache(lambda: open_array(file)), size, file.name)
 
 
-def _official(location: Location, split: str, size: int) -> Split:
+def _official(location: Location, split: str, size: int) -> Collection:
     def load() -> UInt8:
         assert location.root is not None
         return official.load(location.dataset, location.root, split)
 
-    return _resized(location, split, size, cache(load), split)
+    return replace(_resized(cache(load), size, split), array=None)
 
 
-def _resized(location: Location, split: str, size: int, array: Callable[[], UInt8], name: str) -> Split:
+def _resized(array: Callable[[], UInt8], size: int, name: str) -> Collection:
     def decode(index: int, conversions: Counter[str]) -> UInt8:
         return resize_array(array()[index], size, conversions, f"{name}[{index}]")
 
-    key, title = version(location, split), f"decoding {location.name} {split}"
-    return Split(key, lambda: len(array()), decode, title, array if location.kind == "array" else None)
+    def checksum(index: int) -> int:
+        return crc32(np.ascontiguousarray(array()[index]).data)
+
+    return Collection(lambda: len(array()), checksum, decode, array)
 
 
 def _embedded(location: Location, split: str, size: int, count: int) -> Split:
@@ -108,26 +199,33 @@ def _embedded(location: Location, split: str, size: int, count: int) -> Split:
 
 
 def open_array(file: File) -> UInt8:
-    """A memory-mapped array of images, uint8 (N, H, H, 3).
+    """An array of images, uint8 (N, H, W, 3) or gray (N, H, W): memory-mapped, or read from an ``.npz`` file.
 
     Raises:
         UserError: The file is no such array.
     """
     path: Path = file.path
+    expected = "Expected uint8 of shape (N, H, W, 3), or (N, H, W) for gray images"
     try:
-        array: UInt8 = np.lib.format.open_memmap(path, mode="r")  # refuses archives and pickles
-    except (OSError, EOFError, ValueError) as error:
-        raise UserError(
-            f"Cannot read {printable(path)}: {error}. Expected uint8 of shape (N, H, W, 3) as np.save writes it."
-        ) from error
-    if (
-        array.dtype != np.uint8
-        or array.ndim != 4
-        or array.shape[-1] != 3
-        or array.shape[1] != array.shape[2]
-        or not array.size
-    ):
-        raise UserError(
-            f"{printable(path)} holds {array.dtype} of shape {array.shape}. Expected uint8 of shape (N, H, H, 3)."
-        )
+        array: UInt8 = _unpacked(file) if path.suffix.lower() == ".npz" else np.lib.format.open_memmap(path, mode="r")
+    except UserError:
+        raise
+    except (
+        Exception
+    ) as error:  # pickles are refused; damaged files raise OSError, BadZipFile, zlib.error, MemoryError, ...
+        raise UserError(f"Cannot read {printable(path)}: {error}. {expected}, as np.save writes it.") from error
+    colors = array.ndim == 4 and array.shape[-1] == 3
+    grays = array.ndim == 3 and array.shape[-1] > 4  # a single RGB image is no stack of gray ones
+    if array.dtype != np.uint8 or not (colors or grays) or not array.size:
+        raise UserError(f"{printable(path)} holds {array.dtype} of shape {array.shape}. {expected}.")
     return array
+
+
+def _unpacked(file: File) -> UInt8:
+    with archive.opened(file.path) as npz:
+        info = npz.getinfo(f"{file.name}.npy")
+        if info.file_size > LARGEST_ARRAY and info.file_size > archive.EXPANSION * max(info.compress_size, 1):
+            raise UserError(f"{printable(file.path)} unpacks to {info.file_size:,} bytes. Give the array as .npy.")
+    with np.load(file.path, allow_pickle=False) as arrays:
+        array: UInt8 = arrays[file.name]
+        return array

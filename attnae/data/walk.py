@@ -167,11 +167,8 @@ def _entries(folder: _Folder, left_out: Counter[str]) -> list[os.DirEntry[str]]:
 
 def _kind(entry: os.DirEntry[str], wanted: Callable[[str], bool]) -> str:
     """``file``, ``folder``, the kind under which an entry is left out, or nothing for litter."""
-    low = entry.name.lower()
-    if low in LITTER or low.startswith(("._", ".trash")):
-        return ""
-    if low.startswith("."):
-        return HIDDEN
+    if (kind := hidden(entry.name)) is not None:
+        return kind
     try:
         mode = entry.stat().st_mode
     except OSError as error:
@@ -184,9 +181,20 @@ def _kind(entry: os.DirEntry[str], wanted: Callable[[str], bool]) -> str:
         return "folder"
     if not stat.S_ISREG(mode):
         return SPECIAL
-    if wanted(entry.name):
-        return "file"
-    suffix = Path(low).suffix
+    return "file" if wanted(entry.name) else other(entry.name)
+
+
+def hidden(name: str) -> str | None:
+    """The kind under which a name is left out whatever it is, nothing for litter; ``None`` where it may count."""
+    low = name.lower()
+    if low in LITTER or low.startswith(("._", ".trash")):
+        return ""
+    return HIDDEN if low.startswith(".") else None
+
+
+def other(name: str) -> str:
+    """The kind under which a file of another sort is left out."""
+    suffix = Path(name.lower()).suffix
     return f"{suffix} files" if re.fullmatch(r"\.[a-z0-9]{1,8}", suffix) else "other files"
 
 

@@ -17,7 +17,7 @@ import attnae
 
 PACKAGE = Path(attnae.__file__).parent
 HEAVY = {"torch", "torchvision", "torchmetrics", "lightning", "jsonargparse", "matplotlib", "numpy", "PIL", "skimage",
-         "scipy", "pandas", "wandb", "safetensors", "einops"}  # fmt: skip
+         "scipy", "pandas", "pyarrow", "datasets", "huggingface_hub", "wandb", "safetensors", "einops"}  # fmt: skip
 
 MODULES = {
     ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__"): path
@@ -228,7 +228,13 @@ BELOW = {
     "attnae.data": ("attnae.data", "attnae.errors", "attnae.files"),
     "attnae.data.walk": ("attnae.errors",),
     "attnae.data.official": ("attnae.data.decode", "attnae.errors", "attnae.files"),
-    "attnae.data.location": ("attnae.data.official", "attnae.data.walk", "attnae.errors"),
+    "attnae.data.cache_folder": ("attnae.errors",),
+    "attnae.data.formats": (),
+    "attnae.data.layout": ("attnae.data.formats", "attnae.data.walk"),
+    "attnae.data.archive": ("attnae.data.formats", "attnae.data.walk", "attnae.errors"),
+    "attnae.data.hub": ("attnae.data.cache_folder", "attnae.errors"),
+    "attnae.data.location": ("attnae.data.archive", "attnae.data.formats", "attnae.data.hub", "attnae.data.layout",
+                             "attnae.data.official", "attnae.data.walk", "attnae.errors"),
     "attnae.metrics": ("attnae.metrics", "attnae.errors"),
     "attnae.result": ("attnae.errors", "attnae.files"),
     "attnae.files": ("attnae.errors",),
@@ -271,12 +277,18 @@ def test_imports_go_down_only(part: str) -> None:
 
 
 IMAGES_WITHOUT_TORCH = {
+    "archive",
     "cache",
+    "cache_folder",
     "content",
     "decode",
     "faces",
+    "formats",
+    "hub",
+    "layout",
     "location",
     "official",
+    "parquet",
     "photos",
     "sources",
     "versions",

@@ -360,7 +360,7 @@ def test_folder_of_images(tmp_path: Path) -> None:
     assert "2ep" in page.parent.name
     text = page.read_text(encoding="utf-8")
     said, *settings = text.splitlines()[0].split(", data.batch_size=16")
-    assert said == "# VAE vs SAAAE: pets (folder; stands in for STL-10), profile short, 2 epochs"
+    assert said == "# VAE vs SAAAE: your images (pets), profile short, 2 epochs"
     assert settings == [", data.image_size=16, data.test_images=16, data.train_images=32, data.val_images=8, "
                         "net.channels=[4,4,4,4], net.image_size=16, net.latent_dim=8, trainer.accelerator=cpu"]  # fmt: skip
     assert "Trained on 21 and tested on 7 images" in text
@@ -417,7 +417,7 @@ def test_changed_data_is_another_run(tmp_path: Path) -> None:
         (["run", "saaae_vs_vae", "--jobs", "0"], ["'0'"]),
         (["run", "saaae_vs_vae", "--label", "../up"], ["'../up'"]),
         (["run", "saaae_vs_vae", "--data-root", "nowhere"], ["nowhere"]),
-        (["run", "saaae_vs_vae", "--data-root", "empty"], ["empty/train"]),
+        (["run", "saaae_vs_vae", "--data-root", "empty"], ["empty has no train images"]),
         (["run", "saaae_vs_vae", "--data-root", "file"], ["file"]),
         (["run", "saaae_vs_vae", "--profile", "short"], ["STL-10", "data/stl10"]),
         (["run", "saaae_vs_vae", "--data-root", "untested"], ["untested/test"]),

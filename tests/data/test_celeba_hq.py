@@ -137,11 +137,6 @@ def test_train_and_test_folders_are_taken_as_they_are(tmp_path: Path) -> None:
 # -- refusals ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("dataset", ["STL-10", "CIFAR-10"])
-def test_other_datasets_have_no_flat_folders(faces: Path, dataset: str) -> None:
-    assert f"{faces / 'train'} holds no images" in refused(faces, dataset)
-
-
 def test_a_missing_folder_says_what_is_expected(tmp_path: Path) -> None:
     message = refused(tmp_path / "nowhere")
     for part in (

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from attnae.data import CIFAR10DataModule, GaussianNoise, ImageDataModule, PatchMask, STL10DataModule, location
+from attnae.data import CIFAR10DataModule, GaussianNoise, ImageDataModule, PatchMask, STL10DataModule, layout
 from attnae.data.location import Location, image_files, locate
 from attnae.data.walk import File
 from attnae.errors import UserError
@@ -83,7 +83,7 @@ def test_embedded_images_may_be_insisted_on(folder: Path) -> None:
 def test_a_folder_of_images(folder: Path, source: Any) -> None:
     here = found(folder, source=source)
     assert (here.kind, here.root, here.name) == ("folder", folder, "pictures")
-    assert here.title == "pictures (folder; stands in for STL-10)"
+    assert here.title == "your images (pictures)"
 
 
 @pytest.mark.parametrize("source", ["auto", "array"])
@@ -104,6 +104,7 @@ def test_official_files_come_first(folder: Path, source: Any) -> None:
 def test_official_files_may_be_missing_only_where_they_are_fetched(tmp_path: Path) -> None:
     assert found(tmp_path / "new", source="official", download=True).kind == "official"
     assert "no such folder" in refused(tmp_path / "new", source="official")
+    save(tmp_path / "a.png")
     assert "no official data" in refused(tmp_path, source="official")
 
 
@@ -119,12 +120,12 @@ def test_missing(tmp_path: Path) -> None:
     message = refused(tmp_path / "nowhere")
     assert str(tmp_path / "nowhere") in message
     assert "--profile quick" in message
-    assert "no such folder" in refused(save(tmp_path / "file.png"))
+    assert "not a file of images" in refused(save(tmp_path / "file.png"))
     assert "no folder given" in refused(None, source="folder")
 
 
 def test_empty(tmp_path: Path) -> None:
-    assert f"{tmp_path / 'train'} holds no images" in refused(tmp_path)
+    assert f"{tmp_path} has no train images" in refused(tmp_path)
 
 
 @pytest.mark.parametrize(("present", "missing"), [("train", "test"), ("test", "train")])
@@ -143,14 +144,14 @@ def test_train_array_only(arrays: Path) -> None:
 
 def test_images_are_no_arrays_and_arrays_no_images(folder: Path, arrays: Path) -> None:
     assert "no array data" in refused(folder, source="array")
-    assert "holds no images" in refused(arrays, source="folder")
+    assert "Left out: 2 .npy files" in refused(arrays, source="folder")
 
 
 def test_a_link_to_nowhere_is_left_out_and_counted(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "train" / "gone.png").symlink_to(folder / "nothing.png")
     about = module(folder).about()
     assert (about["train"], about["left_out"]) == (6, {"broken links": 1})
-    assert capsys.readouterr().err.splitlines() == ["Left out of the images: 1 broken links"]
+    assert capsys.readouterr().err.splitlines()[0] == "Left out of the images: 1 broken links"
 
 
 # -- which files ------------------------------------------------------------------------------------------------
@@ -276,8 +277,8 @@ def test_arrays_of_another_size_are_resized(arrays: Path) -> None:
         np.zeros((4, 16, 16, 3), np.float32),
         np.zeros((4, 16, 16, 3), np.int64),
         np.zeros((4, 3, 16, 16), np.uint8),
-        np.zeros((4, 16, 16), np.uint8),
-        np.zeros((4, 16, 24, 3), np.uint8),
+        np.zeros((4, 16, 16, 1), np.uint8),
+        np.zeros((4, 16, 16, 4), np.uint8),
         np.zeros((16, 16, 3), np.uint8),
         np.zeros((), np.uint8),
     ],
@@ -319,12 +320,23 @@ def test_tiny_images_in_an_array_are_refused(arrays: Path) -> None:
     assert "4x4 pixels" in module_refused(arrays)
 
 
-def test_too_few_images_for_a_batch(folder: Path) -> None:
-    message = module_refused(folder, batch_size=7)
-    assert "6 training images" in message
-    assert "batch_size=1" in message
+def test_a_batch_shrinks_to_the_images(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = module(folder, batch_size=7)
+    assert data.batch_size == 6
+    assert [len(index) for _, index in data.train_dataloader()] == [6]
+    assert "pictures has 6 training images: batches of 6 instead of 7" in capsys.readouterr().err
+    assert module(folder, batch_size=6).batch_size == 6
+    assert "instead" not in capsys.readouterr().err
     assert "too few" in module_refused(folder, train_images=1)
-    assert len(module(folder, batch_size=6).train_dataloader()) == 1
+
+
+def test_few_held_out_images_are_said_to_be_few(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    module(folder)
+    assert "Held-out images: 3. Too few" in capsys.readouterr().err
+    for number in range(3, 8):
+        save(folder / "test" / f"{number}.png")
+    module(folder)
+    assert not capsys.readouterr().err
 
 
 def test_a_broken_image_is_named(folder: Path) -> None:
@@ -464,7 +476,7 @@ def test_what_a_folder_of_classes_is(names: list[str], expected: bool) -> None:
 def test_leaks_are_counted_and_said(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "test" / "copy.png").write_bytes((folder / "train" / "2.png").read_bytes())
     assert module(folder).about()["leaked"] == 1
-    assert capsys.readouterr().err.splitlines() == ["1 of 4 held-out images are also in training"]
+    assert capsys.readouterr().err.splitlines()[:1] == ["1 of 4 held-out images are also in training"]
 
 
 def test_held_out_images_that_are_all_in_training_are_refused(folder: Path) -> None:
@@ -477,8 +489,8 @@ def test_held_out_images_that_are_all_in_training_are_refused(folder: Path) -> N
 
 def test_a_folder_is_scanned_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     walked = []
-    real = location.walk
-    monkeypatch.setattr(location, "walk", lambda *rest: walked.append(rest[0]) or real(*rest))
+    real = layout.walk
+    monkeypatch.setattr(layout, "walk", lambda *rest: walked.append(rest[0]) or real(*rest))
     module(folder)
     assert walked == [folder / "train", folder / "test"]
 

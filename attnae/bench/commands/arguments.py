@@ -23,6 +23,11 @@ def path(text: str) -> Path:
     return absolute(text)
 
 
+def images(text: str) -> Path:
+    """Where images are: a path, or an address of the hub such as ``hf://owner/name``."""
+    return Path(text) if text.startswith("hf://") else path(text)
+
+
 def percent(text: str) -> float:
     """A percentage."""
     try:

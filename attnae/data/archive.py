@@ -1,0 +1,114 @@
+"""Images in a zip file, read in place: nothing is ever unpacked. Listing them is plain Python and reads no image."""
+
+from __future__ import annotations
+
+import re
+import stat
+import zipfile
+import zlib
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+from attnae.data.formats import is_image
+from attnae.data.walk import File, describe, hidden, order, other, printable
+from attnae.errors import UserError
+
+MOST_MEMBERS = 300_000
+"""Archives with more members are refused: listing them takes the memory."""
+
+LARGEST = 256_000_000
+"""Bytes of a member after decompression; larger ones are left out."""
+
+EXPANSION = 200
+"""How many times larger than its compressed form a member of over a megabyte may be."""
+
+BOMBS = "members that unpack to too many bytes"
+OUTSIDE = "members outside the archive's folder"
+LINKS = "links"
+ENCRYPTED = "encrypted members"
+REPEATED = "repeated members"
+
+
+def members(path: Path) -> tuple[list[File], Counter[str]]:
+    """Images of a zip file in the order of a folder with the same files, and how many other members are left out.
+
+    Raises:
+        UserError: The file is no zip file, is damaged, or has too many members.
+    """
+    left_out: Counter[str] = Counter()
+    files: dict[str, File] = {}
+    with opened(path) as archive:
+        infos = archive.infolist()
+        about = describe("", path, path.stat())
+    if len(infos) > MOST_MEMBERS:
+        raise UserError(
+            f"{printable(path)} has {len(infos):,} members; at most {MOST_MEMBERS:,} are read. Unpack it into a folder."
+        )
+    for info in infos:
+        if info.is_dir():
+            continue
+        kind = _kind(info)
+        if kind == "file" and info.filename in files:
+            kind = REPEATED
+        if kind == "file":
+            files[info.filename] = about._replace(name=info.filename, size=info.file_size)
+        elif kind:
+            left_out[kind] += 1
+    return sorted(files.values(), key=lambda file: order(file.name)), left_out
+
+
+def reader(path: Path) -> tuple[Callable[[str], int], Callable[[str], bytes]]:
+    """Functions that give the CRC-32 of a member and its bytes.
+
+    The second one raises ``ValueError`` where a member is damaged, and :class:`UserError` where the disk fails.
+    """
+    archive = opened(path)
+
+    def content(name: str) -> bytes:
+        try:
+            return archive.read(name)  # never more than the size that the listing has checked
+        except OSError as error:
+            raise UserError(f"Cannot read {printable(path)}: {error.strerror or error}. Check the disk.") from error
+        except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError, KeyError) as error:
+            raise ValueError(str(error) or type(error).__name__) from error
+        except Exception as error:  # other decompressors have errors of their own
+            raise ValueError(f"{type(error).__name__}: {error}") from error
+
+    return lambda name: archive.getinfo(name).CRC, content
+
+
+def opened(path: Path) -> zipfile.ZipFile:
+    """A zip file.
+
+    Raises:
+        UserError: It is none, or is damaged.
+    """
+    try:
+        return zipfile.ZipFile(path)
+    except OSError as error:
+        raise UserError(f"Cannot read {printable(path)}: {error.strerror or error}. Check the file.") from error
+    except Exception as error:  # damaged directories raise struct.error, UnicodeDecodeError, ...
+        raise UserError(f"{printable(path)} is not a readable zip file: {error}. Fetch or write it again.") from error
+
+
+def _kind(info: zipfile.ZipInfo) -> str:
+    """``file``, the kind under which a member is left out, or nothing for litter."""
+    name, parts = info.filename, info.filename.split("/")
+    if name.startswith("/") or "\\" in name or ".." in parts or re.match(r"[A-Za-z]:", name):
+        return OUTSIDE
+    for part in parts:
+        kind = hidden(part)
+        if kind is not None:
+            return kind
+    mode = info.external_attr >> 16
+    if stat.S_ISLNK(mode):
+        return LINKS
+    if not is_image(parts[-1]):
+        return other(parts[-1])
+    if info.flag_bits & 1:
+        return ENCRYPTED
+    packed = max(info.compress_size, 1)
+    if info.file_size > LARGEST or (info.file_size > 1_000_000 and info.file_size > EXPANSION * packed):
+        return BOMBS
+    return "file"

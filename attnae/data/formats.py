@@ -1,0 +1,37 @@
+"""Which files count as images, by their names. Plain Python."""
+
+from __future__ import annotations
+
+import os
+
+FORMATS = (
+    "JPEG", "PNG", "GIF", "WEBP", "BMP", "PPM", "TIFF",
+    "AVIF", "BLP", "CUR", "DCX", "DDS", "DIB", "FITS", "FLI", "FTEX", "GBR", "ICNS", "ICO", "IM", "IPTC", "JPEG2000", "MPO",
+    "MSP", "PCD", "PCX", "PIXAR", "PSD", "QOI", "SGI", "SUN", "TGA", "XBM", "XPM",
+)  # fmt: skip
+"""Formats that Pillow decodes by itself, by its names, in the order in which they are tried.
+
+Left out although Pillow knows their names: PostScript (EPS), which would run a PostScript interpreter on the file; BUFR,
+GRIB, HDF5, MPEG and WMF, which Pillow identifies but cannot decode.
+"""
+
+EXTENSIONS = {
+    ".apng", ".avif", ".avifs", ".blp", ".bmp", ".bw", ".cur", ".dcx", ".dds", ".dib", ".fit", ".fits", ".flc", ".fli", ".ftc",
+    ".ftu", ".gbr", ".gif", ".icb", ".icns", ".ico", ".iim", ".im", ".j2c", ".j2k", ".jfif", ".jp2", ".jpc", ".jpe", ".jpeg",
+    ".jpf", ".jpg", ".jpx", ".mpo", ".msp", ".pbm", ".pcd", ".pcx", ".pfm", ".pgm", ".png", ".pnm", ".ppm", ".psd", ".pxr",
+    ".qoi", ".ras", ".rgb", ".rgba", ".sgi", ".tga", ".tif", ".tiff", ".vda", ".vst", ".webp", ".xbm", ".xpm",
+}  # fmt: skip
+"""Endings of file names, in lower case, that count as images: all that Pillow registers for :data:`FORMATS`.
+
+The list is fixed, so that which files count does not depend on the installed Pillow. Other files are left out and counted.
+"""
+
+
+def is_image(name: str) -> bool:
+    """Whether a file counts as an image, by its name."""
+    return os.path.splitext(name)[1].lower() in EXTENSIONS  # noqa: PTH122 - a Path for each file takes long
+
+
+def is_table(name: str) -> bool:
+    """Whether a file is Parquet, by its name."""
+    return name.lower().endswith(".parquet")

@@ -1,0 +1,110 @@
+"""Datasets of the Hugging Face hub: ``hf://owner/name[@revision][:split]``.
+
+A dataset is fetched once, as it is, into a folder of the cache. From there on it is a folder like any other: the same code
+reads a copy that was fetched by other means. Nothing of it is run: no loading scripts, no pickles.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+from attnae.data.cache_folder import cache_folder
+from attnae.errors import UserError
+
+EXTRA = "pip install 'attnae[hub]'"
+"""What installs the packages that Parquet and the hub need."""
+
+ADDRESS = re.compile(
+    r"hf:/{1,2}(?P<owner>\w[\w.-]*)/(?P<name>\w[\w.-]*)(?:@(?P<revision>\w[\w./-]*))?(?::(?P<split>\w[\w-]*))?"
+)
+
+
+class Address(NamedTuple):
+    """What ``hf://owner/name[@revision][:split]`` says."""
+
+    owner: str
+    name: str
+    revision: str
+    split: str
+
+    @property
+    def repository(self) -> str:
+        """Owner and name."""
+        return f"{self.owner}/{self.name}"
+
+    def __str__(self) -> str:
+        revision, split = (self.revision and f"@{self.revision}"), (self.split and f":{self.split}")
+        return f"hf://{self.repository}{revision}{split}"
+
+
+def is_address(root: str | Path) -> bool:
+    """Whether a root is meant as an address of the hub; a path object has lost one slash."""
+    return str(root).startswith("hf:/")
+
+
+def parse(root: str | Path) -> Address:
+    """The parts of an address.
+
+    Raises:
+        UserError: It has another form.
+    """
+    match = ADDRESS.fullmatch(str(root))
+    if match is None or ".." in str(root):
+        raise UserError(f"{str(root)!r} is not an address of the hub: expected hf://owner/name[@revision][:split].")
+    return Address(match["owner"], match["name"], match["revision"] or "", (match["split"] or "").lower())
+
+
+def fetched(address: Address) -> Path | None:
+    """The folder of a dataset that has been fetched whole."""
+    folder = _folder(address)
+    return folder if _done(folder).is_file() else None
+
+
+def fetch(address: Address) -> Path:
+    """Fetches a dataset unless that has been done; what an interrupted attempt has fetched is not fetched again.
+
+    Raises:
+        UserError: The hub cannot be reached, or has no such dataset for this user.
+    """
+    from filelock import FileLock
+
+    try:
+        from huggingface_hub import errors, snapshot_download
+    except ImportError as error:
+        raise UserError(f"{address}: fetching from the hub needs further packages: {EXTRA}.") from error
+    folder = _folder(address)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder.with_name(f"{folder.name}.lock")):
+        if fetched(address):
+            return folder
+        try:
+            snapshot_download(
+                address.repository, repo_type="dataset", revision=address.revision or None, local_dir=folder
+            )
+        except errors.RepositoryNotFoundError as error:  # private, gated and unknown ones look alike
+            raise UserError(
+                f"The hub has no public dataset {address.repository}. Check the name; for a private or gated one log in first: "
+                "hf auth login."
+            ) from error
+        except errors.RevisionNotFoundError as error:
+            raise UserError(f"The dataset {address.repository} has no revision {address.revision!r}.") from error
+        except Exception as error:  # the network fails in many ways
+            why = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
+            revision = f" --revision {address.revision}" if address.revision else ""
+            raise UserError(
+                f"Cannot fetch {address}: {why} Where there is a network: hf download --repo-type dataset "
+                f"{address.repository}{revision} --local-dir {address.name}; then give --data-root {address.name}."
+            ) from error
+        _done(folder).touch()
+    return folder
+
+
+def _folder(address: Address) -> Path:
+    revision = f"@{address.revision.replace('/', '+')}" if address.revision else ""
+    return cache_folder() / "hub" / f"{address.owner}--{address.name}{revision}"
+
+
+def _done(folder: Path) -> Path:
+    return folder.with_name(f"{folder.name}.complete")

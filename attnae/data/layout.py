@@ -1,0 +1,151 @@
+"""Which images of a folder or an archive are for training and which are held out, by where they lie. Plain Python.
+
+- ``train/`` and ``test/`` are taken as they are. Without ``test/`` the images of ``val/`` or ``validation/`` are held out;
+  beside ``test/`` these are left out and counted.
+- Without ``train/`` and ``test/`` a fifth of all images is held out: by file name for datasets in :data:`SPLIT_BY_NAME`,
+  by the bytes of each file for others. No image ever changes sides, whichever others come or go, on every machine.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+from attnae.data.formats import is_image
+from attnae.data.walk import File, beside, order, walk
+
+SPLIT_BY_NAME = {"CelebA-HQ"}
+"""Datasets that are published as one folder of images: without train/ and test/ a fifth of it is held out, by file name."""
+
+HELD_OUT = ("test", "val", "validation")
+"""Folders of held-out images; the first one that is there counts."""
+
+
+class Found(NamedTuple):
+    """Files of a dataset.
+
+    Attributes:
+        files: Files of ``train`` and ``test`` in their order. Where ``whole``, both are all files.
+        left_out: How many files and folders are not used, by kind.
+        whole: Whether the images are still to be split by their bytes.
+    """
+
+    files: dict[str, list[File]]
+    left_out: Counter[str]
+    whole: bool = False
+
+
+def image_files(folder: Path) -> list[Path]:
+    """All image files below a folder, nested or flat; see :mod:`attnae.data.walk`."""
+    return [file.path for file in walk(folder, is_image).files]
+
+
+def is_flat(root: Path) -> bool:
+    """Whether a folder has neither train/ nor test/."""
+    return not any((root / split).is_dir() for split in ("train", "test"))
+
+
+def split_files(
+    dataset: str, root: Path, wanted: Callable[[str], bool] = is_image
+) -> tuple[dict[str, list[File]], Counter[str]]:
+    """Files of ``train`` and ``test`` below a folder, and what is left out. Names are relative to ``root``.
+
+    A flat folder whose images are split by their bytes has all files in both.
+    """
+    if is_flat(root):
+        files, left_out = walk(root, wanted)
+        return _flat(dataset, files), left_out
+    held_out = next((name for name in HELD_OUT if (root / name).is_dir()), "test")
+    splits: dict[str, list[File]] = {}
+    left_out = beside(root, {"train", held_out})
+    for split, name in (("train", "train"), ("test", held_out)):
+        files, further = walk(root / name, wanted)
+        splits[split] = [file._replace(name=f"{name}/{file.name}") for file in files]
+        left_out += further
+    return splits, left_out
+
+
+def split_members(dataset: str, files: list[File], left_out: Counter[str]) -> Found:
+    """Splits the files of an archive as if they lay in a folder; folders that hold everything else do not count."""
+    start = 0
+    names = [file.name.split("/") for file in files]
+    while names and len({tuple(parts[: start + 1]) for parts in names if len(parts) > start + 1}) == 1:
+        if names[0][start] in ("train", "test") or any(len(parts) <= start + 1 for parts in names):
+            break
+        start += 1
+    below = [parts[start] if len(parts) > start + 1 else "" for parts in names]
+    if not {"train", "test"} & set(below):
+        return Found(_flat(dataset, files), left_out, dataset not in SPLIT_BY_NAME)
+    held_out = next((name for name in HELD_OUT if name in below), "test")
+    splits: dict[str, list[File]] = {"train": [], "test": []}
+    for file, folder in zip(files, below, strict=True):
+        if folder in ("train", held_out):
+            splits["train" if folder == "train" else "test"].append(file)
+        else:
+            left_out[f"images beside train/ and {held_out}/"] += 1
+    return Found(splits, left_out)
+
+
+def split_tables(files: Iterable[File], left_out: Counter[str], only: str = "") -> Found:
+    """Splits Parquet files by their names, ``train-00000-of-00002.parquet``, or else by the folders that they lie in.
+
+    Where there is one split only, a fifth of its images is held out, by their bytes.
+
+    Args:
+        files: Parquet files in their order.
+        left_out: What is left out besides.
+        only: Use this split alone.
+    """
+    named: dict[str, list[File]] = {}
+    for file in files:
+        named.setdefault(_named_split(file.name), []).append(file)
+    if only:
+        chosen = {only: named.pop(only, [])}
+    else:
+        first = [name for name in HELD_OUT if name in named][:1]
+        wanted = (["train"] if "train" in named else []) + first
+        chosen = {name: named.pop(name) for name in wanted or list(named)[:1]}
+    for name, rest in named.items():
+        left_out[f"Parquet files of the split {name}" if name else "Parquet files of no split"] += len(rest)
+    if len(chosen) < 2:
+        files = next(iter(chosen.values()), [])
+        return Found({"train": list(files), "test": list(files)}, left_out, True)
+    train, test = chosen.values()
+    return Found({"train": train, "test": test}, left_out)
+
+
+def _named_split(name: str) -> str:
+    """The split that a Parquet file belongs to by its name or the nearest folder; nothing where it says none."""
+    for part in reversed(PurePosixPath(name).parts):
+        if match := re.match(r"(train|test|validation|valid|val|dev)(?=[-_.]|$)", part, re.IGNORECASE):
+            split = match[1].lower()
+            return "validation" if split in ("valid", "val", "dev") else split
+    return ""
+
+
+def _flat(dataset: str, files: list[File]) -> dict[str, list[File]]:
+    if dataset not in SPLIT_BY_NAME:
+        return {"train": files, "test": files}
+    splits: dict[str, list[File]] = {"train": [], "test": []}
+    for file in files:
+        splits["test" if is_held_out(file.name) else "train"].append(file)
+    return splits
+
+
+def is_held_out(name: str) -> bool:
+    """Whether a file of a flat folder is a test image: one in five, by a hash of its bare name.
+
+    So no file ever changes sides, whichever others come or go, on every machine, and however deep it lies. Unicode's
+    decomposed form of a name counts as its composed form.
+    """
+    composed = order(PurePosixPath(name).name)[0]
+    return int.from_bytes(hashlib.blake2b(composed, digest_size=8).digest(), "big") % 5 == 0
+
+
+def is_held_out_by_bytes(checksum: int) -> bool:
+    """Whether an image is a test image: one in five, by the CRC-32 of its stored bytes. Copies are on one side."""
+    return checksum % 5 == 0

@@ -1,0 +1,110 @@
+"""Images in Parquet, in the layout of image datasets on the Hugging Face hub: a column of structs {bytes, path} or of bytes."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, cast
+
+from attnae.data.decode import UInt8, UnreadableImage, decode_rgb, resize
+from attnae.data.hub import EXTRA
+from attnae.data.walk import File, printable
+from attnae.errors import UserError
+
+PREFERRED = ("image", "img", "jpg", "png", "bytes")
+"""Of several columns that may hold images the first of these is taken, else the first column."""
+
+
+class Rows:
+    """The images of Parquet files, one after the other.
+
+    One row group is in memory at a time: images are meant to be read in order.
+
+    Args:
+        files: Parquet files in their order.
+
+    Raises:
+        UserError: A file is damaged or has no column of images, or pyarrow is missing.
+    """
+
+    def __init__(self, files: Sequence[File]):
+        self.files = files
+        self.readers = [_opened(file) for file in files]
+        self.columns = [_column(reader, file) for reader, file in zip(self.readers, files, strict=True)]
+        self.groups: list[tuple[int, int, int]] = []  # file, row group in it, first row in it
+        self.starts = [0]  # first index of each row group, and the number of all rows
+        for number, reader in enumerate(self.readers):
+            first = 0
+            for group in range(reader.metadata.num_row_groups):
+                rows = reader.metadata.row_group(group).num_rows
+                self.groups.append((number, group, first))
+                self.starts.append(self.starts[-1] + rows)
+                first += rows
+        self.group, self.values = -1, cast(Any, None)
+
+    def __len__(self) -> int:
+        return self.starts[-1]
+
+    def content(self, index: int) -> bytes | None:
+        """The stored bytes of an image; ``None`` where there are none."""
+        group = bisect_right(self.starts, index) - 1
+        number, within, _ = self.groups[group]
+        if group != self.group:
+            try:
+                table = self.readers[number].read_row_group(within, columns=[self.columns[number]], use_threads=False)
+            except Exception as error:  # damaged pages raise ArrowInvalid, OSError, ...
+                raise _damaged(self.files[number], error) from error
+            self.group, self.values = group, table.column(0)
+        value = self.values[index - self.starts[group]].as_py()
+        return value.get("bytes") if isinstance(value, dict) else value
+
+    def decode(self, index: int, size: int, conversions: Counter[str]) -> UInt8:
+        """An image, uint8 (size, size, 3).
+
+        Raises:
+            UnreadableImage: Its bytes are missing or cannot be decoded.
+        """
+        content = self.content(index)
+        number, _, first = self.groups[self.group]
+        name = f"{printable(self.files[number].path)}[{first + index - self.starts[self.group]}]"
+        if content is None:
+            raise UnreadableImage(f"The row {name} holds no bytes of an image. Remove it.")
+        return resize(decode_rgb(content, name, conversions), size, conversions, name)
+
+
+def _opened(file: File) -> Any:
+    try:
+        import pyarrow.parquet as pq
+    except ImportError as error:
+        raise UserError(f"Reading {printable(file.path)} needs pyarrow: {EXTRA}.") from error
+    try:
+        return pq.ParquetFile(file.path)
+    except Exception as error:  # ArrowInvalid, OSError, ...
+        raise _damaged(file, error) from error
+
+
+def _column(reader: Any, file: File) -> str:
+    """Path of the column of bytes."""
+    import pyarrow as pa
+
+    binary = {pa.binary(), pa.large_binary()}
+    found = {}
+    for column in reader.schema_arrow:
+        if pa.types.is_struct(column.type):
+            if column.type.get_field_index("bytes") >= 0 and column.type.field("bytes").type in binary:
+                found[column.name] = f"{column.name}.bytes"
+        elif column.type in binary:
+            found[column.name] = column.name
+    if not found:
+        names = ", ".join(f"{column.name} ({column.type})" for column in reader.schema_arrow)
+        raise UserError(
+            f"{printable(file.path)} has no column of images, which are bytes or structs with bytes. Its columns: {names[:500]}."
+        )
+    return found[next((name for name in PREFERRED if name in found), next(iter(found)))]
+
+
+def _damaged(file: File, error: Exception) -> UserError:
+    return UserError(
+        f"Cannot read {printable(file.path)}: {str(error)[:200] or type(error).__name__}. Fetch or write it again."
+    )
