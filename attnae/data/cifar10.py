@@ -1,4 +1,4 @@
-"""CIFAR-10 at 32x32, or what stands in for it."""
+"""CIFAR-10 at 32x32, or a substitute."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ SPLIT_SEED = 42
 
 
 class CIFAR10DataModule(ImageDataModule):
-    """CIFAR-10 with a validation split; arguments that are not listed are those of :class:`ImageDataModule`.
+    """CIFAR-10 with a validation split. For other arguments, see :class:`ImageDataModule`.
 
-    Paper: Adaptive Sparse Attention MoE. The 50,000 training images are split at random into 40,000 and 10,000 for
-    validation; the 10,000 test images are held out. We: the same split for every seed of a run.
+    Paper: Adaptive Sparse Attention MoE. The 50,000 training images are split at random into 40,000 for training and 10,000
+    for validation; the 10,000 test images are held out. We: the same split for every seed.
 
     Args:
-        corruption: Makes inputs from targets.
+        corruption: Computes inputs from targets.
         image_size: Height and width in pixels.
-        batch_size: Images per training step, all devices together.
-        split: Training images before the split's rest validates; at most four fifths of what there is, unless more than
-            ``split`` remain.
-        val_images: Use only the first so many validation images; ``None`` for all.
-        test_sigmas: Test at these noise levels, too, as protocols ``heldout_sigma_<sigma>``.
+        batch_size: Global batch size in training, over all devices.
+        split: Number of training images; the rest of the training split is for validation. At most 80% of the split, unless
+            more than ``split`` images remain.
+        val_images: Number of validation images to use, from the first; ``None`` for all.
+        test_sigmas: Additional noise levels to test, as protocols ``heldout_sigma_<sigma>``.
         kwargs: See :class:`ImageDataModule`.
     """
 
@@ -49,11 +49,11 @@ class CIFAR10DataModule(ImageDataModule):
         self.test_splits = ("heldout", *self.sweep)
 
     def corruption_of(self, split: str) -> Corruption:
-        """The corruption of training, or the noise level that the split is named after."""
+        """The training corruption, or noise of the level in the split's name."""
         return self.sweep.get(split, self.corruption)
 
     def sets(self) -> dict[str, IndexedImages]:
-        """Training and validation images are disjoint parts of the training split, whatever the run's seed."""
+        """Splits the training split into training and validation images, independently of the run's seed."""
         pixels, test = self._splits["train"].pixels, IndexedImages(self.pixels("test"))
         order = np.random.default_rng(SPLIT_SEED).permutation(len(pixels))
         count = self.split if len(pixels) > self.split else len(pixels) * 4 // 5

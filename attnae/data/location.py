@@ -1,7 +1,7 @@
-"""Where a dataset's images are: told apart by what lies in a folder, without decoding anything. Plain Python.
+"""Locates the images of a dataset from the content of a folder, without decoding. Plain Python.
 
-The DataModules need it to load the images, the runner to name a report after its data and to notice missing data before
-anything trains. What the images are, as opposed to where, is :mod:`attnae.data.content`.
+The DataModules use it to load images. ``attnae-bench`` uses it to name reports and to detect missing data before training.
+For the content of the images, see :mod:`attnae.data.content`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from importlib import metadata
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
-from attnae.data.official import OFFICIAL as OFFICIAL  # the runner lists them
+from attnae.data.official import OFFICIAL as OFFICIAL  # used by attnae-bench
 from attnae.data.walk import File, beside, describe, order, printable, walk
 from attnae.errors import UserError
 
@@ -27,10 +27,10 @@ FORMATS = (
     "AVIF", "BLP", "CUR", "DCX", "DDS", "DIB", "FITS", "FLI", "FTEX", "GBR", "ICNS", "ICO", "IM", "IPTC", "JPEG2000", "MPO",
     "MSP", "PCD", "PCX", "PIXAR", "PSD", "QOI", "SGI", "SUN", "TGA", "XBM", "XPM",
 )  # fmt: skip
-"""Formats that Pillow decodes by itself, by its names, in the order in which they are tried.
+"""Formats that Pillow decodes without external programs, by Pillow's names, in the order in which they are tried.
 
-Left out although Pillow knows their names: PostScript (EPS), which would run a PostScript interpreter on the file; BUFR,
-GRIB, HDF5, MPEG and WMF, which Pillow identifies but cannot decode.
+Excluded although Pillow supports them: EPS, which would run a PostScript interpreter on the file; BUFR, GRIB, HDF5, MPEG and
+WMF, which Pillow identifies but cannot decode.
 """
 
 EXTENSIONS = {
@@ -39,19 +39,19 @@ EXTENSIONS = {
     ".jpf", ".jpg", ".jpx", ".mpo", ".msp", ".pbm", ".pcd", ".pcx", ".pfm", ".pgm", ".png", ".pnm", ".ppm", ".psd", ".pxr",
     ".qoi", ".ras", ".rgb", ".rgba", ".sgi", ".tga", ".tif", ".tiff", ".vda", ".vst", ".webp", ".xbm", ".xpm",
 }  # fmt: skip
-"""Endings of file names, in lower case, that count as images: all that Pillow registers for :data:`FORMATS`.
+"""Lowercase file extensions of images: all that Pillow registers for :data:`FORMATS`.
 
-The list is fixed, so that which files count does not depend on the installed Pillow. Other files are left out and counted.
+The list is fixed, so it does not depend on the installed Pillow. Other files are ignored and counted.
 """
 
 SPLIT_BY_NAME = {"CelebA-HQ"}
-"""Datasets that are published as one folder of images: without train/ and test/ a fifth of it is held out, by file name."""
+"""Datasets published as a single folder of images. Without train/ and test/, 20% are held out by file name."""
 
 EMBEDDED = {"photos": (1024, 512), "faces": (2048, 512)}
-"""Embedded images, and how many training and held-out ones there are."""
+"""Embedded images: number of training and held-out images."""
 
 FACES = "1"
-"""Version of the embedded portraits: to be raised when ``attnae.data.faces`` draws other ones."""
+"""Version of the embedded faces. Increase it when ``attnae.data.faces`` changes its output."""
 
 HINTS = {
     "STL-10": "the official files (2.6 GB; add --set data.init_args.download=true to fetch them)",
@@ -64,15 +64,15 @@ class Location:
     """A dataset that was found.
 
     Attributes:
-        dataset: Name of the dataset that the benchmark asks for, such as ``STL-10``.
-        kind: What was found: official files, a folder of images, arrays, or the images that ship with a package.
+        dataset: Name of the benchmark's dataset, such as ``STL-10``.
+        kind: Kind of data: official files, a folder of images, arrays, or embedded images.
         root: The folder; ``None`` for embedded images.
         name: Short name for labels: ``natural64`` for ``data/natural64``, ``photos`` for embedded photographs.
-        fingerprint: Hash of names and sizes. It helps to find cached images quickly and nothing rests on it: what identifies
-            the data is the digest of its pixels, see :func:`attnae.data.content.content`.
-        files: Files of ``train`` and ``test`` in their order, as one scan has found them; empty for embedded images and for
-            official files that are still to be fetched. The order of images is the order of their files.
-        left_out: How many files, folders and links of a folder of images are not used, by kind.
+        fingerprint: Hash of names and sizes, only used to find cached images quickly. The data is identified by the digest of
+            its pixels, see :func:`attnae.data.content.content`.
+        files: Files of ``train`` and ``test`` in order, from a single scan; empty for embedded images and for official files
+            that are not downloaded yet. Images have the order of their files.
+        left_out: Number of unused files, folders and links in a folder of images, by kind.
     """
 
     dataset: str
@@ -85,7 +85,7 @@ class Location:
 
     @property
     def title(self) -> str:
-        """How a report names the data."""
+        """Title of the data in reports."""
         if self.kind == "official":
             return f"{self.dataset} (official)"
         if self.kind == "embedded":
@@ -94,7 +94,7 @@ class Location:
 
     @property
     def has_classes(self) -> bool:
-        """Whether the training images lie in several folders below ``train/``, one for each class."""
+        """Whether ``train/`` has several subfolders, one per class."""
         names = (PurePosixPath(file.name).parts for file in self.files.get("train", ()))
         return (
             self.kind == "folder" and len({parts[1] for parts in names if parts[0] == "train" and len(parts) > 2}) > 1
@@ -108,13 +108,13 @@ def locate(
 
     Args:
         dataset: ``STL-10``, ``CIFAR-10`` or ``CelebA-HQ``.
-        embedded: Name of the images that stand in when there is no root, such as ``photos``.
-        root: Folder to look in; ``None`` means the embedded images.
-        source: ``auto`` decides by what lies in the folder; anything else insists.
-        download: Whether official files may still be missing.
+        embedded: Name of the embedded images used without a root, such as ``photos``.
+        root: Folder to search; ``None`` for the embedded images.
+        source: Kind of data to find; ``auto`` detects it.
+        download: Whether missing official files will be downloaded.
 
     Raises:
-        UserError: Nothing usable is there.
+        UserError: The folder contains no usable data.
     """
     if source == "embedded" or (source == "auto" and root is None):
         version = FACES if embedded == "faces" else metadata.version("scikit-image")
@@ -125,7 +125,7 @@ def locate(
     )
     if dataset in SPLIT_BY_NAME:
         hint = (
-            "Expected a folder of images (30,000 at 256x256; a fifth is held out by file name), one with train/ and "
+            "Expected a folder of images (30,000 at 256x256; 20% are held out by file name), a folder with train/ and "
             "test/, or train.npy and test.npy. Point --data-root at one, or use --profile quick."
         )
     if root is None:
@@ -139,7 +139,9 @@ def locate(
                 dataset, "official", root, dataset.lower().replace("-", ""), f"official-{dataset}", files=files
             )
     if not root.is_dir():
-        raise UserError(f"{dataset} not found in {printable(root)}: no such folder. {hint}")
+        raise UserError(
+            f"{dataset} not found: {printable(root)} {'is not a folder' if root.exists() else 'does not exist'}. {hint}"
+        )
     if source in ("auto", "array") and (root / "train.npy").is_file():
         files = {split: _present(root, [f"{split}.npy"]) for split in ("train", "test")}
         if not files["test"]:
@@ -153,33 +155,36 @@ def locate(
             if not found:
                 flat = is_flat(dataset, root)
                 where = (
-                    f"{printable(root)} has no {split} images" if flat else f"{printable(root / split)} holds no images"
+                    f"{printable(root)} has no {split} images"
+                    if flat
+                    else f"{printable(root / split)} contains no images"
                 )
-                instead = f" Left out: {counted(left_out)}." if left_out else ""
-                raise UserError(f"{where} (.png, .jpg, .webp or another format that Pillow reads).{instead} {hint}")
+                instead = f" Found instead: {counted(left_out)}." if left_out else ""
+                raise UserError(f"{where} (.png, .jpg, .webp or another format supported by Pillow).{instead} {hint}")
         return _located(dataset, "folder", root, files, left_out)
-    raise UserError(f"{dataset} not found in {printable(root)}: no {source} data there. {hint}")
+    raise UserError(f"{dataset} not found: {printable(root)} contains no {source} data. {hint}")
 
 
 def is_image(name: str) -> bool:
-    """Whether a file counts as an image, by its name."""
-    return os.path.splitext(name)[1].lower() in EXTENSIONS  # noqa: PTH122 - a Path for each file takes long
+    """Whether a file is an image, by its extension."""
+    return os.path.splitext(name)[1].lower() in EXTENSIONS  # noqa: PTH122 - creating a Path per file is slow
 
 
 def image_files(folder: Path) -> list[Path]:
-    """All image files below a folder, nested or flat; see :mod:`attnae.data.walk`."""
+    """All image files below a folder, including subfolders; see :mod:`attnae.data.walk`."""
     return [file.path for file in walk(folder, is_image).files]
 
 
 def is_flat(dataset: str, root: Path) -> bool:
-    """Whether a folder holds images without train/ and test/, which only some datasets allow."""
+    """Whether a folder contains images without train/ and test/, which only some datasets allow."""
     return dataset in SPLIT_BY_NAME and not any((root / split).is_dir() for split in ("train", "test"))
 
 
 def split_files(dataset: str, root: Path) -> tuple[dict[str, list[File]], Counter[str]]:
-    """Image files of ``train`` and ``test`` in their order, and what is left out, by kind.
+    """Image files of ``train`` and ``test`` in order, and counts of unused files by kind.
 
-    The splits are those folders, or for a flat folder what :func:`is_held_out` says. Names are relative to ``root``.
+    The splits are the folders ``train`` and ``test``; for a flat folder, :func:`is_held_out` decides. Names are relative to
+    ``root``.
     """
     splits: dict[str, list[File]] = {"train": [], "test": []}
     if is_flat(dataset, root):
@@ -196,17 +201,17 @@ def split_files(dataset: str, root: Path) -> tuple[dict[str, list[File]], Counte
 
 
 def is_held_out(name: str) -> bool:
-    """Whether a file of a flat folder is a test image: one in five, by a hash of its bare name.
+    """Whether a file of a flat folder is a test image: one in five, by a hash of its file name.
 
-    So no file ever changes sides, whichever others come or go, on every machine, and however deep it lies. Unicode's
-    decomposed form of a name counts as its composed form.
+    The split of a file does not depend on other files, the machine or the subfolder. Composed and decomposed Unicode forms
+    of a name are equivalent.
     """
     composed = order(PurePosixPath(name).name)[0]
     return int.from_bytes(hashlib.blake2b(composed, digest_size=8).digest(), "big") % 5 == 0
 
 
 def counted(kinds: Mapping[str, int]) -> str:
-    """Kinds and their numbers in words: ``3 .txt files, 1 broken links``."""
+    """Formats counts by kind: ``3 .txt files, 1 broken links``."""
     return ", ".join(f"{count:,} {kind}" for kind, count in sorted(kinds.items()))
 
 

@@ -1,4 +1,4 @@
-"""What images come from: a folder, arrays, official files, or a formula. One small function each, one result."""
+"""Sources of images: folders, arrays, official files and embedded images, one function each."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from attnae.errors import UserError
 
 @dataclass(frozen=True)
 class Split:
-    """Images of ``train`` or ``test`` before they are decoded. Making one reads no file.
+    """Images of ``train`` or ``test`` before decoding. Creating it reads no files.
 
     Attributes:
         key: Changes whenever the images may have changed, see :func:`attnae.data.versions.version`.
-        count: Number of images, including those that turn out to be unreadable.
-        decode: Image by position, uint8 (size, size, 3); see :func:`attnae.data.cache.cached`.
-        title: Shown beside the progress.
-        array: An array that may need no decoding.
+        count: Returns the number of images, including unreadable ones.
+        decode: Returns an image by position, uint8 (size, size, 3); see :func:`attnae.data.cache.cached`.
+        title: Title of the progress display.
+        array: Returns an array that may not need decoding.
     """
 
     key: str
@@ -40,24 +40,24 @@ class Split:
     array: Callable[[], UInt8] | None = None
 
     def images(self, size: int, digest: str | None = None) -> Images:
-        """The decoded images, from the cache where it has them.
+        """Returns the decoded images, from the cache if available.
 
         Args:
             size: Height and width in pixels.
-            digest: Of an array that needs no decoding, where it is known.
+            digest: Known digest of an array that needs no decoding.
         """
-        if self.array and self.array().shape[1:3] == (size, size):  # the file itself is the memory map
+        if self.array and self.array().shape[1:3] == (size, size):  # memory-map the file itself
             return Images(self.array(), digest or pixel_digest(self.array()), {})
         return cached(self.key, self.count, size, self.decode, self.title)
 
 
 def splits_of(location: Location, size: int, counts: tuple[int, int] | None = None) -> dict[str, Split]:
-    """``train`` and ``test`` of a dataset, each from wherever it is.
+    """Returns ``train`` and ``test`` of a dataset.
 
     Args:
-        location: Where the dataset is.
+        location: Location of the dataset.
         size: Height and width in pixels.
-        counts: How many embedded images to make, training and held-out; ``None`` for as many as there are.
+        counts: Number of embedded images to generate, training and held-out; ``None`` for all.
     """
     return {
         split: _embedded(location, split, size, count)
@@ -98,7 +98,7 @@ def _resized(location: Location, split: str, size: int, array: Callable[[], UInt
 
 
 def _embedded(location: Location, split: str, size: int, count: int) -> Split:
-    """Crops of photographs, or procedural portraits; crops are made together, portraits one by one."""
+    """Crops of photographs, generated together, or procedural faces, generated one by one."""
     train, crops = split == "train", cache(photo_crops)
 
     def decode(index: int, conversions: Counter[str]) -> UInt8:
@@ -108,17 +108,17 @@ def _embedded(location: Location, split: str, size: int, count: int) -> Split:
 
 
 def open_array(file: File) -> UInt8:
-    """A memory-mapped array of images, uint8 (N, H, H, 3).
+    """Opens a memory-mapped array of images, uint8 (N, H, H, 3).
 
     Raises:
-        UserError: The file is no such array.
+        UserError: The file is not such an array.
     """
     path: Path = file.path
     try:
-        array: UInt8 = np.lib.format.open_memmap(path, mode="r")  # refuses archives and pickles
+        array: UInt8 = np.lib.format.open_memmap(path, mode="r")  # rejects archives and pickles
     except (OSError, EOFError, ValueError) as error:
         raise UserError(
-            f"Cannot read {printable(path)}: {error}. Expected uint8 of shape (N, H, W, 3) as np.save writes it."
+            f"Cannot read {printable(path)}: {error}. Expected uint8 of shape (N, H, W, 3), saved by np.save."
         ) from error
     if (
         array.dtype != np.uint8
@@ -128,6 +128,6 @@ def open_array(file: File) -> UInt8:
         or not array.size
     ):
         raise UserError(
-            f"{printable(path)} holds {array.dtype} of shape {array.shape}. Expected uint8 of shape (N, H, H, 3)."
+            f"{printable(path)} has dtype {array.dtype} and shape {array.shape}. Expected uint8 of shape (N, H, H, 3)."
         )
     return array

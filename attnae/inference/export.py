@@ -1,4 +1,4 @@
-"""``attnae export``: a run as a folder to give away, of which no file needs attnae's checkout, a pickle, or trust."""
+"""``attnae export``: exports a run as a self-contained folder without pickles, independent of a checkout."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ from attnae.training.task import ImageTask
 FILES = ("model.safetensors", "config.yaml", "README.md", "model.pt2", "result.json")
 
 TOLERANCE = 1e-3
-"""Largest difference of a pixel in [0, 1] between the exported program and the eager model."""
+"""Maximum pixel difference in [0, 1] between the exported program and the eager model."""
 
-LICENCES = {
-    "STL-10": "STL-10 states no licence; its images come from ImageNet, whose terms are non-commercial research and education.",
-    "CIFAR-10": "CIFAR-10 states no licence; its images are a subset of the 80 Million Tiny Images, collected from the web.",
+LICENSES = {
+    "STL-10": "STL-10 states no license; its images come from ImageNet, whose terms are non-commercial research and education.",
+    "CIFAR-10": "CIFAR-10 states no license; its images are a subset of the 80 Million Tiny Images, collected from the web.",
     "CelebA-HQ": "CelebA and CelebA-HQ are for non-commercial research only, and show identifiable people.",
     "photos": "Photographs that ship with scikit-image: public domain or CC0, see its data folder.",
-    "faces": "Portraits drawn by attnae itself, under its MIT licence.",
+    "faces": "Portraits drawn by attnae itself, under its MIT license.",
 }
-"""Dataset, or name of embedded images, to what is known about its licence."""
+"""Dataset, or name of embedded images, to what is known about its license."""
 
 
 def export(options: argparse.Namespace) -> int:
     """Runs the command; returns 0.
 
-    Everything is written to a folder beside the target and checked there: a model that does not load again with the same
-    output, or whose exported program differs from it, is not exported.
+    Writes all files to a temporary folder and checks them first: the export fails if the reloaded model or the exported
+    program has another output.
 
     Raises:
         UserError: The run cannot be opened, the folder exists, or a check fails.
@@ -50,12 +50,14 @@ def export(options: argparse.Namespace) -> int:
     model = load(options.model)
     folder: Path = options.out
     if folder.exists() and not folder.is_dir():
-        raise UserError(f"{folder} is a file. Name a folder.")
+        raise UserError(f"{folder} is a file. Specify a folder.")
     if folder.is_dir() and any(folder.iterdir()):
         if not options.overwrite:
-            raise UserError(f"{folder} exists and is not empty. Give --overwrite, or another folder.")
+            raise UserError(f"{folder} is not empty. Pass --overwrite or choose another folder.")
         if foreign := sorted(path.name for path in folder.iterdir() if path.name not in FILES):
-            raise UserError(f"{folder} holds {foreign[0]}, which no export has written. Choose another folder.")
+            raise UserError(
+                f"{folder} contains {foreign[0]}, which was not written by attnae export. Choose another folder."
+            )
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as name:
@@ -67,7 +69,7 @@ def export(options: argparse.Namespace) -> int:
                 shutil.move(path, folder / path.name)
     except OSError as error:
         raise UserError(
-            f"Cannot write {folder}: {error.strerror or error}. Choose another folder or free space."
+            f"Cannot write {folder}: {error.strerror or error}. Free space or choose another folder."
         ) from error
     for path in sorted(folder.iterdir()):
         print(f"{path}  {path.stat().st_size / 1e6:,.2f} MB")
@@ -93,40 +95,40 @@ def write(model: Model, folder: Path) -> tuple[float, float]:
     expected = model.restore(example)
     reloaded = _largest(load(folder).restore(example), expected)
     if reloaded > 0:
-        raise UserError(f"The exported weights make other images, by up to {reloaded:.2g}: nothing was exported.")
-    net.to(memory_format=torch.contiguous_format)  # torch.export warns of weights that are not
+        raise UserError(f"The output of the exported weights differs by up to {reloaded:.2g}. Nothing was exported.")
+    net.to(memory_format=torch.contiguous_format)  # torch.export warns about other formats
     program = _program(model, example, folder / "model.pt2")
     with torch.no_grad():
         different = max(_largest(program(example[:count]), expected[:count]) for count in (1, 2, 3))
     if not different <= TOLERANCE:
-        raise UserError(f"model.pt2 makes other images, by up to {different:.2g}: nothing was exported.")
+        raise UserError(f"The output of model.pt2 differs by up to {different:.2g}. Nothing was exported.")
     write_text(folder / "README.md", card(model))
     return reloaded, different
 
 
 class _Restore(nn.Module):
-    """What is exported: images in, images out, clamped."""
+    """Exported module: images to clamped images."""
 
     def __init__(self, task: ImageTask):
         super().__init__()
         self.net = task.net
-        self._task = [task]  # not a part: its hooks belong to Lightning
+        self._task = [task]  # not a submodule: its hooks belong to Lightning
 
     def forward(self, images: Tensor) -> Tensor:
         return self._task[0].restore(images).float().clamp(0, 1)
 
 
 def _program(model: Model, example: Tensor, path: Path) -> Any:
-    """Writes the graph for any number of images, and returns it as it is read from the file."""
+    """Writes the graph for any batch size, and returns it as loaded from the file."""
     shapes = ({0: torch.export.Dim("batch", min=1)},)
     try:
-        with torch.no_grad():  # else a network's own no_grad becomes a node that torch 2.15 cannot save
+        with torch.no_grad():  # otherwise a network's no_grad becomes a node that torch 2.15 cannot save
             exported = torch.export.export(_Restore(model.task), (example,), dynamic_shapes=shapes)
         torch.export.save(exported, path)
         return torch.export.load(path).module()
     except Exception as error:  # its exceptions have no common class
         line = " ".join(str(error).split())[:200]
-        raise UserError(f"torch.export cannot follow {type(model.task.net).__name__}: {line}") from error
+        raise UserError(f"torch.export failed on {type(model.task.net).__name__}: {line}") from error
 
 
 def _largest(images: Tensor, others: Tensor) -> float:
@@ -137,7 +139,7 @@ def _largest(images: Tensor, others: Tensor) -> float:
 
 
 def card(model: Model) -> str:
-    """Markdown: what the model is, its numbers beside the published ones, its data and their licence, how to load it."""
+    """Model card in Markdown: description, results and published results, data and license, and usage."""
     origin, net = model.origin, type(model.task.net)
     count = sum(tensor.numel() for tensor in model.task.net.parameters())
     does = {"noise": "removes noise from", "mask": "fills hidden parts of", "": "compresses and reconstructs"}
@@ -160,9 +162,9 @@ def card(model: Model) -> str:
     ]
     if data.get("kind") in ("folder", "array"):
         lines.append(
-            "These are images of a user's own, whose licence only that user knows. Those that they stand in for:"
+            "These are images of a user's own, whose license only that user knows. Those that they stand in for:"
         )
-    lines += [LICENCES.get(name, "Nothing is known about their licence."), ""]
+    lines += [LICENSES.get(name, "Nothing is known about their license."), ""]
     lines += [
         "## Use",
         "",

@@ -1,4 +1,4 @@
-"""The images that a model is applied to: found by name, folder or pattern, read at their own size, measured."""
+"""Input images of the commands: found by name, folder or pattern, read at their original size."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from attnae.files import atomic
 from attnae.metrics.functional import PSNR_LIMIT, ssim_uniform
 
 BLOCK = 256
-"""Similarity is measured in blocks of so many windows a side, whatever the size of the image."""
+"""SSIM is computed in blocks of this many windows per side."""
 
 
 Read = TypeVar("Read")
@@ -35,8 +35,8 @@ class Source:
     """A file to read.
 
     Attributes:
-        path: Of the file.
-        name: Of what is made of it, relative to the folder of results, without an ending.
+        path: Path of the file.
+        name: Name of its result, relative to the output folder, without extension.
     """
 
     path: Path
@@ -50,17 +50,17 @@ def usable(
     refusal: type[UserError] = UnreadableImage,
     kind: str = "images",
 ) -> Iterator[tuple[Source, Read]]:
-    """The files that can be read, one after the other, with what was read; the others are said at once.
+    """Yields the readable files with their content, and reports the others.
 
     Args:
         found: The files.
         read: Reads one, or raises a ``refusal``.
-        skipped: Gets a line for each file that was refused.
-        refusal: The error that concerns one file alone.
-        kind: What the files are, for people.
+        skipped: Collects one line per unusable file.
+        refusal: Error that concerns a single file.
+        kind: Kind of files, for messages.
 
     Raises:
-        UserError: None of them can be used.
+        UserError: No file is usable.
     """
     for source in found:
         try:
@@ -73,18 +73,18 @@ def usable(
         else:
             yield source, content
     if len(skipped) == len(found):
-        raise UserError(f"None of the {len(found)} {kind} can be used. The first: {skipped[0]}")
+        raise UserError(f"None of the {len(found)} {kind} is usable. The first: {skipped[0]}")
 
 
 def find(arguments: Sequence[str], extensions: set[str] = EXTENSIONS) -> list[Source]:
-    """Files by name, in folders, or by patterns such as ``photos/**/*.jpg``; in that order, each once.
+    """Finds files by name, in folders, or by patterns such as ``photos/**/*.jpg``, each once.
 
     Args:
         arguments: Names of files and folders, and patterns. A folder's files keep their place below it.
         extensions: Which files of a folder count.
 
     Raises:
-        UserError: A name or pattern stands for nothing.
+        UserError: A name or pattern matches nothing.
     """
     found: dict[Path, Path] = {}  # path -> path without the folder that was searched
     for argument in arguments:
@@ -98,42 +98,42 @@ def find(arguments: Sequence[str], extensions: set[str] = EXTENSIONS) -> list[So
             matches = sorted(Path(match) for match in glob.glob(argument, recursive=True))  # noqa: PTH207 - may be absolute
             files = [(file, Path(file.name)) for file in matches if file.is_file()]
         if not files:
-            what = "holds no such files" if path.is_dir() else "does not exist and matches nothing"
+            what = "contains no such files" if path.is_dir() else "does not exist and matches nothing"
             raise UserError(f"{argument} {what} ({', '.join(sorted(extensions))}).")
         for file, short in files:
             found.setdefault(file, short)
     stems = Counter(short.with_suffix("") for short in found.values())
     names = [
-        # a.jpg and a.png must not become the same a.png
+        # a.jpg and a.png must not both become a.png
         (short.with_suffix("") if stems[short.with_suffix("")] == 1 else short.with_name(short.name.replace(".", "-")))
         for short in found.values()
     ]
     if twice := [name for name, count in Counter(names).items() if count > 1]:
         raise UserError(
-            f"Several images are called {twice[0]}; their results would be one file. Give their common folder."
+            f"Several images have the name {twice[0]}, so their results would overwrite each other. Pass their common folder."
         )
     return [Source(path, name.as_posix()) for path, name in zip(found, names, strict=True)]
 
 
 def outputs(folder: Path, names: Sequence[str], overwrite: bool) -> None:
-    """Checks that nothing is in the way of what is to be written.
+    """Checks that the outputs can be written.
 
     Raises:
         UserError: The folder is a file, or one of the files exists and may not be overwritten.
     """
     if folder.exists() and not folder.is_dir():
-        raise UserError(f"{folder} is a file; -o names a folder.")
+        raise UserError(f"{folder} is a file. Pass a folder to -o.")
     if not overwrite and (there := [name for name in names if (folder / name).exists()]):
         more = f" and {len(there) - 1} more" if len(there) > 1 else ""
-        raise UserError(f"{folder / there[0]}{more} exists. Give --overwrite, or another folder.")
+        raise UserError(f"{folder / there[0]}{more} exists. Pass --overwrite or choose another folder.")
 
 
 def read(path: Path, conversions: Counter[str]) -> Image.Image:
-    """An image of any size that PIL is willing to read, in 8-bit RGB; see :func:`attnae.data.decode.read_rgb`."""
+    """Reads an image of any size supported by PIL as 8-bit RGB; see :func:`attnae.data.decode.read_rgb`."""
     with warnings.catch_warnings():
         warnings.simplefilter(
             "ignore", Image.DecompressionBombWarning
-        )  # large is allowed here; PIL still refuses bombs
+        )  # large images are allowed; PIL still rejects bombs
         return read_rgb(path, conversions)
 
 
@@ -159,7 +159,7 @@ def to_pixels(images: Tensor) -> UInt8:
 
 
 def identity(pixels: UInt8) -> int:
-    """A number that depends on an image's pixels alone: chance drawn from it is the same in any batch and order."""
+    """Number that depends only on an image's pixels, used as a seed independent of batch and order."""
     return zlib.crc32(np.ascontiguousarray(pixels).data, pixels.shape[0])
 
 
@@ -169,8 +169,8 @@ def noisy_rows(pixels: UInt8, sigma: float, key: Sequence[int], top: int, end: i
     Args:
         pixels: The image (H, W, 3).
         sigma: Standard deviation in units of the images' range [0, 1].
-        key: Seed and the image's :func:`identity`, which with a row's number determine its noise: whatever rows are
-            asked for together, they are the same, so that a large image's noise is never in memory as a whole.
+        key: Seed and the image's :func:`identity`. Together with the row index they determine the noise of a row, so rows
+            can be generated independently and the noise of a large image is never in memory as a whole.
         top: First row.
         end: Last row + 1.
 
@@ -193,12 +193,12 @@ def quality(output: UInt8, truth: UInt8) -> tuple[float, float | None]:
         truth: (H, W, 3).
 
     Returns:
-        PSNR of at most :data:`PSNR_LIMIT`; SSIM in [-1, 1], ``None`` for an image that is smaller than a window.
+        PSNR of at most :data:`PSNR_LIMIT`; SSIM in [-1, 1], ``None`` for an image smaller than a window.
     """
     height, width = truth.shape[:2]
     squares = sum(
         int(np.square(output[row].astype(np.int64) - truth[row]).sum()) for row in range(height)
-    )  # by rows: a large image in wider integers would not fit
+    )  # by rows, to save memory
     mse = squares / truth.size / 255**2
     psnr = PSNR_LIMIT if mse == 0 else min(PSNR_LIMIT, -10 * float(np.log10(mse)))
     if min(height, width) < 7:

@@ -1,4 +1,4 @@
-"""``attnae sample``: images from a model's prior, or on the way from one image to another."""
+"""``attnae sample``: samples images from a model's prior, or interpolates between two images."""
 
 from __future__ import annotations
 
@@ -22,15 +22,17 @@ def sample(options: argparse.Namespace) -> int:
     """Runs the command; returns 0.
 
     Raises:
-        UserError: The model has no prior, an image cannot be read, or the output is in the way.
+        UserError: The model has no prior, an image cannot be read, or the output exists.
     """
     if options.out.exists() and (options.out.is_dir() or not options.overwrite):
-        raise UserError(f"{options.out} exists. " + ("Name a file." if options.out.is_dir() else "Give --overwrite."))
+        raise UserError(
+            f"{options.out} exists. " + ("Specify a file." if options.out.is_dir() else "Pass --overwrite.")
+        )
     if options.out.suffix.lower() != ".png":
-        raise UserError(f"{options.out}: -o names a PNG file.")
+        raise UserError(f"{options.out} is not a PNG file. Pass a file name that ends in .png to -o.")
     model = load(options.model, options.device)
     if not model.task.latents:
-        raise UserError(f"{model.title} has no prior to sample from; a VAE has.")
+        raise UserError(f"{model.title} has no prior to sample from. Use a VAE.")
     if options.between:
         first, last = (read_square(model, Path(name)) for name in options.between)
         made = interpolated(model, first, last, options.count)
@@ -47,7 +49,7 @@ def sample(options: argparse.Namespace) -> int:
 
 
 def prior(model: Model, count: int, seed: int) -> torch.Tensor:
-    """Images (count, 3, S, S) in [0, 1] of standard normal latents; the first ones are the same whatever the count."""
+    """Images (count, 3, S, S) in [0, 1] of standard normal latents. The first images do not depend on ``count``."""
     draws = [
         torch.randn(model.task.latents, generator=torch.Generator().manual_seed(seed + 1_000_003 * i))
         for i in range(count)
@@ -62,7 +64,7 @@ def interpolated(model: Model, first: torch.Tensor, last: torch.Tensor, steps: i
 
 
 def read_square(model: Model, path: Path) -> torch.Tensor:
-    """An image (3, S, S) of the model's size: centre square, resized."""
+    """Reads an image, center-cropped and resized to the model's size (3, S, S)."""
     counts: Counter[str] = Counter()
     return images.to_tensor(resize(images.read(path, counts), model.size, counts, str(path)))
 

@@ -288,7 +288,7 @@ def test_skipped_images_are_remembered_over_an_interruption() -> None:
 
 
 def test_too_many_unreadable_images_are_an_error_that_names_the_first(folder: Path) -> None:
-    with pytest.raises(UserError, match=r"More than 3 of 30 images cannot be used. The first: broken 4"):
+    with pytest.raises(UserError, match=r"More than 3 of 30 images are unusable. The first: broken 4"):
         with_holes(4, 5, 6, 7)
     assert leftovers(folder) == []
 
@@ -368,7 +368,7 @@ def test_a_quick_build_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_resumed_build_says_so(capsys: pytest.CaptureFixture[str]) -> None:
     interrupted()
     resumed()
-    assert "going on after 3" in capsys.readouterr().err.splitlines()[-1]
+    assert "resuming after 3" in capsys.readouterr().err.splitlines()[-1]
 
 
 # -- processes --------------------------------------------------------------------------------------------------

@@ -175,7 +175,7 @@ def test_what_was_converted_skipped_and_left_out(tmp_path: Path) -> None:
     assert taken.left_out == {
         ".txt files": 1, "files beside train/ and test/": 1, "folders beside train/ and test/": 1
     }  # fmt: skip
-    assert [line.split(":")[0] for line in taken.notices()] == ["Skipped", "Left out of the images"]
+    assert [line.split(":")[0] for line in taken.notices()] == ["Skipped", "Not used as images"]
 
 
 # -- leaks ---------------------------------------------------------------------------------------------------------
@@ -188,7 +188,7 @@ def test_leaks_are_found_under_whatever_name(tmp_path: Path) -> None:
     save(tmp_path / "test", test, "bmp")
     taken = found(tmp_path)
     assert taken.leaked == 2
-    assert taken.notices() == ["2 of 5 held-out images are also in training"]
+    assert taken.notices() == ["2 of 5 held-out images are also training images"]
 
 
 @pytest.mark.parametrize("side", [1, 8, 33, 64])
@@ -206,10 +206,10 @@ def test_training_images_as_held_out_images_are_refused(tmp_path: Path, decode: 
     save(tmp_path / "data/train", noise(4))
     (tmp_path / "data/test").symlink_to("train")
     for _ in range(2):  # taken, then known
-        with pytest.raises(UserError, match=r"All 4 held-out images of .*data are also in training") as caught:
+        with pytest.raises(UserError, match=r"All 4 held-out images of .*data are also training images") as caught:
             known(tmp_path / "data")
         assert "\n" not in str(caught.value)
-    with pytest.raises(UserError, match="also in training"):
+    with pytest.raises(UserError, match="also training images"):
         known(tmp_path / "data", decode=decode)
 
 

@@ -20,7 +20,7 @@ from attnae.errors import UserError
 
 RANDOM = np.random.default_rng(0)
 RGB = RANDOM.integers(0, 256, (16, 16, 3), dtype=np.uint8)
-GREY = RANDOM.integers(0, 256, (16, 16), dtype=np.uint8)
+GRAY = RANDOM.integers(0, 256, (16, 16), dtype=np.uint8)
 ALPHA = RANDOM.integers(0, 256, (16, 16), dtype=np.uint8)
 
 
@@ -61,16 +61,16 @@ def test_jpeg_is_what_pil_decodes(tmp_path: Path) -> None:
 
 
 def test_grayscale_fills_all_channels(tmp_path: Path) -> None:
-    Image.fromarray(GREY).save(tmp_path / "a.png")
+    Image.fromarray(GRAY).save(tmp_path / "a.png")
     pixels, conversions = read(tmp_path / "a.png")
-    np.testing.assert_array_equal(pixels, np.repeat(GREY[..., None], 3, 2))
+    np.testing.assert_array_equal(pixels, np.repeat(GRAY[..., None], 3, 2))
     assert conversions == {"grayscale": 1}
 
 
 def test_one_bit(tmp_path: Path) -> None:
-    Image.fromarray(GREY > 127).save(tmp_path / "a.png")
+    Image.fromarray(GRAY > 127).save(tmp_path / "a.png")
     pixels, conversions = read(tmp_path / "a.png")
-    np.testing.assert_array_equal(pixels, np.repeat(np.where(GREY > 127, 255, 0)[..., None], 3, 2))
+    np.testing.assert_array_equal(pixels, np.repeat(np.where(GRAY > 127, 255, 0)[..., None], 3, 2))
     assert conversions == {"grayscale": 1}
 
 
@@ -87,9 +87,9 @@ def test_rgba_lies_on_white(tmp_path: Path, suffix: str) -> None:
 
 
 def test_grayscale_with_alpha_lies_on_white(tmp_path: Path) -> None:
-    Image.fromarray(np.dstack([GREY, ALPHA]), "LA").save(tmp_path / "a.png")
+    Image.fromarray(np.dstack([GRAY, ALPHA]), "LA").save(tmp_path / "a.png")
     pixels, conversions = read(tmp_path / "a.png")
-    assert np.abs(pixels - on_white(np.repeat(GREY[..., None], 3, 2), ALPHA)).max() <= 1
+    assert np.abs(pixels - on_white(np.repeat(GRAY[..., None], 3, 2), ALPHA)).max() <= 1
     assert conversions["transparent (on white)"] == 1
 
 
@@ -121,11 +121,11 @@ def test_floating_point_is_scaled_by_its_peak(tmp_path: Path) -> None:
 
 def test_palette(tmp_path: Path) -> None:
     indices = RANDOM.integers(0, 4, (16, 16), dtype=np.uint8)
-    colours = np.array([[255, 0, 0], [0, 200, 0], [10, 20, 30], [250, 250, 1]], dtype=np.uint8)
+    colors = np.array([[255, 0, 0], [0, 200, 0], [10, 20, 30], [250, 250, 1]], dtype=np.uint8)
     image = Image.fromarray(indices, "P")
-    image.putpalette(colours.tobytes())
+    image.putpalette(colors.tobytes())
     image.save(tmp_path / "a.png")
-    np.testing.assert_array_equal(read(tmp_path / "a.png")[0], colours[indices])
+    np.testing.assert_array_equal(read(tmp_path / "a.png")[0], colors[indices])
 
 
 def test_transparent_palette_lies_on_white(tmp_path: Path) -> None:
@@ -168,7 +168,7 @@ def test_exif_rotation_is_undone(tmp_path: Path, orientation: int, upright: Any)
 
 @pytest.mark.parametrize("suffix", ["gif", "png", "webp"])
 def test_animation_gives_its_first_frame(tmp_path: Path, suffix: str) -> None:
-    frames = [Image.new("RGB", (16, 16), colour) for colour in ((255, 0, 0), (0, 0, 255), (0, 255, 0))]
+    frames = [Image.new("RGB", (16, 16), color) for color in ((255, 0, 0), (0, 0, 255), (0, 255, 0))]
     options: dict[str, Any] = {"lossless": True} if suffix == "webp" else {}
     frames[0].save(tmp_path / f"a.{suffix}", save_all=True, append_images=frames[1:], duration=50, **options)
     pixels, conversions = read(tmp_path / f"a.{suffix}")
@@ -179,7 +179,7 @@ def test_animation_gives_its_first_frame(tmp_path: Path, suffix: str) -> None:
 def test_conversions_are_counted_over_files(tmp_path: Path) -> None:
     conversions = Counter[str]()
     for number in range(3):
-        Image.fromarray(GREY).save(tmp_path / f"{number}.png")
+        Image.fromarray(GRAY).save(tmp_path / f"{number}.png")
         read_image(tmp_path / f"{number}.png", 16, conversions)
     assert conversions == {"grayscale": 3}
 

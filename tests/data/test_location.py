@@ -102,7 +102,7 @@ def test_official_files_come_first(folder: Path, source: Any) -> None:
 
 def test_official_files_may_be_missing_only_where_they_are_fetched(tmp_path: Path) -> None:
     assert found(tmp_path / "new", source="official", download=True).kind == "official"
-    assert "no such folder" in refused(tmp_path / "new", source="official")
+    assert "does not exist" in refused(tmp_path / "new", source="official")
     assert "no official data" in refused(tmp_path, source="official")
 
 
@@ -118,21 +118,21 @@ def test_missing(tmp_path: Path) -> None:
     message = refused(tmp_path / "nowhere")
     assert str(tmp_path / "nowhere") in message
     assert "--profile quick" in message
-    assert "no such folder" in refused(save(tmp_path / "file.png"))
+    assert "not a folder" in refused(save(tmp_path / "file.png"))
     assert "no folder given" in refused(None, source="folder")
 
 
 def test_empty(tmp_path: Path) -> None:
-    assert f"{tmp_path / 'train'} holds no images" in refused(tmp_path)
+    assert f"{tmp_path / 'train'} contains no images" in refused(tmp_path)
 
 
 @pytest.mark.parametrize(("present", "missing"), [("train", "test"), ("test", "train")])
 def test_one_split_only(tmp_path: Path, present: str, missing: str) -> None:
     save(tmp_path / present / "a.png")
-    assert f"{tmp_path / missing} holds no images" in refused(tmp_path)
+    assert f"{tmp_path / missing} contains no images" in refused(tmp_path)
     (tmp_path / missing).mkdir()
     (tmp_path / missing / "notes.txt").write_text("no image")
-    assert f"{tmp_path / missing} holds no images" in refused(tmp_path)
+    assert f"{tmp_path / missing} contains no images" in refused(tmp_path)
 
 
 def test_train_array_only(arrays: Path) -> None:
@@ -142,14 +142,14 @@ def test_train_array_only(arrays: Path) -> None:
 
 def test_images_are_no_arrays_and_arrays_no_images(folder: Path, arrays: Path) -> None:
     assert "no array data" in refused(folder, source="array")
-    assert "holds no images" in refused(arrays, source="folder")
+    assert "contains no images" in refused(arrays, source="folder")
 
 
 def test_a_link_to_nowhere_is_left_out_and_counted(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "train" / "gone.png").symlink_to(folder / "nothing.png")
     about = module(folder).about()
     assert (about["train"], about["left_out"]) == (6, {"broken links": 1})
-    assert capsys.readouterr().err.splitlines() == ["Left out of the images: 1 broken links"]
+    assert capsys.readouterr().err.splitlines() == ["Not used as images: 1 broken links"]
 
 
 # -- which files ------------------------------------------------------------------------------------------------
@@ -322,7 +322,7 @@ def test_too_few_images_for_a_batch(folder: Path) -> None:
     message = module_refused(folder, batch_size=7)
     assert "6 training images" in message
     assert "batch_size=1" in message
-    assert "too few" in module_refused(folder, train_images=1)
+    assert "fewer than the batch size" in module_refused(folder, train_images=1)
     assert len(module(folder, batch_size=6).train_dataloader()) == 1
 
 
@@ -384,7 +384,7 @@ def test_training_images_are_evaluated_from_all_classes(tmp_path: Path) -> None:
 def test_leaks_are_counted_and_said(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "test" / "copy.png").write_bytes((folder / "train" / "2.png").read_bytes())
     assert module(folder).about()["leaked"] == 1
-    assert capsys.readouterr().err.splitlines() == ["1 of 4 held-out images are also in training"]
+    assert capsys.readouterr().err.splitlines() == ["1 of 4 held-out images are also training images"]
 
 
 def test_held_out_images_that_are_all_in_training_are_refused(folder: Path) -> None:

@@ -128,7 +128,7 @@ def test_a_malicious_pickle_is_refused(tmp_path: Path, protocol: int, place: str
     batch = {"data": np.zeros((1, 3072), np.uint8), "labels": [1]}
     path = tmp_path / "batch"
     path.write_bytes(pickle.dumps(attack if place == "all" else {**batch, place: attack}, protocol=protocol))
-    with pytest.raises(pickle.UnpicklingError, match="wants to call"):
+    with pytest.raises(pickle.UnpicklingError, match="it calls"):
         read_cifar10([path], "train")
     assert not executed.exists()
 
@@ -164,7 +164,7 @@ def test_other_content_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def test_stl10_of_another_length_is_refused(tmp_path: Path) -> None:
     for size in (0, 100, 3 * 96 * 96 + 1):
         (tmp_path / "x.bin").write_bytes(bytes(size))
-        with pytest.raises(ValueError, match="no whole number"):
+        with pytest.raises(ValueError, match="not a multiple of the size"):
             read_stl10([tmp_path / "x.bin"], "train")
 
 

@@ -83,7 +83,7 @@ def test_other_trainings_are_no_seeds(
     with pytest.raises(SystemExit) as ended:
         masks(runs["vae", 1], runs["vae", 2], monkeypatch=monkeypatch, capsys=capsys)
     assert ended.value.code == 2
-    assert "vae2: vae was trained otherwise" in capsys.readouterr().err
+    assert "vae2: vae was trained differently" in capsys.readouterr().err
     result.write(replace(record, config_hash="other", label="quick-noise=frozen"), runs["vae", 2] / "result.json")
     page = masks(runs["vae", 1], runs["vae", 2], "--images", 2, monkeypatch=monkeypatch, capsys=capsys)
     assert "| vae | vae, noise=frozen | vae, noise=frozen - vae |" in page
@@ -95,4 +95,4 @@ def test_a_run_that_is_named_twice_is_refused(
     with pytest.raises(SystemExit) as ended:
         masks(runs["vae", 1], runs["vae", 1], monkeypatch=monkeypatch, capsys=capsys)
     assert ended.value.code == 2
-    assert "vae with seed 1 is named twice" in capsys.readouterr().err
+    assert "duplicate run of vae with seed 1" in capsys.readouterr().err

@@ -112,7 +112,7 @@ SIXTEEN = (np.add.outer(np.arange(20), np.arange(20)) * 1600).astype(np.uint16)
     [
         ("transparent.png", Image.new("RGBA", (20, 20), (0, 0, 0, 0)), "transparent (on white)"),
         ("sixteen.png", Image.fromarray(SIXTEEN), "16-bit"),
-        ("grey.png", Image.new("L", (20, 20), 90), "grayscale"),
+        ("gray.png", Image.new("L", (20, 20), 90), "grayscale"),
         ("palette.gif", Image.new("P", (20, 20), 3), ""),
         ("one.png", Image.new("RGB", (1, 1), (10, 20, 30)), ""),
         ("line.png", Image.new("RGB", (90, 1)), ""),
@@ -157,7 +157,7 @@ def test_bad_images_among_good_ones(denoiser: Path, tmp_path: Path, capsys: pyte
     assert captured.err.count("Skipped") == 2
     assert "2 images could not be read" in captured.out
     assert (tmp_path / "out" / "deep" / "good.png").exists()
-    with pytest.raises(UserError, match=r"None of the 2 images can be used\. The first: Cannot read"):
+    with pytest.raises(UserError, match=r"None of the 2 images is usable\. The first: Cannot read"):
         apply(denoiser, folder / "*.*g", "-o", tmp_path / "other")
     capsys.readouterr()
     with pytest.raises(UserError, match="Cannot read the image"):
@@ -185,13 +185,13 @@ def test_names_patterns_and_equal_names(tmp_path: Path) -> None:
     assert found == {"a-png", "a-jpg", "b/a", "b/c"}
     assert len(images.find([str(tmp_path / "in" / "**" / "*.jpg")])) == 2
     assert [s.name for s in images.find([str(tmp_path / "in/a.png"), str(tmp_path / "in/*.png")])] == ["a"]
-    with pytest.raises(UserError, match="Several images are called a"):
+    with pytest.raises(UserError, match="Several images have the name a"):
         images.find([str(tmp_path / "in" / "a.png"), str(tmp_path / "elsewhere" / "a.png")])
     for nothing in ("missing.png", "*.tif", "in/b/*.tif"):
         with pytest.raises(UserError, match="matches nothing"):
             images.find([str(tmp_path / nothing)])
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match="holds no such files"):
+    with pytest.raises(UserError, match="contains no such files"):
         images.find([str(tmp_path / "empty")])
 
 

@@ -106,7 +106,7 @@ def test_bytes_with_a_right_checksum_are_refused_or_decoded(
 
 def test_another_model_is_told_apart(model: Model, coded: bytes, tmp_path: Path) -> None:
     other = load(write_run(tmp_path / "other", "vqvae", seed=1))
-    with pytest.raises(UserError, match="another model"):
+    with pytest.raises(UserError, match="Decode it with the model that encoded it"):
         codes.unpack(other, coded, "x")
 
 
@@ -126,5 +126,5 @@ def test_a_bad_file_among_good_ones(vqvae: Path, tmp_path: Path, capsys: pytest.
     (tmp_path / "coded" / "b.codes").write_bytes(b"ATNC")
     assert commands.run(["decode", str(vqvae), str(tmp_path / "coded"), "-o", str(tmp_path / "out")]) == 1
     captured = capsys.readouterr()
-    assert "cut short" in captured.err
+    assert "truncated" in captured.err
     assert (tmp_path / "out" / "a.png").exists()

@@ -74,7 +74,7 @@ def test_folders_in_the_way(denoiser: Path, exported: Path, tmp_path: Path) -> N
         commands.run(["export", str(denoiser), str(exported)])
     assert commands.run(["export", str(denoiser), str(exported), "--overwrite"]) == 0
     (tmp_path / "mine").write_text("x")
-    with pytest.raises(UserError, match="which no export has written"):
+    with pytest.raises(UserError, match="which was not written by attnae export"):
         commands.run(["export", str(denoiser), str(tmp_path), "--overwrite"])
     with pytest.raises(UserError, match="is a file"):
         commands.run(["export", str(denoiser), str(tmp_path / "mine")])
@@ -93,7 +93,7 @@ def test_what_comes_back_different_is_not_exported(tmp_path: Path) -> None:
     config = {"class_path": "attnae.papers.moe_denoiser.MoEDenoiserTask", "init_args": {"net": net}}
     task = MoEDenoiserTask(Drifting(2, 4)).eval()
     about = {"model": config, "image_size": 16, "corruption": None}
-    with pytest.raises(UserError, match="make other images"):
+    with pytest.raises(UserError, match="output of the exported weights differs"):
         export.write(Model(task, 16, PatchMask(), about, Part(), tmp_path), tmp_path)
 
 
@@ -119,7 +119,7 @@ def test_samples(saaae: Path, tmp_path: Path) -> None:
             assert (image.height, image.width) == shape
     with pytest.raises(UserError, match="exists"):
         commands.run(["sample", str(saaae), "-o", str(tmp_path / "3.png")])
-    with pytest.raises(UserError, match="names a PNG"):
+    with pytest.raises(UserError, match="not a PNG file"):
         commands.run(["sample", str(saaae), "-o", str(tmp_path / "3.gif")])
 
 

@@ -66,7 +66,7 @@ def test_any_size_in_tiles_or_none(denoiser: Path, saaae: Path) -> None:
     assert attnae.load(denoiser)(image).shape == image.shape
     with pytest.raises(ValueError, match="resize them to 16x16"):
         attnae.load(saaae)(image)
-    with pytest.raises(ValueError, match="does not fill in"):
+    with pytest.raises(ValueError, match="is not an inpainting model"):
         attnae.load(denoiser)(image, torch.zeros(1, 1, 21, 50, dtype=torch.bool))
     with pytest.raises(ValueError, match="must be"):
         attnae.load(denoiser)(image[0])
@@ -129,7 +129,7 @@ def test_foreign_corruptions(copy: Path) -> None:
     change(copy, lambda config: config["data"]["init_args"].update(corruption={"class_path": "os.Path"}))
     refused(copy, "attnae.data")
     change(copy, lambda config: config["data"]["init_args"].update(corruption={"class_path": "attnae.data.Nothing"}))
-    refused(copy, "does not have")
+    refused(copy, "does not exist in this version")
     change(
         copy, lambda config: config["data"]["init_args"].update(corruption={"class_path": "attnae.data.Uncorrupted.x"})
     )
@@ -161,7 +161,7 @@ def test_image_sizes_that_are_none(copy: Path, value: Any) -> None:
 
 def test_weights_of_another_network(copy: Path) -> None:
     change(copy, lambda config: config["model"]["init_args"]["net"]["init_args"].update(feedforward=12))
-    refused(copy, "do not fit MoEDenoiser", "should be")
+    refused(copy, "do not fit MoEDenoiser", "must be")
 
 
 def test_missing_further_and_broken_weights(copy: Path) -> None:
@@ -178,15 +178,15 @@ def test_missing_further_and_broken_weights(copy: Path) -> None:
 
 
 def test_folders_that_are_none(copy: Path, tmp_path: Path) -> None:
-    refused(tmp_path / "nowhere", "no folder")
+    refused(tmp_path / "nowhere", "does not exist")
     refused(tmp_path, "neither a run nor an exported model")
-    refused(copy / "config.yaml", "no folder")
+    refused(copy / "config.yaml", "is not a folder")
     (copy / "weights.safetensors").rename(copy / "elsewhere")
     refused(copy, "needs no training")
     (copy / "result.json").unlink()
     refused(copy, "not finished")
     (copy / "config.yaml").write_text("model: {}\n")
-    refused(copy, "no configuration of a run")
+    refused(copy, "not the configuration of a run")
 
 
 @pytest.mark.parametrize(

@@ -61,5 +61,5 @@ def test_no_network_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     for name in ("http_proxy", "https_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")  # nobody listens there, wherever the test runs
-    with pytest.raises(UserError, match=r"cannot be downloaded .* leave perceptual=true out"):
+    with pytest.raises(UserError, match=r"cannot be downloaded .* leave out perceptual=true"):
         Perceptual.pretrained(torch.device("cpu"))

@@ -25,7 +25,7 @@ def test_the_catalog_holds_what_signatures_and_docstrings_say() -> None:
     assert made["classes"]["attnae.data.masks.PatchMask"]["arguments"]["patches"] == {
         "type": "int",
         "default": 16,
-        "help": "Patches per image",
+        "help": "Number of patches per image",
     }
     assert made["classes"]["attnae.data.masks.PatchMask"]["fits"] == ["attnae.data.batch.Corruption"]
     assert made["arguments"]["trainer.max_epochs"]["type"] == "int | None"
