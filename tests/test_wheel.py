@@ -52,7 +52,7 @@ def python(site: Path, *arguments: str, cwd: Path) -> str:
     return done.stdout
 
 
-def test_wheel_holds_configs_and_benchmarks(wheel: Path) -> None:
+def test_wheel_contains_configs_and_benchmarks(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
     for folder in ("benchmarks", "configs"):

@@ -1,4 +1,4 @@
-"""Folders of finished runs of tiny networks that have learnt nothing."""
+"""Run folders of tiny, untrained networks."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ def irises(pictures: np.ndarray, near: float, far: float) -> Iterator[np.ndarray
 
 
 @pytest.mark.parametrize("train", [True, False])
-def test_a_portrait_depends_on_split_index_and_size_alone(train: bool) -> None:
+def test_a_portrait_depends_only_on_split_index_and_size(train: bool) -> None:
     first = portraits(train, 6, 32)
     np.random.seed(5)  # noqa: NPY002
     np.testing.assert_array_equal(portraits(train, 9, 32)[:6], first)
@@ -72,7 +72,7 @@ def test_the_light_comes_from_one_side(large: np.ndarray) -> None:
     assert np.median(np.abs(left - right) / (left + right)) > 0.08
 
 
-def test_portraits_differ_and_hold_texture(large: np.ndarray) -> None:
+def test_portraits_differ_and_have_texture(large: np.ndarray) -> None:
     assert large.std((1, 2, 3)).min() > 0.1
     assert 0.15 < large.std() < 0.35  # CelebA-HQ: 0.31
     assert large.std(0).mean() > 0.1
@@ -97,7 +97,7 @@ def test_the_first_eye_is_the_left_one() -> None:
     assert (centers[:, 1, 0] - centers[:, 0, 0] > 0.15).all()
 
 
-def test_eyes_are_where_they_are_said_to_be_and_of_their_colour(large: np.ndarray) -> None:
+def test_eyes_have_the_stated_position_and_color(large: np.ndarray) -> None:
     """Between pupil and rim a pixel is the iris' color times the light: the same hue, some brightness."""
     truth = eyes(False, SOME)
     for pixels, color in zip(irises(large, 0.55, 0.8), truth.colors.reshape(-1, 3), strict=True):
@@ -107,7 +107,7 @@ def test_eyes_are_where_they_are_said_to_be_and_of_their_colour(large: np.ndarra
         np.testing.assert_allclose(seen / seen.sum(), color / color.sum(), atol=0.05)
 
 
-def test_the_pupil_is_in_the_middle_and_the_white_around(large: np.ndarray) -> None:
+def test_the_pupil_is_central_and_surrounded_by_white(large: np.ndarray) -> None:
     for pupil in irises(large, 0, 0.3):
         assert np.median(pupil) < 0.1
     for rim in irises(large, 1.2, 1.5):
@@ -115,7 +115,7 @@ def test_the_pupil_is_in_the_middle_and_the_white_around(large: np.ndarray) -> N
         assert (np.ptp(bright, 1) < 0.25).mean() > 0.9  # lit white, not skin
 
 
-def test_most_pairs_are_of_one_colour_and_some_of_two() -> None:
+def test_most_pairs_have_one_color_and_some_have_two() -> None:
     colors = eyes(True, range(2000)).colors
     apart = np.abs(colors[:, 0] - colors[:, 1]).max(1)
     two = apart > 0
@@ -124,7 +124,7 @@ def test_most_pairs_are_of_one_colour_and_some_of_two() -> None:
     assert apart[two].min() > 0.9 * closest > 0.15
 
 
-def test_two_colours_are_seen_where_there_are_two(large: np.ndarray) -> None:
+def test_different_eye_colors_are_visible(large: np.ndarray) -> None:
     """The pictures tell which pairs are of two colors: their hues differ by far more than the light can do."""
     colors = eyes(False, SOME).colors
     hues = np.array([np.median(pixels, 0) / np.median(pixels, 0).sum() for pixels in irises(large, 0.55, 0.8)])

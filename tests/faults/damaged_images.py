@@ -148,7 +148,7 @@ def outcome(start: int, count: int, seconds: float) -> dict[str, object]:
     return found
 
 
-def add_to_catalogue() -> None:
+def add_to_catalog() -> None:
     """Adds the fault; a process that only decodes does without the harness, which imports torch."""
     from harness import Tally, fault
 
@@ -174,4 +174,4 @@ def add_to_catalogue() -> None:
 if __name__ == "__main__":
     decode(int(sys.argv[1]), int(sys.argv[2]))
 else:
-    add_to_catalogue()
+    add_to_catalog()

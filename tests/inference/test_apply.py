@@ -51,7 +51,7 @@ def test_denoising_with_a_truth(denoiser: Path, tmp_path: Path, capsys: pytest.C
     assert "Next: attnae export" in printed
 
 
-def test_denoising_what_it_gets(denoiser: Path, tmp_path: Path) -> None:
+def test_denoising_without_a_truth(denoiser: Path, tmp_path: Path) -> None:
     """The model's own result, whatever the size of the image, and nothing to measure it by."""
     source = save(tmp_path / "in.png", 16, 16)
     larger = save(tmp_path / "larger.png", 30, 17)
@@ -63,7 +63,7 @@ def test_denoising_what_it_gets(denoiser: Path, tmp_path: Path) -> None:
     assert [row["psnr"] for row in rows(tmp_path / "out")] == ["", ""]
 
 
-def test_filling_in_with_a_given_mask(saaae: Path, tmp_path: Path) -> None:
+def test_inpainting_with_a_given_mask(saaae: Path, tmp_path: Path) -> None:
     source, hidden = save(tmp_path / "in.png", 16, 16), np.zeros((16, 16), np.uint8)
     hidden[4:9, 2:7] = 255
     Image.fromarray(hidden).save(tmp_path / "mask.png")
@@ -73,7 +73,7 @@ def test_filling_in_with_a_given_mask(saaae: Path, tmp_path: Path) -> None:
     assert np.array_equal(read(tmp_path / "out" / "in.png"), images.to_pixels(expected[0]))
 
 
-def test_results_do_not_depend_on_company_or_order(run: Path, tmp_path: Path) -> None:
+def test_results_do_not_depend_on_other_images_or_order(run: Path, tmp_path: Path) -> None:
     """Neither does the chance in them: masks and noise are drawn from the image itself."""
     sources = [save(tmp_path / "in" / f"{name}.png", 20, 24, seed) for seed, name in enumerate("abc")]
     chance = ["--sigma", "0.1"] if "denoiser" in str(run) else []
@@ -84,7 +84,7 @@ def test_results_do_not_depend_on_company_or_order(run: Path, tmp_path: Path) ->
     assert [row["image"] for row in rows(tmp_path / "all")] == list(map(str, sources))
 
 
-def test_seeds_draw_different_masks_and_images_too(saaae: Path) -> None:
+def test_seeds_and_images_have_different_masks(saaae: Path) -> None:
     model, one, other = load(saaae), pixels(16, 16, 0), pixels(16, 16, 1)
     drawn = [
         mask_for(model, "random", (16, 16), seed, image) for seed, image in ((1, one), (1, one), (2, one), (1, other))
@@ -94,7 +94,7 @@ def test_seeds_draw_different_masks_and_images_too(saaae: Path) -> None:
     assert not np.array_equal(drawn[0], drawn[3])
 
 
-def test_noise_is_the_same_however_it_is_cut() -> None:
+def test_noise_does_not_depend_on_the_rows_requested() -> None:
     image = pixels(30, 11)
     whole = images.noisy_rows(image, 0.3, (1, 2), 0, 30)
     assert torch.equal(whole[:, 7:19], images.noisy_rows(image, 0.3, (1, 2), 7, 19))
@@ -119,7 +119,7 @@ SIXTEEN = (np.add.outer(np.arange(20), np.arange(20)) * 1600).astype(np.uint16)
         ("cmyk.jpg", Image.new("CMYK", (20, 20)), "CMYK"),
     ],
 )
-def test_every_sort_of_image(
+def test_all_image_types(
     denoiser: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, image: Image.Image, said: str
 ) -> None:
     image.save(tmp_path / name)
@@ -165,7 +165,7 @@ def test_bad_images_among_good_ones(denoiser: Path, tmp_path: Path, capsys: pyte
     assert not capsys.readouterr().err
 
 
-def test_nothing_is_overwritten_unless_told(denoiser: Path, tmp_path: Path) -> None:
+def test_nothing_is_overwritten_by_default(denoiser: Path, tmp_path: Path) -> None:
     source = save(tmp_path / "in.png", 16, 16)
     apply(denoiser, source, "-o", tmp_path / "out")
     (tmp_path / "out" / "in.png").write_bytes(b"mine")
@@ -195,7 +195,7 @@ def test_names_patterns_and_equal_names(tmp_path: Path) -> None:
         images.find([str(tmp_path / "empty")])
 
 
-def test_options_that_do_not_suit(denoiser: Path, saaae: Path, vqvae: Path, tmp_path: Path) -> None:
+def test_invalid_options_for_the_model(denoiser: Path, saaae: Path, vqvae: Path, tmp_path: Path) -> None:
     source = save(tmp_path / "in.png", 32, 32)
     for run, options, word in (
         (vqvae, ["--sigma", "0.1"], "--sigma"),

@@ -25,7 +25,7 @@ def model(vqvae: Path) -> Model:
     return load(vqvae)
 
 
-def test_round_trip_is_the_networks_own_reconstruction(vqvae: Path, model: Model, tmp_path: Path) -> None:
+def test_round_trip_equals_the_networks_reconstruction(vqvae: Path, model: Model, tmp_path: Path) -> None:
     source = save(tmp_path / "in.png", 32, 32)
     assert commands.run(["encode", str(vqvae), str(source), "-o", str(tmp_path / "coded")]) == 0
     assert commands.run(["decode", str(vqvae), str(tmp_path / "coded"), "-o", str(tmp_path / "out")]) == 0
@@ -34,7 +34,7 @@ def test_round_trip_is_the_networks_own_reconstruction(vqvae: Path, model: Model
 
 
 @pytest.mark.parametrize("size", [(1, 1), (7, 90), (33, 31), (64, 96), (100, 40)])
-def test_any_size_comes_back_with_its_codes(model: Model, size: tuple[int, int]) -> None:
+def test_round_trip_of_any_image_size(model: Model, size: tuple[int, int]) -> None:
     found = codes.code_map(model, pixels(*size))
     assert found.shape == (-(-size[0] // 8), -(-size[1] // 8))
     back, shape = codes.unpack(model, codes.pack(model, found, size), "x")
@@ -55,13 +55,13 @@ def test_windows_decode_like_the_whole(model: Model) -> None:
 
 @settings(max_examples=15, deadline=None)
 @given(st.integers(1, 12), st.integers(1, 12), st.integers(1, 16), st.integers(0, 2**32 - 1))
-def test_every_map_survives(model: Model, height: int, width: int, kinds: int, seed: int) -> None:
+def test_round_trip_of_any_code_map(model: Model, height: int, width: int, kinds: int, seed: int) -> None:
     found = np.random.default_rng(seed).integers(0, kinds, (height, width))
     back, _ = codes.unpack(model, codes.pack(model, found, (8 * height, 8 * width)), "x")
     assert np.array_equal(back, found)
 
 
-def test_regular_maps_take_less_than_random_ones(model: Model) -> None:
+def test_regular_maps_are_smaller_than_random_ones(model: Model) -> None:
     """Random codes of 16 take their 4 bits, and a repeated pattern next to nothing."""
     random = np.random.default_rng(0).integers(0, 16, (64, 64))
     regular = np.arange(64)[None, :] % 16 + np.zeros((64, 1), np.int64)
@@ -75,7 +75,7 @@ def coded(model: Model) -> bytes:
     return codes.pack(model, codes.code_map(model, pixels(64, 64)), (64, 64))
 
 
-def test_a_file_that_is_cut_short_is_refused(model: Model, coded: bytes) -> None:
+def test_a_truncated_file_is_rejected(model: Model, coded: bytes) -> None:
     for length in range(len(coded)):
         with pytest.raises(UserError, match=r"^x (is|has)"):
             codes.unpack(model, coded[:length], "x")
@@ -104,7 +104,7 @@ def test_bytes_with_a_right_checksum_are_refused_or_decoded(
         assert ((found >= 0) & (found < 16)).all()
 
 
-def test_another_model_is_told_apart(model: Model, coded: bytes, tmp_path: Path) -> None:
+def test_codes_of_another_model_are_rejected(model: Model, coded: bytes, tmp_path: Path) -> None:
     other = load(write_run(tmp_path / "other", "vqvae", seed=1))
     with pytest.raises(UserError, match="Decode it with the model that encoded it"):
         codes.unpack(other, coded, "x")

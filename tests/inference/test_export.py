@@ -45,7 +45,7 @@ def test_round_trip(run: Path, tmp_path: Path) -> None:
     ).read_bytes()
 
 
-def test_training_only_parts_stay_behind(vqvae: Path, tmp_path: Path) -> None:
+def test_training_only_modules_are_not_exported(vqvae: Path, tmp_path: Path) -> None:
     commands.run(["export", str(vqvae), str(tmp_path / "out")])
     assert not [name for name in load_file(tmp_path / "out" / "model.safetensors") if "discriminator" in name]
     assert "iscriminator" not in (tmp_path / "out" / "config.yaml").read_text()
@@ -69,7 +69,7 @@ def test_card(exported: Path) -> None:
         assert word in card
 
 
-def test_folders_in_the_way(denoiser: Path, exported: Path, tmp_path: Path) -> None:
+def test_existing_folders(denoiser: Path, exported: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="is not empty"):
         commands.run(["export", str(denoiser), str(exported)])
     assert commands.run(["export", str(denoiser), str(exported), "--overwrite"]) == 0
@@ -88,7 +88,7 @@ class Drifting(DnCNN):
         return 1 - super().forward(images)
 
 
-def test_what_comes_back_different_is_not_exported(tmp_path: Path) -> None:
+def test_a_model_that_reloads_differently_is_not_exported(tmp_path: Path) -> None:
     net = {"class_path": "attnae.papers.moe_denoiser.DnCNN", "init_args": {"depth": 2, "channels": 4}}
     config = {"class_path": "attnae.papers.moe_denoiser.MoEDenoiserTask", "init_args": {"net": net}}
     task = MoEDenoiserTask(Drifting(2, 4)).eval()
@@ -97,7 +97,7 @@ def test_what_comes_back_different_is_not_exported(tmp_path: Path) -> None:
         export.write(Model(task, 16, PatchMask(), about, Part(), tmp_path), tmp_path)
 
 
-def test_of_another_format(exported: Path, tmp_path: Path) -> None:
+def test_another_format(exported: Path, tmp_path: Path) -> None:
     import shutil
 
     copy = Path(shutil.copytree(exported, tmp_path / "copy"))
@@ -123,7 +123,7 @@ def test_samples(saaae: Path, tmp_path: Path) -> None:
         commands.run(["sample", str(saaae), "-o", str(tmp_path / "3.gif")])
 
 
-def test_on_the_way_between_two_images(saaae: Path, tmp_path: Path) -> None:
+def test_interpolation_between_two_images(saaae: Path, tmp_path: Path) -> None:
     from attnae.inference.sample import interpolated, prior, read_square
 
     model: Model = attnae.load(saaae)
@@ -146,7 +146,7 @@ def test_models_without_a_prior(denoiser: Path, tmp_path: Path) -> None:
 # -- the command line --------------------------------------------------------------------------------------------------
 
 
-def test_help_is_light_and_errors_are_lines(tmp_path: Path) -> None:
+def test_help_is_fast_and_errors_are_one_line(tmp_path: Path) -> None:
     script = (
         "import sys\nfrom attnae.cli import main\n"
         "for words in (['apply', '--help'], ['apply', 'x'], ['apply', 'nowhere', 'x.png'], ['--print-completion', 'bash']):\n"

@@ -39,7 +39,7 @@ def refused(folder: Path, *words: str) -> None:
         assert word in line
 
 
-def test_a_run_computes_what_its_network_computes(run: Path) -> None:
+def test_a_loaded_run_equals_its_network(run: Path) -> None:
     model = attnae.load(run)
     assert isinstance(model, Model)
     images = torch.rand(2, 3, model.size, model.size)
@@ -154,7 +154,7 @@ def test_arguments_that_do_not_fit(copy: Path, key: str, value: Any) -> None:
 
 
 @pytest.mark.parametrize("value", [0, -1, 2.5, True, None, "16", 10**9])
-def test_image_sizes_that_are_none(copy: Path, value: Any) -> None:
+def test_invalid_image_sizes(copy: Path, value: Any) -> None:
     change(copy, lambda config: config["data"]["init_args"].update(image_size=value))
     refused(copy, "image_size")
 
@@ -164,7 +164,7 @@ def test_weights_of_another_network(copy: Path) -> None:
     refused(copy, "do not fit MoEDenoiser", "must be")
 
 
-def test_missing_further_and_broken_weights(copy: Path) -> None:
+def test_missing_unexpected_and_damaged_weights(copy: Path) -> None:
     path = copy / "weights.safetensors"
     state = load_file(path)
     save_file({name: tensor for name, tensor in state.items() if name != "net.pos_embed"}, path)
@@ -177,7 +177,7 @@ def test_missing_further_and_broken_weights(copy: Path) -> None:
     refused(copy, "weights.safetensors")
 
 
-def test_folders_that_are_none(copy: Path, tmp_path: Path) -> None:
+def test_invalid_folders(copy: Path, tmp_path: Path) -> None:
     refused(tmp_path / "nowhere", "does not exist")
     refused(tmp_path, "neither a run nor an exported model")
     refused(copy / "config.yaml", "is not a folder")
@@ -193,7 +193,7 @@ def test_folders_that_are_none(copy: Path, tmp_path: Path) -> None:
     ("key", "value", "word"),
     [("version", 2, "version 2"), ("status", "failed", "has failed"), ("metrics", 1, "metrics")],
 )
-def test_results_that_are_not_complete(copy: Path, key: str, value: Any, word: str) -> None:
+def test_incomplete_results(copy: Path, key: str, value: Any, word: str) -> None:
     import json
 
     path = copy / "result.json"

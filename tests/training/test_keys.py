@@ -20,7 +20,7 @@ def test_the_committed_catalog_is_current() -> None:
     assert keys.FILE.read_text(encoding="utf-8") == keys.text(), how
 
 
-def test_the_catalog_holds_what_signatures_and_docstrings_say() -> None:
+def test_the_catalog_matches_signatures_and_docstrings() -> None:
     made = json.loads(keys.FILE.read_text(encoding="utf-8"))
     assert made["classes"]["attnae.data.masks.PatchMask"]["arguments"]["patches"] == {
         "type": "int",

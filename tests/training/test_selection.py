@@ -63,7 +63,7 @@ def test_the_epoch_with_the_lowest_error_is_selected(selected: Path) -> None:
     ],
     ids=["list", "two", "appended", "none"],
 )
-def test_callbacks_of_a_user_change_neither_selection_nor_records(
+def test_user_callbacks_do_not_affect_selection_or_records(
     arguments: list[str], selected: Path, tmp_path: Path
 ) -> None:
     run = wobbly(tmp_path / "run", *arguments)
@@ -84,7 +84,7 @@ def test_a_config_file_may_append_callbacks(selected: Path, tmp_path: Path) -> N
     assert (run / "checkpoints/worst.ckpt").exists()
 
 
-def test_early_stopping_of_a_user_ends_the_training(tmp_path: Path) -> None:
+def test_user_early_stopping_ends_the_training(tmp_path: Path) -> None:
     """The last epochs are those before the end, wherever that is."""
     strict = {
         **STOP,
@@ -110,7 +110,7 @@ def test_without_a_rule_the_last_epoch_is_selected(tmp_path: Path) -> None:
     assert all(torch.equal(last[name], tensor) for name, tensor in weights(run).items())
 
 
-def test_other_numbers_select_too(tmp_path: Path) -> None:
+def test_other_metrics_can_select(tmp_path: Path) -> None:
     run = wobbly(tmp_path, "--selection=train/mse")
     errors = [float(row["train/mse"]) for row in rows(run)]
     assert part(run, "fit.json")["selection"] == f"best train/mse (epoch {errors.index(min(errors)) + 1})"
@@ -181,7 +181,7 @@ def test_short_trainings_have_fewer_last_epochs(tmp_path: Path) -> None:
     assert part(run, "test.json")["last_epochs"]["epoch"] == [1, 2]
 
 
-def test_missing_weights_are_left_out(tmp_path: Path) -> None:
+def test_missing_weights_are_skipped(tmp_path: Path) -> None:
     run = fit(tmp_path, "--last_epochs=3", epochs=4)
     (run / "checkpoints/epoch-00004.safetensors").unlink()
     evaluate(run)
@@ -235,7 +235,7 @@ def test_interrupted_trainings_select_and_keep_the_same(
     assert found[0][0]["epoch"] == [3, 4]
 
 
-def test_another_folder_fetches_the_weights_beside_the_checkpoint(selected: Path, tmp_path: Path) -> None:
+def test_resuming_in_another_folder_copies_the_kept_weights(selected: Path, tmp_path: Path) -> None:
     ckpt = selected / "checkpoints/last.ckpt"
     run = wobbly(tmp_path / "run", "--ckpt_path", ckpt)
     assert same_bits(selected, run)
@@ -302,7 +302,7 @@ def test_limits_of_the_trainer_are_counted(tmp_path: Path) -> None:
     assert (joined["train"], joined["test"]) == (16, 4)
 
 
-def test_gradient_norm_is_that_before_clipping(tmp_path: Path) -> None:
+def test_gradient_norm_is_measured_before_clipping(tmp_path: Path) -> None:
     """A clip changes the steps, not what is logged of the first one."""
     one = ["--trainer.limit_train_batches=1"]
     free, clipped = fit(tmp_path / "free", *one), fit(tmp_path / "clip", *one, "--trainer.gradient_clip_val=0.001")

@@ -236,7 +236,7 @@ def test_test_record(vae: Path) -> None:
     assert all((vae / image).is_file() for image in record["images"])
 
 
-def test_first_epoch_alone_gives_no_speed(tmp_path: Path) -> None:
+def test_a_single_epoch_gives_no_speed(tmp_path: Path) -> None:
     """The median excludes the first epoch: without a second one there is no number, rather than a wrong one."""
     assert part(fit(tmp_path), "fit.json")["efficiency"].keys() == {"peak_memory_mb"}
 
@@ -266,7 +266,7 @@ def test_finished_training_is_not_overwritten(vae: Path) -> None:
     assert (vae / "weights.safetensors").stat().st_mtime_ns == before
 
 
-def test_broken_numbers_stop_the_training(tmp_path: Path) -> None:
+def test_non_finite_numbers_stop_the_training(tmp_path: Path) -> None:
     run = ["--trainer.default_root_dir", tmp_path, "--trainer.max_epochs=3", "--model.init_args.lr=1e30"]
     done = attnae("fit", "-c", VAE, *TINY, *run)
     refused(done, "loss is nan")

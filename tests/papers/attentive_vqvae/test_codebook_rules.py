@@ -44,7 +44,7 @@ def active(codes: Tensor) -> int:
 # -- k-means ------------------------------------------------------------------------------------------------------
 
 
-def test_kmeans_is_as_good_as_scipys() -> None:
+def test_kmeans_matches_scipy() -> None:
     points = rows(clustered(clusters=40))
     means, counts = kmeans(points, 16)
     theirs, _ = kmeans2(points.double().numpy(), 16, iter=10, minit="++", rng=0)
@@ -115,7 +115,7 @@ def test_expiry_revives_codes() -> None:
     assert active(module.eval()(far).codes) > 2 * active(kept.eval()(far).codes)
 
 
-def test_state_dict_of_other_rules_is_that_of_before() -> None:
+def test_state_dict_of_other_rules_is_unchanged() -> None:
     assert set(Quantizer(16, 6).state_dict()) == {"counts", "codebook", "sums"}
     assert set(Quantizer(16, 6, "gradient").state_dict()) == {"counts", "codebook"}
 
@@ -177,7 +177,7 @@ def test_gradient_passes_straight_through_the_rounding() -> None:
     assert rounded.grad.abs().min() > 0
 
 
-def test_uses_are_counted_in_training_only() -> None:
+def test_usage_is_counted_only_in_training() -> None:
     module = FiniteScalarQuantizer(16, 6, decay=0.5)
     found = module(clustered())
     expected = 0.5 + 0.5 * found.codes.flatten().bincount(minlength=16)
@@ -188,7 +188,7 @@ def test_uses_are_counted_in_training_only() -> None:
     assert module(torch.zeros(0, 6, 2, 2)).codes.shape == (0, 2, 2)
 
 
-def test_autocast_does_not_reach_the_grid() -> None:
+def test_autocast_does_not_affect_the_grid() -> None:
     torch.manual_seed(0)
     module, latents = FiniteScalarQuantizer(128, 6).eval(), (clustered() - 5).bfloat16()
     with torch.autocast("cpu", torch.bfloat16):
@@ -245,7 +245,7 @@ def test_size_of_the_network_by_rule() -> None:
     assert counts["ema"] - counts["fsq"] == 128 * 256 - (256 * 3 + 3 + 3 * 256 + 256)  # projections, no codebook
 
 
-def test_settings_that_a_rule_has_not() -> None:
+def test_settings_unknown_to_a_rule() -> None:
     with pytest.raises(ValueError, match="'fsq' has no codes to revive"):
         AttentiveVQVAE(codebook="fsq", revive=0.1)
     with pytest.raises(ValueError, match="codebook must be 'ema', 'gradient', 'ema_kmeans' or 'fsq', got 'lfq'"):

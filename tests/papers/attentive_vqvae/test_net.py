@@ -116,7 +116,7 @@ def test_shapes(levels: int, size: tuple[int, int], attention: Any) -> None:
 
 
 @pytest.mark.parametrize("levels", [1, 2, 3])
-def test_codes_hold_all_that_the_reconstruction_needs(levels: int) -> None:
+def test_codes_determine_the_reconstruction(levels: int) -> None:
     images = torch.rand(4, 3, 32, 64)
     net = scattered(small(levels), images)
     output = net.forward_with_codes(images)
@@ -128,7 +128,7 @@ def test_codes_hold_all_that_the_reconstruction_needs(levels: int) -> None:
     torch.testing.assert_close(net.decode(codes[0]), output.reconstruction)
 
 
-def test_lower_level_sees_the_level_above() -> None:
+def test_lower_level_depends_on_the_level_above() -> None:
     images = torch.rand(4, 3, 32, 32)
     net = scattered(small(3), images)
     before = net.encode(images)

@@ -57,7 +57,7 @@ def test_dead_rows_are_counted() -> None:
     assert some["heldout/dead"] == pytest.approx(2 / 48)
 
 
-def test_a_row_that_lives_in_one_patch_is_not_dead() -> None:
+def test_a_row_active_in_one_patch_is_not_dead() -> None:
     torch.manual_seed(0)
     task = task_of(MoEDenoiser(**SMALL))
     task.saturated = torch.zeros(3, 16, 16, dtype=torch.bool)
