@@ -60,7 +60,7 @@ def test_the_center_mask_is_centered(size: int, side: int, first: int) -> None:
 
 
 def test_pixels_are_hidden_uniformly() -> None:
-    """Every pixel as often as any other, and neighbours independently."""
+    """Every pixel as often as any other, and neighbors independently."""
     masks = masks_of(PixelMask(0.25), torch.arange(4000), side=16)[:, 0].double()
     # 4,000 draws: standard deviation 0.0068 for each of 256 pixels.
     assert (masks.mean(0) - 0.25).abs().max() < 5 * 0.0068
