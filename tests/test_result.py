@@ -1,4 +1,4 @@
-"""result.json: what is written comes back, and nothing else is believed."""
+"""result.json: round trips, and rejection of invalid content."""
 
 import json
 import math
@@ -167,7 +167,7 @@ def test_an_unknown_status(tmp_path: Path) -> None:
 
 
 def misfits() -> list[Any]:
-    """Every key with values of every other JSON type; true and false are no numbers."""
+    """Every key with values of every other JSON type; booleans are not numbers."""
     values = {
         "null": None,
         "boolean": True,

@@ -1,4 +1,4 @@
-"""The image cache: decoded once, never half there, whoever reads or stops when."""
+"""The image cache: decodes once, is never partial, and survives interruptions."""
 
 import json
 import multiprocessing
@@ -35,7 +35,7 @@ def untouchable(position: int, conversions: Counter[str]) -> np.ndarray:
 
 
 def decoder(pixels: np.ndarray) -> Callable[[int, Counter[str]], np.ndarray]:
-    """Takes images from an array; the first two count as grayscale."""
+    """Decodes images from an array; the first two count as grayscale."""
 
     def decode(position: int, conversions: Counter[str]) -> np.ndarray:
         if position < 2:
@@ -191,7 +191,7 @@ def interrupted() -> None:
 
 
 def resumed() -> tuple[Images, list[int]]:
-    """The images, and which of them were decoded for that."""
+    """Returns the images and the positions that were decoded."""
     decoded = []
 
     def decode(position: int, conversions: Counter[str]) -> np.ndarray:
@@ -256,7 +256,7 @@ def test_an_interruption_at_the_very_end(folder: Path, monkeypatch: pytest.Monke
 
 
 def with_holes(*holes: int, count: int = 30, stop: int = -1) -> Images:
-    """Images of one value each, some of which cannot be read."""
+    """Constant images, some of them unreadable."""
 
     def decode(position: int, conversions: Counter[str]) -> np.ndarray:
         conversions["seen"] += 1

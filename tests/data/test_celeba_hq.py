@@ -1,4 +1,4 @@
-"""CelebA-HQ: a folder of images split by name, what is odd among them, and the portraits that stand in for it."""
+"""CelebA-HQ: the split by file name, unusual files, and the embedded portraits."""
 
 import tempfile
 from collections.abc import Callable

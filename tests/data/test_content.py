@@ -1,4 +1,4 @@
-"""The content of a dataset: one digest of every pixel, known at once when nothing has changed, and leaks between splits."""
+"""The content of a dataset: the digest of its pixels, the index of known digests, and leaks between splits."""
 
 import os
 import subprocess

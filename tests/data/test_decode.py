@@ -1,4 +1,4 @@
-"""Image files of every kind: sound conversions, and refusals that name the file."""
+"""Image files of all types: correct conversions, and errors that name the file."""
 
 import errno
 import struct

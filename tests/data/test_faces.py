@@ -1,4 +1,4 @@
-"""The embedded portraits: repeatable, varied, lit from one side, and with eyes where they are said to be."""
+"""The embedded portraits: deterministic, varied, lit from one side, with eyes at the stated positions."""
 
 from collections.abc import Iterator
 

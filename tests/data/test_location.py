@@ -1,4 +1,4 @@
-"""Which data lies in a folder, what is wrong with it, and what the DataModule makes of it."""
+"""Locating data in a folder, errors, and loading by the DataModule."""
 
 import contextlib
 import os
@@ -350,7 +350,7 @@ def test_limits(folder: Path) -> None:
 
 
 def test_training_images_are_never_held_out(folder: Path) -> None:
-    """A dataloader is known by its place among ``test_splits``: one that is left out must not move the others up."""
+    """Dataloaders are identified by their index in ``test_splits``: an empty one must not shift the others."""
     with contextlib.suppress(UserError):
         data = module(folder, test_images=0, train_set_images=2)
         loaders = dict(zip(data.test_splits, data.test_dataloader(), strict=False))
@@ -358,7 +358,7 @@ def test_training_images_are_never_held_out(folder: Path) -> None:
 
 
 def evaluated(root: Path) -> list[int]:
-    """Positions of the training images that the paper's own protocol evaluates."""
+    """Positions of the training images evaluated by the protocol ``train_set``."""
     loaders = module(root, published_images=6).test_dataloader()
     return [int(position) for _, index in loaders[1] for position in index]
 
@@ -371,7 +371,7 @@ def test_training_images_without_classes_are_evaluated_in_order(folder: Path, ar
 
 
 def test_training_images_are_evaluated_from_all_classes(tmp_path: Path) -> None:
-    """In folders of classes the first images are all of one class."""
+    """In class folders, the first images all belong to one class."""
     for name in "abcd":
         for number in range(10):
             save(tmp_path / "train" / name / f"{number}.png")

@@ -1,4 +1,4 @@
-"""Masks beyond the paper's patches: how much they hide, where, and what they depend on."""
+"""Masks other than the paper's patches: ratio and position of hidden pixels, and seeding."""
 
 from typing import Any
 
@@ -60,7 +60,7 @@ def test_the_center_mask_is_centered(size: int, side: int, first: int) -> None:
 
 
 def test_pixels_are_hidden_uniformly() -> None:
-    """Every pixel as often as any other, and neighbors independently."""
+    """Every pixel is equally likely, and neighbors are independent."""
     masks = masks_of(PixelMask(0.25), torch.arange(4000), side=16)[:, 0].double()
     # 4,000 draws: standard deviation 0.0068 for each of 256 pixels.
     assert (masks.mean(0) - 0.25).abs().max() < 5 * 0.0068
@@ -140,7 +140,7 @@ def test_training_masks_follow_the_global_seed_and_are_shared_per_batch(mask: Pi
 
 
 def test_the_paper_s_masks_at_evaluation_never_change() -> None:
-    """Committed results rest on them."""
+    """Committed results depend on them."""
     corners = np.random.default_rng([42, 3]).integers(0, 56, (16, 2))
     expected = np.zeros((64, 64), bool)
     for top, left in corners:

@@ -1,4 +1,4 @@
-"""Masks: how much they hide, what they depend on, and what they leave alone."""
+"""Masks: ratio of hidden pixels, seeding, and unchanged visible pixels."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Official files: read by NumPy, compared with their checksums, fetched and unpacked; malicious ones are refused."""
+"""Official files: reading, checksums, downloads and extraction; malicious files are rejected."""
 
 import hashlib
 import pickle
@@ -53,7 +53,7 @@ def write_cifar10(root: Path) -> dict[str, np.ndarray]:
 
 
 def as_published(monkeypatch: pytest.MonkeyPatch, dataset: str, root: Path, **more: str) -> None:
-    """Takes made-up files for the published ones."""
+    """Makes generated files pass as the official ones."""
     one = OFFICIAL[dataset]
     sums = [{name: md5(root / name) for name in names} for names in (one.train, one.test)]
     monkeypatch.setitem(OFFICIAL, dataset, Official(*sums, one.read, **more))

@@ -1,4 +1,4 @@
-"""The embedded photographs: held-out crops share nothing with training crops, and everything is repeatable."""
+"""The embedded photographs: held-out crops share nothing with training crops, and crops are deterministic."""
 
 import hashlib
 from pathlib import Path

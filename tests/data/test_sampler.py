@@ -1,4 +1,4 @@
-"""Epochs: every image once, in an order that depends on seed and epoch alone."""
+"""Epochs: every image once, in an order that depends only on seed and epoch."""
 
 from collections.abc import Iterable
 from itertools import chain

@@ -1,4 +1,4 @@
-"""The directory walker: links, names, kinds, and one order everywhere."""
+"""The directory walker: links, names, types, and a fixed order."""
 
 import os
 import socket

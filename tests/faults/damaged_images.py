@@ -154,7 +154,7 @@ def add_to_catalog() -> None:
 
     @fault(
         "Lied to",
-        "Damaged images of every format that Pillow writes: truncated, bits flipped, headers swapped, metadata and chunks changed",
+        "Damaged images of every format that Pillow writes: truncated, bits flipped, changed headers, metadata and chunks",
         "Decoded, or one line that names the file; no other error, no hang",
         short=150,
         long=2000,

@@ -1,4 +1,4 @@
-"""``attnae apply`` on tiny models and every sort of image."""
+"""``attnae apply`` on tiny models and all image types."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_denoising_with_a_truth(denoiser: Path, tmp_path: Path, capsys: pytest.C
 
 
 def test_denoising_without_a_truth(denoiser: Path, tmp_path: Path) -> None:
-    """The model's own result, whatever the size of the image, and nothing to measure it by."""
+    """The output equals the model's for any image size; without a truth there are no metrics."""
     source = save(tmp_path / "in.png", 16, 16)
     larger = save(tmp_path / "larger.png", 30, 17)
     assert apply(denoiser, source, larger, "-o", tmp_path / "out") == 0
@@ -74,7 +74,7 @@ def test_inpainting_with_a_given_mask(saaae: Path, tmp_path: Path) -> None:
 
 
 def test_results_do_not_depend_on_other_images_or_order(run: Path, tmp_path: Path) -> None:
-    """Neither does the chance in them: masks and noise are drawn from the image itself."""
+    """Random masks and noise are seeded by the image."""
     sources = [save(tmp_path / "in" / f"{name}.png", 20, 24, seed) for seed, name in enumerate("abc")]
     chance = ["--sigma", "0.1"] if "denoiser" in str(run) else []
     assert apply(run, *sources, "-o", tmp_path / "all", *chance) == 0

@@ -1,4 +1,4 @@
-"""Files of codes."""
+"""Code files."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_round_trip_of_any_image_size(model: Model, size: tuple[int, int]) -> No
 
 
 def test_windows_decode_like_the_whole(model: Model) -> None:
-    """A window sees far enough that its middle does not know that it is one."""
+    """The overlap exceeds the receptive field, so the center of a window is exact."""
     found = np.random.default_rng(0).integers(0, 16, (6, 150))
     whole = images.to_pixels(model.task.decode(torch.from_numpy(found)[None])[0].clamp(0, 1))
     pieces = codes.decoded(model, found, (48, 1200))
@@ -62,7 +62,7 @@ def test_round_trip_of_any_code_map(model: Model, height: int, width: int, kinds
 
 
 def test_regular_maps_are_smaller_than_random_ones(model: Model) -> None:
-    """Random codes of 16 take their 4 bits, and a repeated pattern next to nothing."""
+    """Random codes out of 16 take 4 bits each; a repeated pattern takes almost none."""
     random = np.random.default_rng(0).integers(0, 16, (64, 64))
     regular = np.arange(64)[None, :] % 16 + np.zeros((64, 1), np.int64)
     plain = 64 * 64 * 4 / 8
@@ -94,7 +94,7 @@ def test_a_flipped_bit_is_noticed(model: Model, coded: bytes) -> None:
 def test_bytes_with_a_right_checksum_are_refused_or_decoded(
     model: Model, payload: bytes, height: int, width: int
 ) -> None:
-    """Whoever means harm can compute a checksum."""
+    """An attacker can compute a checksum."""
     if height * width <= codes.MOST_PIXELS:  # would be decoded
         height, width = min(height, 200), min(width, 200)
     body = codes.HEADER.pack(codes.MAGIC, codes.VERSION, codes.fingerprint(model), height, width) + payload

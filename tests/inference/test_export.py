@@ -29,7 +29,7 @@ def exported(denoiser: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_round_trip(run: Path, tmp_path: Path) -> None:
-    """Every paper's model comes back from a folder, and its graph takes any number of images."""
+    """Every paper's model can be reloaded, and its graph accepts any batch size."""
     commands.run(["export", str(run), str(tmp_path / "out")])
     model, back = attnae.load(run), attnae.load(tmp_path / "out")
     for count in (1, 2, 5):
@@ -52,7 +52,7 @@ def test_training_only_modules_are_not_exported(vqvae: Path, tmp_path: Path) -> 
 
 
 def test_plain_pytorch(exported: Path) -> None:
-    """What the model card says about it is true."""
+    """The code in the model card works."""
     config = yaml.safe_load((exported / "config.yaml").read_text())["model"]["init_args"]["net"]["init_args"]
     net = MoEDenoiser(**config).eval()
     net.load_state_dict(load_file(exported / "model.safetensors"))
@@ -82,7 +82,7 @@ def test_existing_folders(denoiser: Path, exported: Path, tmp_path: Path) -> Non
 
 
 class Drifting(DnCNN):
-    """A network that its weights alone do not make."""
+    """A network that is not determined by its weights."""
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         return 1 - super().forward(images)

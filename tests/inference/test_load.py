@@ -1,4 +1,4 @@
-"""Opening runs and exported models, and refusing what is not to be trusted."""
+"""Loading runs and exported models, and rejecting untrusted content."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_a_mask_hides(saaae: Path) -> None:
 
 
 class Payload:
-    """Leaves a file behind when it is unpickled."""
+    """Creates a file when unpickled."""
 
     def __init__(self, path: Path):
         self.path = path

@@ -1,4 +1,4 @@
-"""Symmetry and eye colors against plain formulas and drawn faces; the use of a codebook against closed forms."""
+"""Symmetry and eye colors against plain formulas and drawn faces; codebook usage against closed forms."""
 
 import math
 import warnings

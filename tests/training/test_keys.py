@@ -1,4 +1,4 @@
-"""The catalog of keys that ships with the package."""
+"""The catalog of keys included in the package."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from attnae.training import keys
 
 
 def test_the_committed_catalog_is_current() -> None:
-    """Where this fails: run ``python -m attnae.training.keys`` and commit ``attnae/bench/keys.json``."""
+    """If this fails, run ``python -m attnae.training.keys`` and commit ``attnae/bench/keys.json``."""
     committed, current = json.loads(keys.FILE.read_text(encoding="utf-8")), json.loads(keys.text())
     how = f"attnae/bench/keys.json is out of date; run: {keys.COMMAND}"
     assert committed["classes"] == current["classes"], how

@@ -42,7 +42,7 @@ from attnae.training.progress import Progress
 
 @pytest.fixture(scope="module")
 def vae(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three epochs of a VAE with seed 1, then its evaluation. Not to be changed."""
+    """Three epochs of a VAE with seed 1, and its evaluation. Do not modify."""
     run = fit(tmp_path_factory.mktemp("vae"), epochs=3)
     config = (run / "config.yaml").stat().st_mtime_ns, (run / "config.yaml").read_bytes()
     evaluate(run)
@@ -56,7 +56,7 @@ CONFIGS = sorted(shipped("configs").glob("*/*.yaml"))
 
 
 def configs(trains: bool) -> pytest.MarkDecorator:
-    """Parametrizes over the configs of all variants that train, or of those that only evaluate."""
+    """Parametrizes over the configs of all variants with training, or without."""
     chosen = [path for path in CONFIGS if catalog.load(path.parent.name).variants[path.stem].trains == trains]
     return pytest.mark.parametrize("config", chosen, ids=lambda path: f"{path.parent.name}/{path.stem}")
 
@@ -97,7 +97,7 @@ def test_config_without_training_tests(config: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("benchmark", catalog.names())
 def test_profiles_fit_their_variants(benchmark: str) -> None:
-    """Files and overlays of every profile hold keys that the command line knows."""
+    """The configurations of every profile contain only known keys."""
     loaded = catalog.load(benchmark)
     for profile in loaded.profiles:
         for variant in loaded.variants.values():
@@ -133,7 +133,7 @@ def test_resumed_equals_uninterrupted(config: str, arguments: list[str], tmp_pat
 def test_stopped_within_an_epoch_equals_uninterrupted(
     config: str, small: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Half an epoch is lost and done again; schedules, the best epoch so far and all draws go on as they would have."""
+    """Half an epoch is repeated; schedules, the best epoch so far and all random draws continue unchanged."""
     whole, broken = ([f"--trainer.default_root_dir={tmp_path / name}"] for name in ("whole", "broken"))
     command = ["fit", "-c", config, *small, "--trainer.max_epochs=3"]
     assert attnae(*command, *whole).code == 0
@@ -158,7 +158,7 @@ def test_stopped_within_an_epoch_equals_uninterrupted(
 
 
 def test_selected_weights_are_the_best_epoch(tmp_path: Path) -> None:
-    """Where a config selects by validation, the epoch with the smallest error is what is kept and evaluated."""
+    """With selection by validation, the epoch with the lowest error is kept and evaluated."""
     run = ["--trainer.default_root_dir", tmp_path, "--trainer.max_epochs=4", "--model.init_args.lr=0.3"]
     done = attnae("fit", "-c", "configs/moe_denoising/dncnn.yaml", *FEW, *run)
     assert done.code == 0, done.err
@@ -237,7 +237,7 @@ def test_test_record(vae: Path) -> None:
 
 
 def test_a_single_epoch_gives_no_speed(tmp_path: Path) -> None:
-    """The median excludes the first epoch: without a second one there is no number, rather than a wrong one."""
+    """The median excludes the first epoch, so a single epoch has no value."""
     assert part(fit(tmp_path), "fit.json")["efficiency"].keys() == {"peak_memory_mb"}
 
 

@@ -1,4 +1,4 @@
-"""Options of the adversary, what training logs about it, and training without one."""
+"""Options and logs of adversarial training, and training without a discriminator."""
 
 from __future__ import annotations
 

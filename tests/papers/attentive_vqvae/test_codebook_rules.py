@@ -1,4 +1,4 @@
-"""The rules by which codebooks begin and learn: k-means and expiry, finite scalar quantization, and all of them in training."""
+"""Codebook rules: k-means initialization and expiry, finite scalar quantization, and training with each rule."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_kmeans_of_fewer_points_than_clusters() -> None:
 
 
 def test_codebook_from_kmeans_beats_a_random_one_on_clusters() -> None:
-    """Random codes lie around zero, of which one is nearest to everything: the collapse that k-means avoids."""
+    """All latents share the nearest of the random codes around zero; k-means avoids this collapse."""
     latents = clustered()
     started, random = (Quantizer(16, 6, rule) for rule in ("ema_kmeans", "ema"))  # type: ignore[arg-type]
     for step in range(5):
@@ -103,7 +103,7 @@ def test_kmeans_runs_once_and_on_the_first_training_batch() -> None:
 
 
 def test_expiry_revives_codes() -> None:
-    """The data moves from one half of the clusters to the other: unused codes follow."""
+    """The data switches to the other half of the clusters; unused codes are replaced."""
     module, kept = Quantizer(16, 6, "ema_kmeans", decay=0.5), Quantizer(16, 6, "ema_kmeans", decay=0.5, revive=0)
     assert (module.revive, kept.revive) == (0.1, 0)
     near, far = clustered(), clustered(seed=1) + 50
@@ -131,7 +131,7 @@ def test_grid_has_as_many_points_as_codes(codes: int) -> None:
 
 @pytest.mark.parametrize("codes", [8, 16, 128])
 def test_indices_are_bijective(codes: int) -> None:
-    """Every index has a point of its own, and the point at each index is quantized to that index."""
+    """Indices and grid points correspond one to one."""
     torch.manual_seed(0)
     module = FiniteScalarQuantizer(codes, 5).double()
     indices = torch.arange(codes).view(1, 1, codes)

@@ -1,4 +1,4 @@
-"""The patch discriminator: its size, its map of logits, its norms."""
+"""The patch discriminator: parameter count, logits and normalization."""
 
 from typing import Literal
 

@@ -1,4 +1,4 @@
-"""Keras' kernels against Keras' own formula; normalization that keeps its statistics; what both leave as it was."""
+"""Keras initialization against Keras' formula, and normalization with fixed statistics."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_kernels_are_glorot_uniform_and_biases_zero(module: nn.Module) -> None:
 
 
 def test_initialization_touches_kernels_and_biases_only() -> None:
-    """Codebooks and normalization begin alike, so that seeds pair runs of both kinds."""
+    """Codebooks and normalization have the same initial values, so runs with equal seeds are paired."""
     one = net()
     first, second = one.state_dict(), net(init="keras").state_dict()
     assert first.keys() == second.keys()

@@ -1,4 +1,4 @@
-"""The Attentive VQ-VAE: its published size, its parts against plain references, and what its methods promise."""
+"""The Attentive VQ-VAE: published parameter counts, modules against plain references, and the public methods."""
 
 from collections.abc import Iterator
 from typing import Any, Literal
@@ -20,7 +20,7 @@ SMALL: dict[str, Any] = {"width": 8, "latent": 12, "codes": 16}
 
 @pytest.fixture(scope="module", autouse=True)
 def one_thread() -> Iterator[None]:
-    """Nothing here is large enough for two, and on a busy machine two wait for each other."""
+    """One thread: the networks are too small for two, which would wait for each other on a busy machine."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

@@ -21,7 +21,7 @@ CODES, DIM = 16, 6
 
 @pytest.fixture(scope="module", autouse=True)
 def one_thread() -> Iterator[None]:
-    """Nothing here is large enough for two, and on a busy machine two wait for each other."""
+    """One thread: the networks are too small for two, which would wait for each other on a busy machine."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -62,7 +62,7 @@ def test_nearest_code_and_its_vector() -> None:
 
 
 def test_distances_are_accurate_with_a_common_offset() -> None:
-    """Published attention adds hundreds of times the mean pixel to every latent."""
+    """Attention as in the paper adds hundreds of times the mean pixel to every latent."""
     module = quantizer()
     module.codebook.add_(3000)
     latents = latents_of(30) + 3000
@@ -263,7 +263,7 @@ def train(module: nn.Module, share: slice) -> None:
 
 
 def train_on_rank(rank: int, port: int, folder: Path) -> None:
-    """Trains on half of each batch. Codebooks are made before there is a process group, as under Lightning."""
+    """Trains on half of each batch. Codebooks are created before the process group, as in Lightning."""
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     torch.set_num_threads(1)
     modules = {name: quantizer(**settings) for name, settings in JOINED.items()}

@@ -1,4 +1,4 @@
-"""Adversarial training by manual optimization: losses in closed form, who is updated when, and what is refused."""
+"""Adversarial training by manual optimization: losses in closed form, order of updates, and invalid settings."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_adversarial_losses_in_closed_form(adversarial: Any) -> None:
 
 
 def test_generator_gets_a_gradient_from_the_discriminator() -> None:
-    """Judged apart from real images, the last BatchNorm would give made ones a constant mean logit: no gradient."""
+    """In separate batches, the last BatchNorm would give a constant mean logit and no gradient."""
     one = task()
     assert isinstance(one.discriminator, nn.Module)
     images = torch.rand(4, 3, 16, 16)
@@ -157,7 +157,7 @@ trainer.fit(task, data)
 
 @pytest.mark.slow
 def test_two_processes_train_one_model(tmp_path: Path) -> None:
-    """Both ranks end with the same weights and codebooks; a strategy that cannot work is refused with the one that can."""
+    """Both ranks end with the same weights and codebooks; an invalid strategy is rejected with a suggestion."""
     script = tmp_path / "ddp.py"
     script.write_text(DDP)
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[3])}

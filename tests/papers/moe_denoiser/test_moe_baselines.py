@@ -1,4 +1,4 @@
-"""DnCNN's cost, and the classical denoisers' common shape, their agreement with scikit-image, and their tuning."""
+"""FLOPs of DnCNN; shapes, agreement with scikit-image, and tuning of the classical denoisers."""
 
 import importlib.util
 import math
@@ -23,7 +23,7 @@ METHODS = [method for method in get_args(Method) if method != "bm3d" or importli
 
 @pytest.fixture(scope="module", autouse=True)
 def one_thread() -> Iterator[None]:
-    """Nothing here is large enough for two, and on a busy machine two wait for each other."""
+    """One thread: the networks are too small for two, which would wait for each other on a busy machine."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

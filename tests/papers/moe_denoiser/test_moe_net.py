@@ -1,4 +1,4 @@
-"""The MoE denoiser against a plain reference of the released algorithm, and what its parts promise."""
+"""The MoE denoiser against a plain reference of the released algorithm, and its modules."""
 
 import importlib.util
 import math
@@ -35,7 +35,7 @@ Released = reference_class()
 
 @pytest.fixture(scope="module", autouse=True)
 def one_thread() -> Iterator[None]:
-    """Nothing here is large enough for two, and on a busy machine two wait for each other."""
+    """One thread: the networks are too small for two, which would wait for each other on a busy machine."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -166,7 +166,7 @@ def test_single_expert_is_the_selected_one() -> None:
 
 
 def test_single_expert_is_dense_attention_and_a_merge_layer() -> None:
-    """At 32x32 there are 64 tokens: k = 128 is full attention, and the merge layer is all that ``dense`` lacks."""
+    """A 32x32 image has 64 tokens: k = 128 is full attention, and only the merge layer differs from ``dense``."""
     torch.manual_seed(0)
     single, dense = MoEDenoiser(router=2), MoEDenoiser(budgets=[None])
     weights, rows = single.state_dict(), slice(2 * 128, 3 * 128)  # of the third expert
@@ -310,7 +310,7 @@ def test_released_weights_reproduce_the_released_model(tmp_path: Path) -> None:
 
 
 class Payload:
-    """Executes when it is unpickled without care."""
+    """Executes code when unpickled."""
 
     def __init__(self, path: Path):
         self.path = path

@@ -15,7 +15,7 @@ SMALL: dict[str, Any] = {"image_size": 16, "width": 8, "heads": 2, "depth": 1, "
 
 
 def task_of(net: nn.Module) -> MoEDenoiserTask:
-    """In a test, as far as the task can tell."""
+    """Simulates a test."""
     torch.manual_seed(0)
     task = MoEDenoiserTask(net).eval()
     task._trainer = SimpleNamespace(testing=True)  # type: ignore[assignment]

@@ -1,4 +1,4 @@
-"""VAE and SAAAE against closed forms and against the published formula written down a second time."""
+"""VAE and SAAAE against closed forms and an independent implementation of the published formula."""
 
 from collections.abc import Callable
 from importlib import import_module
@@ -186,7 +186,7 @@ def test_kl_from_a_learned_prior_matches_torch() -> None:
 
 @pytest.mark.parametrize("variance", [None, 0.25])
 def test_gated_kl_matches_torch(variance: float | None) -> None:
-    """Of N(mean, (gate * std)^2): what the decoder sees."""
+    """KL of N(mean, (gate * std)^2), the distribution of the decoder's input."""
     generator = torch.Generator().manual_seed(0)
     mean, log_variance = torch.randn(2, 5, 7, dtype=torch.float64, generator=generator)
     gate = torch.rand(5, 7, dtype=torch.float64, generator=generator).clamp_min(0.01)
