@@ -1,7 +1,7 @@
 """attnae: reproductions of papers on attention in autoencoders and denoisers.
 
-Importing this package is cheap: neither torch nor lightning is loaded until a module that needs them is imported, or
-:func:`load` is used, which opens a finished run or an exported model.
+Importing this package is fast: torch and lightning are imported only with a module that needs them, or when :func:`load`
+opens a finished run or an exported model.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The command ``attnae``: Lightning's command line over any task and DataModule of the suite, and the use of what it trains."""
+"""The command ``attnae``: Lightning's command line for all tasks and DataModules, and inference with trained models."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ Uses what was trained. MODEL is a run's folder, what attnae export made of it, o
   attnae sample MODEL -o sampled.png    images from the prior (VAE)
   attnae export RUN DIR                 a folder to give away: attnae.load("DIR")
 
-  attnae apply --help       all options; likewise encode, decode, sample, export
+  attnae apply --help       all options; also for encode, decode, sample, export
   attnae fit --help         all keys
   attnae --print-completion bash
   attnae-bench run ...      compares variants and writes a report; see attnae-bench --help
@@ -41,7 +41,7 @@ Uses what was trained. MODEL is a run's folder, what attnae export made of it, o
 
 
 def main() -> int:
-    """Runs ``sys.argv``; returns the exit code. Errors that a user can mend are one line without a traceback."""
+    """Runs ``sys.argv`` and returns the exit code. Errors the user can fix are printed in one line without a traceback."""
     args = sys.argv[1:]
     if not args or args[0] in ("-h", "--help", "--version"):
         from attnae._version import __version__
@@ -63,11 +63,13 @@ def main() -> int:
         print(f"attnae: error: {error}", file=sys.stderr)
         return 2
     except (KeyboardInterrupt, SystemExit) as end:
-        # Lightning turns Ctrl-C during training into an exit with code 1 and says so in a log that is off by default.
+        # Lightning turns Ctrl-C during training into exit code 1 and reports it in a log that is off by default.
         if isinstance(end, SystemExit) and not isinstance(end.__context__, KeyboardInterrupt):
             raise
-        kept = "what is finished" if args[0] in commands.NAMES else "the checkpoint of the last finished epoch"
-        print(f"attnae: interrupted; {kept} is kept", file=sys.stderr)
+        kept = (
+            "finished outputs were" if args[0] in commands.NAMES else "the checkpoint of the last completed epoch was"
+        )
+        print(f"attnae: interrupted; {kept} kept", file=sys.stderr)
         return 130
     return 0
 
@@ -79,16 +81,16 @@ def _at_home(arg: str) -> str:
 
 
 def _shipped_config(arg: str) -> str:
-    """``configs/...`` means the file of that name that travels with the package, wherever the command is typed."""
+    """Resolves ``configs/...`` to the file included in the package, in any working directory."""
     if arg.startswith("configs/") and not Path(arg).exists() and shipped(arg).exists():
         return str(shipped(arg))
     return arg
 
 
 def _completion(shell: str) -> str:
-    """Completes the commands, the files and the keys of the benchmarks' classes.
+    """Completion script for the commands, files and keys of the benchmarks' classes.
 
-    The real parser knows thousands of keys and takes minutes to write them all down.
+    Generating it from the full parser, with thousands of keys, would take minutes.
     """
     import shtab
 
@@ -98,23 +100,23 @@ def _completion(shell: str) -> str:
     subparsers = parser.add_subparsers()
     commands.add_commands(subparsers)
     for name in ("fit", "validate", "test", "predict"):
-        command = subparsers.add_parser(name, help=name)  # shtab leaves out what has no help
+        command = subparsers.add_parser(name, help=name)  # shtab skips entries without help
         for option in (("-c", "--config"), ("--weights",), ("--ckpt_path",)):
             command.add_argument(*option, help="file").complete = shtab.FILE  # type: ignore[attr-defined]
         for key in ["seed_everything", "trainer.default_root_dir", "trainer.devices", "trainer.precision", *keys()]:
             command.add_argument(f"--{key}", help=key)
     if shell not in shtab.SUPPORTED_SHELLS:
-        raise UserError(f"--print-completion {shell}: choose from {', '.join(shtab.SUPPORTED_SHELLS)}.")
+        raise UserError(f"--print-completion {shell}: unknown shell. Available: {', '.join(shtab.SUPPORTED_SHELLS)}.")
     return shtab.complete(parser, shell)
 
 
 def _check_configs(args: list[str]) -> None:
-    """Names the file that is no YAML, which the parser would not, and before Lightning is imported."""
+    """Checks the configuration files before Lightning is imported. The parser would not name the invalid file."""
     files = [value for flag, value in pairwise(args) if flag in ("-c", "--config")]
     files += [arg.split("=", 1)[1] for arg in args if arg.startswith(("-c=", "--config="))]
     for file in map(Path, files):
         if not file.is_file():
-            raise UserError(f"There is no configuration file {file}.")
+            raise UserError(f"The configuration file {file} does not exist.")
         read_yaml(file)
 
 
@@ -124,6 +126,6 @@ def console() -> None:
     sys.exit(main())
 
 
-if __name__ == "__main__":  # so Lightning starts a run's further processes, with this file's folder first in the path
+if __name__ == "__main__":  # Lightning starts additional processes this way, with this file's folder first in sys.path
     sys.path[:] = [entry for entry in sys.path if Path(entry).resolve() != Path(__file__).resolve().parent]
     console()

@@ -1,9 +1,9 @@
-"""The one exception that reaches a user as a single line."""
+"""The exception for errors that are shown to the user in one line."""
 
 
 class UserError(Exception):
-    """What is wrong, where, and what to do about it, in one line; the command lines print it without a traceback."""
+    """A one-line message: what is wrong, where, and what to do. Command lines print it without a traceback."""
 
     def __str__(self) -> str:
-        """One line, whatever names of files or other libraries' messages are in it."""
+        """The message in one line, even if it contains file names or other messages with line breaks."""
         return " ".join(super().__str__().split())

@@ -15,7 +15,7 @@ import yaml
 from attnae.errors import UserError
 
 MOST_VALUES = 100_000
-"""Of a YAML file: a kilobyte of aliases of aliases could ask for all memory."""
+"""Maximum number of values in a YAML file, because a few nested aliases could exhaust the memory."""
 
 SCHEME = r"[A-Za-z][A-Za-z0-9+.-]*://"
 """What a URL begins with."""
@@ -60,12 +60,12 @@ def shown(path: Path) -> str:
 
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
-    """Yields a temporary path beside ``path`` that replaces it in one step when the block succeeds.
+    """Yields a temporary path that atomically replaces ``path`` when the block succeeds.
 
-    Readers see the old file or the new one, never a part, also after ``kill -9`` or on a full disk.
+    Readers see the old or the new file, never a partial one, even after ``kill -9`` or on a full disk.
 
     Raises:
-        UserError: The folder cannot be written to, or the disk is full.
+        UserError: The folder is not writable, or the disk is full.
     """
     temporary = None
     try:
@@ -78,11 +78,11 @@ def atomic(path: Path) -> Iterator[Path]:
             os.fsync(stream.fileno())
         umask = os.umask(0)
         os.umask(umask)
-        temporary.chmod(0o666 & ~umask)  # mkstemp makes files private; a shared cache or report must not be
+        temporary.chmod(0o666 & ~umask)  # mkstemp creates private files, unsuitable for shared caches and reports
         temporary.replace(path)
     except OSError as error:
         raise UserError(
-            f"Cannot write {path}: {error.strerror or error}. Choose another folder or free space."
+            f"Cannot write {path}: {error.strerror or error}. Free space or choose another folder."
         ) from error
     finally:
         if temporary is not None:
@@ -96,45 +96,45 @@ def write_text(path: Path, text: str) -> None:
 
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
-    """No tags that construct objects, no key twice, and ``1e-4`` is a number, as it is for ``attnae fit``."""
+    """Safe loader that rejects duplicate keys and reads ``1e-4`` as a number, like ``attnae fit``."""
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
         keys = [key.value for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
         if twice := next((key for place, key in enumerate(keys) if key in keys[:place]), None):
-            raise yaml.YAMLError(f"the key {twice!r} is there twice, {node.start_mark}")
+            raise yaml.YAMLError(f"duplicate key {twice!r}, {node.start_mark}")
         found: dict[Any, Any] = super().construct_mapping(node, deep)
         return found
 
 
 class _Dumper(yaml.SafeDumper):
-    """Writes what :class:`_Loader` reads back as the same value; nothing is abbreviated by aliases."""
+    """Writes YAML that :class:`_Loader` reads back as the same value, without aliases."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
 
 
-for _kind in (_Loader, _Dumper):  # PyYAML's own rule wants a decimal point
+for _kind in (_Loader, _Dumper):  # PyYAML's rule requires a decimal point
     _kind.add_implicit_resolver(
         "tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9][0-9_]*(\.[0-9_]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
     )
 
 
 def parse_yaml(text: str) -> Any:
-    """The value of a YAML text, such as that of ``--set key=text``.
+    """Parses a YAML text, such as the value in ``--set key=value``.
 
     Raises:
-        yaml.YAMLError: It is not YAML.
+        yaml.YAMLError: The text is not valid YAML.
     """
     return yaml.load(text, _Loader)
 
 
 def dump_yaml(value: Any) -> str:
-    """YAML that :func:`parse_yaml` reads back as the same value, with mappings in their order."""
+    """Writes YAML that :func:`parse_yaml` reads back as the same value, with mappings in order."""
     return yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """A YAML file that holds a mapping; tags that would construct objects are refused, and aliases that multiply.
+    """Reads a YAML mapping from a file. Rejects tags that construct objects, and excessive aliases.
 
     Raises:
         UserError: The file is missing or is not a YAML mapping.
@@ -142,20 +142,20 @@ def read_yaml(path: Path) -> dict[str, Any]:
     try:
         raw = parse_yaml(path.read_text(encoding="utf-8"))
         if not isinstance(raw, dict):
-            raise UserError(f"{path} does not hold a mapping of keys to values.")
+            raise UserError(f"{path} is not a YAML mapping.")
         if _values(raw, {}) > MOST_VALUES:
-            raise UserError(f"Cannot read {path}: its aliases stand for more than {MOST_VALUES:,} values.")
+            raise UserError(f"Cannot read {path}: its aliases expand to more than {MOST_VALUES:,} values.")
     except (OSError, UnicodeDecodeError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise UserError(f"Cannot read {path}: {error}") from error
     return raw
 
 
 def _values(value: Any, known: dict[int, int]) -> int:
-    """How many values there are once every alias is written out, counted without doing so."""
+    """Number of values after expanding all aliases, computed without expanding them."""
     if not isinstance(value, dict | list):
         return 1
     if id(value) not in known:
-        known[id(value)] = MOST_VALUES  # what holds itself has no end
+        known[id(value)] = MOST_VALUES  # a value that contains itself is infinite
         inner = [*value.keys(), *value.values()] if isinstance(value, dict) else value
         known[id(value)] = 1 + sum(_values(each, known) for each in inner)
     return known[id(value)]

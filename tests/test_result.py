@@ -1,4 +1,4 @@
-"""result.json: what is written comes back, and nothing else is believed."""
+"""result.json: round trips, and rejection of invalid content."""
 
 import json
 import math
@@ -62,18 +62,18 @@ def changed(path: Path, **changes: Any) -> Path:
 # -- round trip -------------------------------------------------------------------------------------------------
 
 
-def test_a_result_comes_back(tmp_path: Path) -> None:
+def test_result_round_trip(tmp_path: Path) -> None:
     write(FULL, tmp_path / "new" / "folder" / "result.json")
     assert read_result(tmp_path / "new" / "folder" / "result.json") == FULL
 
 
-def test_a_part_comes_back(tmp_path: Path) -> None:
+def test_part_round_trip(tmp_path: Path) -> None:
     part = Part(**{f.name: getattr(FULL, f.name) for f in fields(Part)})
     write(part, tmp_path / "fit.json")
     assert read_part(tmp_path / "fit.json") == part
 
 
-def test_an_empty_result_comes_back(tmp_path: Path) -> None:
+def test_empty_result_round_trip(tmp_path: Path) -> None:
     write(Result(), tmp_path / "result.json")
     assert read_result(tmp_path / "result.json") == Result()
 
@@ -95,13 +95,13 @@ numbers = st.floats(allow_nan=False, allow_infinity=False)
     seed=st.integers(0, 2**32 - 1),
 )
 @once_per_test
-def test_any_result_comes_back(tmp_path: Path, **values: Any) -> None:
+def test_any_result_round_trip(tmp_path: Path, **values: Any) -> None:
     write(Result(**values), tmp_path / "result.json")
     assert read_result(tmp_path / "result.json") == Result(**values)
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-def test_what_is_not_finite_is_missing(tmp_path: Path, value: float) -> None:
+def test_non_finite_numbers_are_missing(tmp_path: Path, value: float) -> None:
     path = tmp_path / "result.json"
     curves: dict[str, list[float | None]] = {"epoch": [1, 2], "train/loss": [value, 2.0]}
     write(Result(metrics={"a/b": value, "a/c": 1.0}, efficiency={"d": value}, curves=curves, data={"e": [value]}), path)
@@ -114,7 +114,7 @@ def test_what_is_not_finite_is_missing(tmp_path: Path, value: float) -> None:
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-def test_what_others_write_that_is_not_finite(tmp_path: Path, value: float) -> None:
+def test_non_finite_numbers_in_other_files(tmp_path: Path, value: float) -> None:
     assert read_result(changed(tmp_path / "a.json", metrics={"a/b": value, "a/c": 1.0})).metrics == {"a/c": 1.0}
     assert "curve" in refused(changed(tmp_path / "b.json", curves={"epoch": [1, value]}))
 
@@ -188,7 +188,7 @@ def test_an_unknown_status(tmp_path: Path) -> None:
 
 
 def misfits() -> list[Any]:
-    """Every key with values of every other JSON type; true and false are no numbers."""
+    """Every key with values of every other JSON type; booleans are not numbers."""
     values = {
         "null": None,
         "boolean": True,
@@ -222,7 +222,7 @@ def test_a_value_of_another_type(tmp_path: Path, name: str, value: Any) -> None:
 
 @pytest.mark.parametrize("name", ["metrics", "efficiency"])
 @pytest.mark.parametrize("value", ["3,5", [1.0], {"a": 1}, 10**400], ids=["text", "list", "mapping", "huge"])
-def test_a_number_that_is_none(tmp_path: Path, name: str, value: Any) -> None:
+def test_invalid_numbers(tmp_path: Path, name: str, value: Any) -> None:
     refused(changed(tmp_path / "result.json", **{name: {"a/b": value}}))
 
 
@@ -231,12 +231,12 @@ def test_a_number_that_is_none(tmp_path: Path, name: str, value: Any) -> None:
     [{"epoch": 3}, {"epoch": None}, {"epoch": ["a"]}, {"epoch": {"1": 2}}, {"epoch": [[1]]}],
     ids=["number", "null", "text", "mapping", "nested"],
 )
-def test_curves_that_are_no_lists_of_numbers(tmp_path: Path, curves: Any) -> None:
+def test_invalid_curves(tmp_path: Path, curves: Any) -> None:
     refused(changed(tmp_path / "result.json", curves=curves))
 
 
 @pytest.mark.parametrize("name", ["images", "commands"])
-def test_lists_that_hold_no_text(tmp_path: Path, name: str) -> None:
+def test_invalid_lists_of_text(tmp_path: Path, name: str) -> None:
     refused(changed(tmp_path / "result.json", **{name: [3, None]}))
 
 
@@ -319,7 +319,7 @@ def test_a_write_that_fails_leaves_the_old_file(
     assert only(tmp_path) == ["result.json"]
 
 
-def test_what_json_cannot_hold_leaves_the_old_file(tmp_path: Path) -> None:
+def test_unserializable_values_leave_the_old_file(tmp_path: Path) -> None:
     write(FULL, tmp_path / "result.json")
     with pytest.raises(TypeError):
         write(Result(data={"path": tmp_path}), tmp_path / "result.json")
@@ -327,13 +327,13 @@ def test_what_json_cannot_hold_leaves_the_old_file(tmp_path: Path) -> None:
     assert only(tmp_path) == ["result.json"]
 
 
-def test_a_folder_that_cannot_be_is_one_line(tmp_path: Path) -> None:
+def test_an_invalid_folder_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="Cannot write"):
         write(FULL, tmp_path / "file" / "result.json")
 
 
-def test_readers_see_the_old_file_until_the_new_one_is_whole(tmp_path: Path) -> None:
+def test_readers_see_the_old_file_until_the_new_one_is_complete(tmp_path: Path) -> None:
     path = tmp_path / "page.txt"
     files.write_text(path, "old")
     with path.open() as reader:

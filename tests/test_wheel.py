@@ -1,4 +1,4 @@
-"""The package works from a wheel, far from any checkout."""
+"""The package works from a wheel, without a checkout."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def site(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def python(site: Path, *arguments: str, cwd: Path) -> str:
-    """Runs the installed package where no checkout is in sight."""
+    """Runs the installed package outside of a checkout."""
     environment = {**os.environ, "PYTHONPATH": str(site)}
     command = [sys.executable, *arguments]
     done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
@@ -52,7 +52,7 @@ def python(site: Path, *arguments: str, cwd: Path) -> str:
     return done.stdout
 
 
-def test_wheel_holds_configs_and_benchmarks(wheel: Path) -> None:
+def test_wheel_contains_configs_and_benchmarks(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
     for folder in ("benchmarks", "configs"):

@@ -1,4 +1,4 @@
-"""Folders of finished runs of tiny networks that have learnt nothing."""
+"""Run folders of tiny, untrained networks."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ KINDS: dict[str, tuple[str, dict[str, Any], Callable[[], ImageTask], int, dict[s
 
 
 def write_run(folder: Path, kind: str, seed: int = 0) -> Path:
-    """What ``attnae-bench run`` leaves behind, as far as it matters here."""
+    """Writes the files of ``attnae-bench run`` that the tests need."""
     torch.manual_seed(seed)
     net, arguments, build, size, corruption = KINDS[kind]
     task = build()

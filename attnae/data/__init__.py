@@ -1,7 +1,7 @@
-"""DataModules over one shared way of the data: image file -> decoded and resized once -> uint8 -> batch by index -> device.
+"""DataModules with a shared pipeline: image file -> decoded and resized once -> uint8 -> batch by index -> device.
 
-``location`` (where the images are) is plain Python and shared with the benchmark runner; the names below need torch and
-are loaded when they are first used.
+``location`` (where the images are) is plain Python and shared with ``attnae-bench``. The names below need torch and are
+imported on first use.
 """
 
 from __future__ import annotations

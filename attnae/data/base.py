@@ -1,4 +1,4 @@
-"""The DataModule that all datasets share."""
+"""Base DataModule of all datasets."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from attnae.errors import UserError
 
 
 class ImageDataModule(L.LightningDataModule):
-    """Images in memory or a memory-mapped cache, batched by index, corrupted on the device.
+    """Images in memory or in a memory-mapped cache, batched by index, corrupted on the device.
 
     Args:
-        root: Folder of the images; ``None`` for the embedded ones.
-        source: What to expect there; ``auto`` looks.
-        download: Fetch official files that are missing into ``root``.
-        corruption: Makes inputs from targets.
+        root: Folder of images; ``None`` for the embedded images.
+        source: Kind of data in ``root``; ``auto`` detects it.
+        download: Download missing official files into ``root``.
+        corruption: Computes inputs from targets.
         image_size: Height and width in pixels.
         batch_size: Images per training step, all devices together.
         eval_batch_size: Images per evaluation step.
@@ -39,20 +39,20 @@ class ImageDataModule(L.LightningDataModule):
         train_set_images: Training images that the protocol `train_set` evaluates; 0 for none.
 
     Raises:
-        UserError: The data is missing, unreadable or too small for a batch.
+        UserError: The data is missing, unreadable, or smaller than one batch.
     """
 
     dataset: ClassVar[str]
     """Name of the published dataset."""
 
     embedded: ClassVar[str] = "photos"
-    """Name of the images that stand in for it without a root."""
+    """Name of the embedded images used without a root."""
 
     embedded_counts: ClassVar[tuple[int, int] | None] = None
-    """How many embedded training and held-out images to make; ``None`` for as many as there are."""
+    """Number of embedded training and held-out images to generate; ``None`` for all."""
 
     test_splits: tuple[str, ...] = ("heldout", "train_set")
-    """What each test dataloader holds: held-out images, and the first training images, on which the paper evaluates."""
+    """Names of the test dataloaders: held-out images, and the training images that the paper evaluates."""
 
     def __init__(
         self,
@@ -85,17 +85,15 @@ class ImageDataModule(L.LightningDataModule):
     # -- loading ------------------------------------------------------------------------------------------------
 
     def prepare_data(self) -> None:
-        """Decodes and caches, once per machine: every other process finds the cache."""
+        """Decodes and caches the images once per machine; other processes read the cache."""
         self._load()
 
     def setup(self, stage: str) -> None:
-        """Opens the splits and checks that they are large enough."""
+        """Opens the splits and checks their sizes."""
         self._load()
         sets = self.sets()
         if not len(sets["heldout"]):
-            raise UserError(
-                f"{self.location.name} has no held-out images left. Give a larger data.init_args.test_images."
-            )
+            raise UserError(f"{self.location.name} has no held-out images left. Increase data.init_args.test_images.")
         train = len(sets["train"])
         if stage == "fit" and train < min(2, self.batch_size):
             raise UserError(f"{self.location.name} has {train} training images, too few for a batch. Add images.")
@@ -136,7 +134,7 @@ class ImageDataModule(L.LightningDataModule):
         return sample(len(self._splits[split].pixels), shuffled)[: min(given, default=None)]
 
     def about(self) -> dict[str, Any]:
-        """What a report says about the data."""
+        """Description of the data for reports."""
         sets = self.sets()
         return {
             "dataset": self.dataset,
@@ -153,7 +151,7 @@ class ImageDataModule(L.LightningDataModule):
         }
 
     def sets(self) -> dict[str, IndexedImages]:
-        """What ``train``, ``val`` and each of :attr:`test_splits` consist of.
+        """Images of ``train``, ``val`` and each of :attr:`test_splits`.
 
         ``val`` are held-out images: followed over the epochs, never used to choose anything. ``train_set`` are the training
         images that the published protocol evaluates. :meth:`limited` says which ones.
@@ -169,11 +167,11 @@ class ImageDataModule(L.LightningDataModule):
     # -- batches ------------------------------------------------------------------------------------------------
 
     def train_dataloader(self) -> DataLoader[Any]:
-        """Shuffled training images; the last, smaller batch is kept, as published."""
+        """Shuffled training images. Keeps the last, smaller batch, as in the papers."""
         return self._loader(self.sets()["train"], self.batch_size, shuffle=True)
 
     def val_dataloader(self) -> DataLoader[Any] | list[Any]:
-        """The followed images."""
+        """The validation images."""
         images = self.sets()["val"]
         return self._loader(images) if len(images) else []
 
@@ -191,13 +189,13 @@ class ImageDataModule(L.LightningDataModule):
         world = trainer.world_size if trainer else 1
         rank = trainer.global_rank if trainer else 0
         sampler = EpochBatches(len(images), batch_size or self.eval_batch_size, shuffle, run_seed(), rank, world)
-        # A generator of its own: a new iterator draws a seed for workers that there are none of, and would shift the
-        # noise of a resumed run against that of an uninterrupted one if it drew from torch's global generator.
+        # A separate generator: every new iterator draws a seed for workers, even without workers. Drawn from torch's global
+        # generator, it would change the noise of a resumed run.
         own = torch.Generator()
         return DataLoader(images, sampler=sampler, batch_size=None, generator=own, pin_memory=torch.cuda.is_available())
 
     def on_after_batch_transfer(self, batch: tuple[Tensor, Tensor], dataloader_idx: int) -> Batch:
-        """Bytes to floats and targets to inputs, on the device."""
+        """Converts bytes to floats and applies the corruption, on the device."""
         pixels, index = batch
         images = pixels.permute(0, 3, 1, 2).float().div_(255)  # (B, H, W, 3) -> (B, 3, H, W), channels last in memory
         training = bool(self.trainer and self.trainer.training)
@@ -205,5 +203,5 @@ class ImageDataModule(L.LightningDataModule):
         return self.corruption_of(self.test_splits[dataloader_idx] if testing else "")(images, index, training)
 
     def corruption_of(self, split: str) -> Corruption:
-        """The corruption of a test split; of training and validation for an empty name."""
+        """Corruption of a test split; for an empty name, of training and validation."""
         return self.corruption

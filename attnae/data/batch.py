@@ -1,4 +1,4 @@
-"""What a task sees of a batch of images, and the protocol of what makes inputs from targets."""
+"""A batch of images, and the protocol of corruptions."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Batch:
-    """What a task gets to see.
+    """Inputs and targets of a task.
 
     Attributes:
         target: Clean images (B, 3, H, W) in [0, 1].
         input: Corrupted images (B, 3, H, W) in [0, 1].
-        mask: True where a pixel is hidden, bool (B, 1, H, W); ``None`` for corruptions that hide nothing.
-        index: Position of each image in its split, int64 (B,).
-        sigma: Standard deviation of each image's noise (B,); ``None`` for corruptions that are not noise.
+        mask: True where a pixel is hidden, bool (B, 1, H, W); ``None`` without a mask.
+        index: Index of each image in its split, int64 (B,).
+        sigma: Standard deviation of each image's noise (B,); ``None`` without noise.
     """
 
     target: Tensor
@@ -27,13 +27,13 @@ class Batch:
     sigma: Tensor | None = None
 
     def __getitem__(self, part: slice) -> Batch:
-        """Some of the images."""
+        """A slice of the batch."""
         return Batch(*(None if values is None else values[part] for values in vars(self).values()))  # type: ignore[arg-type]
 
 
 class Corruption(Protocol):
-    """Makes a batch's input from its target."""
+    """Computes a batch's inputs from its targets."""
 
     def __call__(self, images: Tensor, index: Tensor, training: bool) -> Batch:
-        """Corrupts ``images`` (B, 3, H, W) in [0, 1]; in training from torch's CPU generator, else by image index only."""
+        """Corrupts images (B, 3, H, W) in [0, 1]: randomly in training, otherwise determined by the image index only."""
         ...

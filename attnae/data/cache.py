@@ -1,4 +1,4 @@
-"""Decoded images as one memory-mapped array: built once, shared by any number of processes, resumed where it was stopped."""
+"""Image cache: decoded images in a memory-mapped array, built once, shared between processes, resumable."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ from attnae.errors import UserError
 from attnae.files import write_text
 
 LARGE = 100_000_000
-"""Bytes from which a cache is announced before it is built: a small one is there before the line is read."""
+"""Minimum size in bytes of a cache whose construction is announced; smaller ones are built almost instantly."""
 
 VERIFIED = 1_000_000_000
-"""Bytes up to which a cache is compared with its digest whenever it is opened, which takes about a second a gigabyte."""
+"""Maximum size in bytes of a cache whose digest is verified on opening, which takes about one second per gigabyte."""
 
 SKIPPED = "unreadable (skipped)"
-"""The reason under which skipped files are counted among the conversions."""
+"""Key that counts skipped files among the conversions."""
 
 PATIENCE = 5.0
-"""Seconds between two lines of progress where there is no terminal for a bar."""
+"""Seconds between progress lines without a terminal."""
 
 
 @dataclass
@@ -46,9 +46,9 @@ class Images:
 
     Attributes:
         pixels: uint8 (N, H, W, 3), possibly memory-mapped.
-        digest: Hash of the pixels: equal digests mean equal data, wherever the files came from.
-        conversions: How many images had to be converted or skipped, by reason.
-        skipped: What is wrong with each skipped image, one line each that names it.
+        digest: Hash of the pixels. Equal digests mean equal data, regardless of the files.
+        conversions: Number of converted or skipped images, by reason.
+        skipped: One line per skipped image, with its name and the error.
     """
 
     pixels: UInt8
@@ -64,19 +64,18 @@ def cached(
     decode: Callable[[int, Counter[str]], UInt8],
     title: str,
 ) -> Images:
-    """The images behind ``key``, decoded now if no process has done so before.
+    """Returns the images for ``key``, decoding them if they are not cached.
 
-    The array grows in a hidden file and gets its name only when it is whole, so that a reader never sees a part; of
-    several processes that want the same images one decodes and the others wait for it. A killed or interrupted build
-    is taken up after its last image that is verifiably on the disk, and so is one for which there was no room; any other
-    failure leaves nothing behind.
+    The array is built in a hidden file and renamed when complete, so readers never see a partial array. If several processes
+    request the same images, one decodes and the others wait. A build that was killed, interrupted or ran out of disk space
+    resumes after the last image verified on disk. After any other failure its files are removed.
 
     Args:
-        key: Everything that the pixels depend on.
-        count: Number of images, or what tells it; not called when the cache has them.
+        key: Identifies everything that affects the pixels.
+        count: Number of images, or a function that returns it; not called if the images are cached.
         size: Height and width in pixels.
-        decode: Image by position, uint8 (size, size, 3), counting what it converts; not called when the cache has it.
-        title: Shown beside the progress.
+        decode: Returns an image by position, uint8 (size, size, 3), and counts conversions; not called if cached.
+        title: Title of the progress display.
 
     Raises:
         UserError: The disk is full, or more images are unreadable than :func:`tolerated`.
@@ -87,31 +86,31 @@ def cached(
         found = _read(path, size)
         if found is None:
             _build(path, count if isinstance(count, int) else count(), size, decode, title)
-            found = _read(path, size, verified=False)  # it has been hashed while it was written
+            found = _read(path, size, verified=False)  # already hashed while writing
         if found is None:
             raise UserError(
-                f"The image cache {path} cannot be read back after writing it. Check the disk, or set ATTNAE_CACHE."
+                f"Cannot read the image cache {path} after writing it. Check the disk, or set ATTNAE_CACHE."
             )
         return found
 
 
 def tolerated(count: int) -> int:
-    """How many of so many images may be unreadable: a tenth but at most 10, or 1% where that is more."""
+    """Maximum number of unreadable images among ``count``: 10%, but at most 10 or 1%, whichever is larger."""
     return max(min(count // 10, 10), count // 100)
 
 
 class _NoRoom(UserError):
-    """The cache does not fit on its disk."""
+    """The cache does not fit on the disk."""
 
 
 class _Growing:
-    """An array on its way: a hidden file of pixels, and a journal with one line for each image decoded or skipped.
+    """An incomplete array: a hidden file of pixels, and a journal with one line per decoded or skipped image.
 
-    A line is written after its pixels and holds the digest of all pixels so far. Opening the files again verifies line
-    by line what is there and cuts off the rest, so that the array ends up as if nothing had happened.
+    A line is written after its pixels and contains the digest of all pixels so far. Reopening verifies the files line by
+    line and truncates the rest, so the result is the same as that of an uninterrupted build.
 
     Args:
-        path: Where the finished array goes.
+        path: Path of the finished array.
         count: Number of images.
         size: Height and width in pixels.
     """
@@ -129,7 +128,7 @@ class _Growing:
 
     @property
     def position(self) -> int:
-        """The next image."""
+        """Position of the next image."""
         return self.rows + len(self.skipped)
 
     def __enter__(self) -> _Growing:
@@ -175,7 +174,7 @@ class _Growing:
         self._note({"digest": self.digest.hexdigest(), "converted": converted, "skipped": ""})
 
     def skip(self, why: str) -> None:
-        """Goes on without an image."""
+        """Skips an image."""
         self.skipped.append(why)
         self._note({"skipped": why})
 
@@ -184,10 +183,10 @@ class _Growing:
         self.journal.flush()
 
     def finish(self) -> None:
-        """Describes the array, then gives it its name: without that the description does not count."""
+        """Writes the description, then renames the array; a description without the array is ignored."""
         self.pixels.truncate(
             len(self.header) + self.count * self.image_bytes
-        )  # skipped images leave empty rows at the end
+        )  # skipped images leave unused rows at the end
         self.pixels.flush()
         os.fsync(self.pixels.fileno())
         conversions = dict(self.converted) | ({SKIPPED: len(self.skipped)} if self.skipped else {})
@@ -204,16 +203,16 @@ class _Growing:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         self.pixels.close()
         self.journal.close()
-        # What is done stays after an interruption and for want of room; after any other failure it would never be used.
+        # Keep the finished part after an interruption or if the disk is full. After other failures it would never be used.
         if self.position == 0 or (isinstance(error, Exception) and not isinstance(error, OSError | _NoRoom)):
             for file in self.files:
                 file.unlink(missing_ok=True)
 
 
 def _build(path: Path, count: int, size: int, decode: Callable[[int, Counter[str]], UInt8], title: str) -> None:
-    path.unlink(missing_ok=True)  # damaged or not described, or it would not be built
+    path.unlink(missing_ok=True)  # damaged or without a description
     try:
-        # While an image is decoded, a thread writes and hashes the one before, both of which take as long without it.
+        # A thread writes and hashes the previous image while the next one is decoded.
         with _Growing(path, count, size) as growing, ThreadPoolExecutor(1) as writer:
             _announce(growing, title)
             written: Future[None] | None = None
@@ -237,7 +236,7 @@ def _build(path: Path, count: int, size: int, decode: Callable[[int, Counter[str
             growing.finish()
     except OSError as error:
         raise UserError(
-            f"Cannot write {path}: {error.strerror or error}. Free space, or set ATTNAE_CACHE to another folder."
+            f"Cannot write {path}: {error.strerror or error}. Free disk space, or set ATTNAE_CACHE to another folder."
         ) from error
 
 
@@ -245,21 +244,21 @@ def _too_many(growing: _Growing, last: UnreadableImage) -> UserError:
     most = tolerated(growing.count)
     if not most:
         return last
-    return UserError(f"More than {most} of {growing.count:,} images cannot be used. The first: {growing.skipped[0]}")
+    return UserError(f"More than {most} of {growing.count:,} images are unusable. The first: {growing.skipped[0]}")
 
 
 def _announce(growing: _Growing, title: str) -> None:
-    """Says how much is to be written, and refuses where there is no room for it."""
+    """Prints the size of the cache. Raises if it does not fit on the disk."""
     folder, total = growing.path.parent, growing.count * growing.image_bytes
     free, needed = shutil.disk_usage(folder).free, total - growing.rows * growing.image_bytes
     if needed > free:
         raise _NoRoom(
             f"{title} needs {_readable(needed)} for the image cache, but {folder} has {_readable(free)} left. "
-            "Free space, or set ATTNAE_CACHE to a folder on another disk."
+            "Free disk space, or set ATTNAE_CACHE to a folder on another disk."
         )
     if total < LARGE and not growing.position:
         return
-    resumed = f", going on after {growing.position:,}" if growing.position else ""
+    resumed = f", resuming after {growing.position:,}" if growing.position else ""
     print(f"{title}: {growing.count:,} images, {_readable(total)} in {folder}{resumed}", file=sys.stderr, flush=True)
 
 
@@ -268,7 +267,7 @@ def _readable(size: int) -> str:
 
 
 def _progress(start: int, count: int, title: str) -> Iterator[int]:
-    """The positions that are left, with a bar on a terminal and now and then a line where there is none."""
+    """Yields the remaining positions and shows progress: a bar in a terminal, otherwise an occasional line."""
     console = Console(file=sys.stderr)
     if console.is_terminal:
         yield from track(range(start, count), title, console=console, transient=True)
@@ -285,7 +284,7 @@ def _progress(start: int, count: int, title: str) -> Iterator[int]:
 def _read(path: Path, size: int, verified: bool = True) -> Images | None:
     try:
         about = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-        pixels = np.lib.format.open_memmap(path, mode="r")  # refuses archives and pickles
+        pixels = np.lib.format.open_memmap(path, mode="r")  # rejects archives and pickles
         count = about["rows"] + len(about["skipped"])
         if pixels.shape != (count, size, size, 3) or pixels.dtype != np.uint8:
             return None
@@ -294,12 +293,12 @@ def _read(path: Path, size: int, verified: bool = True) -> Images | None:
             return None
         return images
     except (OSError, EOFError, ValueError, KeyError, TypeError):
-        return None  # missing, cut short or not ours: built anew
+        return None  # missing, truncated or in another format: rebuild
 
 
 def pixel_digest(pixels: UInt8) -> str:
-    """Digest of all pixels of images (N, H, W, 3) in their order, 32 hexadecimal digits."""
+    """Digest of all pixels of images (N, H, W, 3) in order, 32 hexadecimal digits."""
     digest = hashlib.blake2b(digest_size=16)
-    for start in range(0, len(pixels), 256):  # in parts: an array in another memory layout is copied for it
+    for start in range(0, len(pixels), 256):  # in chunks, because a non-contiguous array is copied
         digest.update(np.ascontiguousarray(pixels[start : start + 256]).data)
     return digest.hexdigest()

@@ -1,4 +1,4 @@
-"""CelebA-HQ at 256x256, or what stands in for it."""
+"""CelebA-HQ at 256x256, or a substitute."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from attnae.data.noise import Uncorrupted
 
 
 class CelebAHQDataModule(ImageDataModule):
-    """CelebA-HQ, four fifths for training; arguments that are not listed are those of :class:`ImageDataModule`.
+    """CelebA-HQ with 80% of the images for training. For other arguments, see :class:`ImageDataModule`.
 
-    Paper: Attentive VQ-VAE, 80% of 30,000 images at 256x256 for training and 20% for testing; which ones is not said,
-    nor the batch size. We: a stable hash of each file's name decides (``location.is_held_out``). The dataset has no
-    files to fetch: give a folder of images. Procedural portraits stand in for it without one.
+    Paper: Attentive VQ-VAE, 80% of 30,000 images at 256x256 for training and 20% for testing; neither the split nor the
+    batch size is stated. We: a stable hash of each file name decides (``location.is_held_out``). The dataset cannot be
+    downloaded; provide a folder of images. Without one, procedural faces are used.
 
     Args:
-        corruption: Makes inputs from targets; ``None`` for an autoencoder's, which are the same.
+        corruption: Computes inputs from targets; ``None`` for an autoencoder, whose inputs are the targets.
         image_size: Height and width in pixels.
-        batch_size: Images per training step, all devices together.
-        eval_batch_size: Images per evaluation step.
+        batch_size: Global batch size in training, over all devices.
+        eval_batch_size: Batch size in evaluation.
         kwargs: See :class:`ImageDataModule`.
     """
 

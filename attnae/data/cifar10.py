@@ -1,4 +1,4 @@
-"""CIFAR-10 at 32x32, or what stands in for it."""
+"""CIFAR-10 at 32x32, or a substitute."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ SPLIT_SEED = 42
 
 
 class CIFAR10DataModule(ImageDataModule):
-    """CIFAR-10 with a validation split; arguments that are not listed are those of :class:`ImageDataModule`.
+    """CIFAR-10 with a validation split. For other arguments, see :class:`ImageDataModule`.
 
-    Paper: Adaptive Sparse Attention MoE. The 50,000 training images are split at random into 40,000 and 10,000 for
-    validation; the 10,000 test images are held out. We: the same split for every seed of a run.
+    Paper: Adaptive Sparse Attention MoE. The 50,000 training images are split at random into 40,000 for training and 10,000
+    for validation; the 10,000 test images are held out. We: the same split for every seed.
 
     Args:
-        corruption: Makes inputs from targets.
+        corruption: Computes inputs from targets.
         image_size: Height and width in pixels.
         batch_size: Images per training step, all devices together.
         split: Training images before the split's rest validates; at most four fifths of what there is, unless more than
@@ -49,7 +49,7 @@ class CIFAR10DataModule(ImageDataModule):
         self.test_splits = ("heldout", *self.sweep)
 
     def corruption_of(self, split: str) -> Corruption:
-        """The corruption of training, or the noise level that the split is named after."""
+        """The training corruption, or noise of the level in the split's name."""
         return self.sweep.get(split, self.corruption)
 
     def sets(self) -> dict[str, IndexedImages]:

@@ -1,10 +1,10 @@
-"""What a dataset is, by its pixels: the digest that identifies it, and what was left out, skipped or leaked.
+"""Content of a dataset: the digest of its pixels, which identifies it, and images left out, skipped or leaked.
 
 The digest covers every pixel of every image after resizing, the order of the images and the split, for folders, arrays,
-official files and embedded images alike. Names, sizes, times and inodes of files only decide whether it must be taken
-again: a small index file beside the image cache remembers what was found for them.
+official files and embedded images. File names, sizes, times and inodes only determine whether the digest must be recomputed:
+an index file in the image cache stores the content for them.
 
-Importing this module is light; NumPy and Pillow are imported when images are decoded, torch never.
+Importing this module is fast. NumPy and Pillow are imported when images are decoded; torch is never imported.
 """
 
 from __future__ import annotations
@@ -31,21 +31,21 @@ FEW = 8
 """Held-out images below which a comparison says nothing."""
 
 TICK = 20_000_000
-"""Nanoseconds after which another write to a file gives it another time on any local file system."""
+"""Nanoseconds after which another write to a file changes its time on any local file system."""
 
 
 @dataclass(frozen=True)
 class Content:
-    """What a dataset holds at one image size.
+    """Content of a dataset at one image size.
 
     Attributes:
-        digest: First 8 hexadecimal digits of the digest of the training pixels, a hyphen, and those of the held-out pixels.
+        digest: First 8 hexadecimal digits of the training pixels' digest, a hyphen, and those of the held-out pixels' digest.
         train: Number of training images.
         test: Number of held-out images.
-        converted: How many images were converted or skipped, by reason.
-        skipped: What is wrong with each skipped image, one line each that names it.
-        left_out: How many files, folders and links are not used, by kind.
-        leaked: How many held-out images are also training images: equal pixels, under whatever name.
+        converted: Number of converted or skipped images, by reason.
+        skipped: One line per skipped image, with its name and the error.
+        left_out: Number of unused files, folders and links, by kind.
+        leaked: Number of held-out images with the same pixels as a training image.
     """
 
     digest: str
@@ -57,10 +57,10 @@ class Content:
     leaked: int = 0
 
     def notices(self) -> list[str]:
-        """What a person should know before these images are used, one line each."""
+        """Warnings about the images, one line each."""
         lines = [f"Skipped: {line}" for line in self.skipped]
         if self.left_out:
-            lines.append(f"Left out of the images: {counted(self.left_out)}")
+            lines.append(f"Not used as images: {counted(self.left_out)}")
         if self.leaked:
             lines.append(f"{self.leaked:,} of {self.test:,} held-out images are also in training")
         if self.test < FEW:
@@ -71,19 +71,18 @@ class Content:
 
 
 def content(location: Location, image_size: int, decode: bool = True) -> Content | None:
-    """What a dataset holds.
+    """Returns the content of a dataset.
 
     Args:
-        location: Where it is.
+        location: Location of the dataset.
         image_size: Height and width in pixels.
-        decode: Decode the images into the cache if that has not been done, with progress, and fetch official files that
-            are missing. Otherwise answer at once.
+        decode: Download missing official files and decode uncached images, with progress. Otherwise return immediately.
 
     Returns:
-        The content; ``None`` if it is not known and nothing may be decoded.
+        The content; ``None`` if it is unknown and ``decode`` is false.
 
     Raises:
-        UserError: The images cannot be used, or all held-out images are also in training.
+        UserError: The images are unusable, or all held-out images are also training images.
     """
     if decode:
         return load(location, image_size)[1]
@@ -96,15 +95,15 @@ def content(location: Location, image_size: int, decode: bool = True) -> Content
 def load(
     location: Location, image_size: int, counts: tuple[int, int] | None = None
 ) -> tuple[dict[str, Images], Content]:
-    """Decoded images of ``train`` and ``test`` and what they are; nothing is decoded, scanned or hashed twice.
+    """Returns decoded images of ``train`` and ``test`` and their content. Nothing is decoded, scanned or hashed twice.
 
     Args:
-        location: Where the dataset is.
+        location: Location of the dataset.
         image_size: Height and width in pixels.
-        counts: How many embedded images to make, training and held-out; ``None`` for as many as there are.
+        counts: Number of embedded images to generate, training and held-out; ``None`` for all.
 
     Raises:
-        UserError: The images cannot be used, or all held-out images are also in training.
+        UserError: The images are unusable, or all held-out images are also training images.
     """
     from attnae.data.sources import splits_of
 
@@ -135,9 +134,9 @@ def load(
 
 
 def leaked(train: UInt8, test: UInt8) -> int:
-    """How many held-out images are also training images, pixel by pixel.
+    """Number of held-out images with the same pixels as a training image.
 
-    A few hundred pixels of each image find the suspects, so that not every image is hashed as a whole.
+    Compares a few hundred pixels of each image first, so only candidates are hashed completely.
 
     Args:
         train: uint8 (N, H, W, 3).
@@ -148,7 +147,7 @@ def leaked(train: UInt8, test: UInt8) -> int:
     step = max(1, test.shape[1] // 16)
 
     def some(images: UInt8) -> list[bytes]:
-        plain = np.asarray(images)  # indexing a memory map takes longer
+        plain = np.asarray(images)  # indexing a memory map is slower
         return [
             hashlib.blake2b(plain[index, ::step, ::step].tobytes(), digest_size=16).digest()
             for index in range(len(plain))
@@ -164,7 +163,7 @@ def leaked(train: UInt8, test: UInt8) -> int:
 
 
 def _known(index: Path) -> tuple[Content, dict[str, str]] | None:
-    """What an index file says, with the whole digests of the splits."""
+    """Content and full digests of the splits from an index file."""
     try:
         raw: dict[str, Any] = json.loads(index.read_text(encoding="utf-8"))
         about, digests = raw["content"], {split: str(raw["digests"][split]) for split in ("train", "test")}
@@ -173,7 +172,7 @@ def _known(index: Path) -> tuple[Content, dict[str, str]] | None:
             return None
         return found, digests
     except (OSError, ValueError, KeyError, TypeError):
-        return None  # missing or damaged: taken again
+        return None  # missing or damaged: recompute
 
 
 def _with_walk(found: Content, location: Location) -> Content:
@@ -183,8 +182,8 @@ def _with_walk(found: Content, location: Location) -> Content:
 def _checked(found: Content, location: Location) -> Content:
     if found.test and found.leaked == found.test:
         raise UserError(
-            f"All {found.test:,} held-out images of {printable(location.root or location.name)} are also in training. "
-            "Give other held-out images."
+            f"All {found.test:,} held-out images of {printable(location.root or location.name)} are also training images. "
+            "Provide other held-out images."
         )
     return found
 
@@ -199,15 +198,15 @@ def _fetched(location: Location) -> Location:
     location.root.mkdir(parents=True, exist_ok=True)
     with FileLock(location.root / ".fetching.lock"):
         found = locate(location.dataset, "", location.root, "official", download=True)
-        if not found.files:  # no other process has fetched them meanwhile
+        if not found.files:  # unless another process has downloaded them meanwhile
             official.fetch(location.dataset, location.root)
             found = locate(location.dataset, "", location.root, "official")
     return found
 
 
 def _settle(location: Location) -> None:
-    """Waits until the files are so old that a later change shows in their times."""
+    """Waits until the files are old enough that a later change is visible in their times."""
     times = [max(file.version[:2]) for files in location.files.values() for file in files]
     wait = max(times, default=0) + TICK - time.time_ns()
-    if 0 < wait <= TICK:  # a clock that is further ahead is another machine's
+    if 0 < wait <= TICK:  # a larger difference means another machine's clock
         time.sleep(wait / 1e9)

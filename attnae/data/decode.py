@@ -1,4 +1,4 @@
-"""Image file to uint8 RGB square: the conversions that are sound, and the refusals of what is not."""
+"""Decodes an image file to a square uint8 RGB image, and rejects unusable files."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from attnae.data.walk import printable
 from attnae.errors import UserError
 
 SMALLEST = 8
-"""Images whose shorter side has fewer pixels are refused: blowing them up tests an interpolation, not a model."""
+"""Minimum length of the shorter side in pixels. Upscaling smaller images would test the interpolation, not a model."""
 
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -27,36 +27,36 @@ TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""What makes an image upright, by the orientation that EXIF states."""
+"""Transpositions that make an image upright, by EXIF orientation."""
 
 UInt8 = np.ndarray
 """uint8 array of shape (H, W, 3) or (N, H, W, 3) with values in 0..255."""
 
 
 class UnreadableImage(UserError):
-    """An image that cannot be used; a data set may do without a few of these."""
+    """An unusable image. A few of these in a dataset are skipped."""
 
 
 def read_image(path: Path, size: int, conversions: Counter[str]) -> UInt8:
-    """Decodes one image to ``(size, size, 3)``: as :func:`read_rgb`, then as :func:`resize`.
+    """Decodes an image to ``(size, size, 3)``: :func:`read_rgb`, then :func:`resize`.
 
     Args:
         path: Image file.
         size: Height and width of the result in pixels.
-        conversions: Counts what had to be converted (``grayscale``, ``transparent``, ...), for the report.
+        conversions: Counts conversions (``grayscale``, ``transparent``, ...) for the report.
 
     Raises:
-        UserError: The disk fails, or the file is missing.
+        UserError: The file is missing or cannot be read.
         UnreadableImage: The file cannot be decoded or is too small.
     """
     return resize(read_rgb(path, conversions), size, conversions, printable(path))
 
 
 def read_rgb(path: Path, conversions: Counter[str]) -> Image.Image:
-    """Decodes one image at its own size: first frame, upright, RGB, 8 bits.
+    """Decodes an image at its original size: first frame, upright, RGB, 8 bits.
 
-    The file is read before it is decoded. So an error while reading is the disk's or the user's and never taken for a
-    broken image, which the cache would skip for good; and whatever happens while decoding is the image's.
+    The file is read completely before decoding, to distinguish read errors from damaged images, which the cache would skip
+    permanently.
 
     Args:
         path: Image file.
@@ -87,7 +87,7 @@ def decode_rgb(content: bytes, name: str, conversions: Counter[str]) -> Image.Im
     found = Counter[str]()
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # damaged metadata, and large images: Pillow still refuses bombs
+            warnings.simplefilter("ignore")  # damaged metadata, large images; Pillow still rejects bombs
             with Image.open(io.BytesIO(content), formats=_formats()) as image:
                 if getattr(image, "is_animated", False):
                     found["animated (first frame)"] += 1
@@ -95,7 +95,7 @@ def decode_rgb(content: bytes, name: str, conversions: Counter[str]) -> Image.Im
                 rgb = _rgb(_upright(image, found), found)
     except Exception as error:  # decoders raise struct.error, KeyError, ZeroDivisionError, MemoryError, ...
         why = (
-            "not an image in a format that Pillow decodes" if isinstance(error, UnidentifiedImageError) else str(error)
+            "not an image in a format supported by Pillow" if isinstance(error, UnidentifiedImageError) else str(error)
         )
         raise UnreadableImage(
             f"Cannot read the image {name}: {why or type(error).__name__}. Repair or remove it."
@@ -106,16 +106,16 @@ def decode_rgb(content: bytes, name: str, conversions: Counter[str]) -> Image.Im
 
 @cache
 def _formats() -> tuple[str, ...]:
-    """What the installed Pillow opens of :data:`FORMATS`: AVIF, for one, is not always compiled in."""
+    """The :data:`FORMATS` supported by the installed Pillow. Some, such as AVIF, are optional."""
     Image.init()
     return tuple(name for name in FORMATS if name in Image.OPEN)
 
 
 def _upright(image: Image.Image, conversions: Counter[str]) -> Image.Image:
-    """Turns an image as its metadata says; other entries of the metadata may be broken."""
+    """Rotates an image according to its metadata. Other metadata entries may be damaged."""
     try:
         orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
-    except Exception:  # as of a decoder
+    except Exception:  # decoders can raise anything
         conversions["unreadable orientation (not turned)"] += 1
         return image
     turn = TURNS.get(orientation) if isinstance(orientation, int) else None
@@ -124,7 +124,7 @@ def _upright(image: Image.Image, conversions: Counter[str]) -> Image.Image:
 
 def _rgb(image: Image.Image, conversions: Counter[str]) -> Image.Image:
     if image.mode.startswith("I") or image.mode == "F":
-        # 16-bit: PIL's own conversion to 8 bits clips at 255 instead of scaling.
+        # 16-bit images: PIL's conversion to 8 bits clips at 255 instead of scaling.
         conversions["16-bit"] += 1
         values = np.nan_to_num(np.asarray(image, dtype=np.float64), nan=0, posinf=0, neginf=0)
         peak = 65535.0 if image.mode != "F" else max(1.0, float(values.max()))
@@ -150,7 +150,7 @@ def resize(image: Image.Image, size: int, conversions: Counter[str], name: str) 
     side = min(width, height)
     if side < SMALLEST:
         raise UnreadableImage(
-            f"The image {name} has {width}x{height} pixels; at least {SMALLEST}x{SMALLEST} are needed. Remove it."
+            f"The image {name} is too small: {width}x{height}, minimum {SMALLEST}x{SMALLEST}. Remove it."
         )
     if width != height:
         conversions["cropped to a square"] += 1
@@ -159,7 +159,7 @@ def resize(image: Image.Image, size: int, conversions: Counter[str], name: str) 
     if side < size:
         conversions["enlarged"] += 1
     if side != size:
-        # Paper: "resized to 64x64". Released: torchvision's Resize on a PIL image, that is bilinear with antialiasing.
+        # Paper: "resized to 64x64". Released code: torchvision's Resize on a PIL image (bilinear with antialiasing).
         image = image.resize((size, size), Image.Resampling.BILINEAR)
     return np.asarray(image)
 

@@ -1,7 +1,7 @@
-"""The embedded portraits: drawn by formula, any number at any size, with eyes whose places and colors are known.
+"""Embedded faces: procedural portraits, any number at any size, with known positions and colors of the eyes.
 
-A head is symmetric up to its eyes; the light is not. So a picture can be told from its mirror image, and a model that
-repeats one side on the other can be told from one that does not.
+A head is symmetric except for the eye colors, but the light is not. A portrait therefore differs from its mirror image, and a
+model that copies one side to the other can be detected.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from attnae.data.decode import UInt8
 Floats = np.ndarray
 """float32 array."""
 
-TWO_COLOURED = 0.2
+TWO_COLORS = 0.2
 """Probability that the eyes have different colors."""
 
 IRISES = np.array(
@@ -38,28 +38,28 @@ HAIRS = np.array(
 )
 
 EYE_X, EYE_Y = 0.112, -0.015
-"""Place of the eyes in units of the head: to either side of the middle, and below it."""
+"""Position of the eyes in units of the head: horizontal and vertical distance from its center."""
 
 
 class Eyes(NamedTuple):
-    """The eyes of n portraits; the first of a pair is the one on the left of the picture.
+    """The eyes of n portraits. The first eye of a pair is on the left of the image.
 
     Attributes:
-        centres: Centres of the irises (n, 2, 2), x from the left and y from the top in fractions of the image's side.
+        centers: Centers of the irises (n, 2, 2), x from the left and y from the top in fractions of the image's side.
         radius: Radius of the irises (n,) in fractions of the image's side.
-        colours: RGB (n, 2, 3) in [0, 1] before lighting.
+        colors: RGB (n, 2, 3) in [0, 1] before lighting.
     """
 
-    centres: Floats
+    centers: Floats
     radius: Floats
-    colours: Floats
+    colors: Floats
 
 
 def portraits(train: bool, count: int, size: int) -> UInt8:
-    """The first portraits of a split; portrait i depends on split, i and size alone.
+    """The first portraits of a split. Portrait i depends only on split, i and size.
 
     Args:
-        train: Training portraits or held-out ones: other people, drawn from the same distribution.
+        train: Training or held-out portraits: different faces from the same distribution.
         count: Number of portraits.
         size: Height and width in pixels.
 
@@ -71,11 +71,11 @@ def portraits(train: bool, count: int, size: int) -> UInt8:
 
 
 def eyes(train: bool, indices: ArrayLike) -> Eyes:
-    """Where the eyes of some portraits are and which colors they have.
+    """Positions and colors of the eyes of some portraits.
 
     Args:
-        train: Training portraits or held-out ones.
-        indices: Which portraits, integers (n,).
+        train: Training or held-out portraits.
+        indices: Indices of the portraits, integers (n,).
     """
     people = [_Person(train, int(index)) for index in np.asarray(indices)]
     return Eyes(
@@ -88,7 +88,7 @@ def eyes(train: bool, indices: ArrayLike) -> Eyes:
 
 
 class _Person:
-    """Everything that is random about a portrait, drawn from its split and index."""
+    """All random parameters of a portrait, determined by split and index."""
 
     def __init__(self, train: bool, index: int):
         self.random = random = np.random.default_rng([20261, int(train), index])
@@ -98,12 +98,12 @@ class _Person:
             blend = first + random.uniform(0, 0.4) * (second - first) + random.normal(0, spread, 3)
             return np.asarray(blend.clip(0.04, 0.98), np.float32)
 
-        # Pose: middle of the head and its size in fractions of the image's side, and its tilt.
+        # Pose: center and size of the head in fractions of the image's side, and its tilt.
         self.x, self.y = 0.5 + random.uniform(-0.04, 0.04), 0.47 + random.uniform(-0.03, 0.03)
         self.scale = random.uniform(0.92, 1.08)
         tilt = random.uniform(-0.08, 0.08)
         self.cos, self.sin = math.cos(tilt), math.sin(tilt)
-        # Light: from one side, from above, in a color of its own.
+        # Light: direction and color.
         light = (random.choice((-1.0, 1.0)) * random.uniform(0.45, 0.85), random.uniform(-0.5, -0.1), 0.6)
         self.light = tuple(float(part) / math.hypot(*light) for part in light)
         self.ambient = random.uniform(0.45, 0.65)
@@ -112,7 +112,7 @@ class _Person:
         self.skin, self.hair = mixed(SKINS, 0.015), mixed(HAIRS, 0.02)
         self.clothes, self.wall, self.wall_2 = random.uniform(0.1, 0.9, (3, 3)).astype(np.float32)
         one, other = random.choice(len(IRISES), 2, replace=False)
-        pair = [one, other] if random.random() < TWO_COLOURED else [one, one]
+        pair = [one, other] if random.random() < TWO_COLORS else [one, one]
         self.irises = (IRISES[pair] + random.normal(0, 0.02, 3)).clip(0, 1).astype(np.float32)
         # Shape, in units of the head.
         self.width, self.height = random.uniform(0.235, 0.275), random.uniform(0.315, 0.35)
@@ -129,7 +129,7 @@ class _Person:
         self.stripes = random.uniform(20, 60)
 
     def place(self, x: float, y: float) -> tuple[float, float]:
-        """A point of the head in fractions of the image's side."""
+        """Converts a point of the head to fractions of the image's side."""
         return (
             self.x + self.scale * (self.cos * x - self.sin * y),
             self.y + self.scale * (self.sin * x + self.cos * y),
@@ -152,14 +152,14 @@ def portrait(train: bool, index: int, size: int) -> UInt8:
 
 
 class _Drawing:
-    """A picture on its way, from back to front.
+    """An image painted from back to front.
 
     Attributes:
-        x: Place of each pixel in units of the head (size, size), from its middle.
-        y: Likewise, downward.
-        mirrored: Distance from the head's axis; a formula in this is symmetric.
+        x: Horizontal position of each pixel in units of the head (size, size), from its center.
+        y: Vertical position of each pixel, downward.
+        mirrored: Distance from the head's axis, for symmetric shapes.
         picture: RGB (3, size, size).
-        face: Share of each pixel that the face covers, once it is painted.
+        face: Coverage of each pixel by the face, once painted.
     """
 
     def __init__(self, person: _Person, size: int):
@@ -169,7 +169,7 @@ class _Drawing:
         self.pixel = 1 / (size * person.scale)
         self.mirrored = np.abs(self.x)
         self.noise = _noise(person.random, size)
-        # Light on a ball of the head's size; hair, neck and shoulders share its sides.
+        # Light on a sphere of the head's size; also used for hair, neck and shoulders.
         ball_x, ball_y = (self.x / 0.36).clip(-0.95, 0.95), (self.y / 0.46).clip(-0.95, 0.95)
         ball_z = np.sqrt((1 - ball_x**2 - ball_y**2).clip(0.05, 1))
         facing = (person.light[0] * ball_x + person.light[1] * ball_y + person.light[2] * ball_z).clip(0, 1)
@@ -184,11 +184,11 @@ class _Drawing:
         self.face: Floats = np.zeros_like(self.x)
 
     def inside(self, depth: Floats) -> Floats:
-        """Share of each pixel that lies inside, from the distance to the edge in units of the head."""
+        """Coverage of each pixel from its distance to the edge, in units of the head."""
         return (depth / self.pixel + 0.5).clip(0, 1)
 
     def paint(self, share: Floats, color: ArrayLike, relief: Floats | float = 1.0, lit: bool = True) -> None:
-        """Lays a color (3,) times a relief (H, W) over the share (H, W) of each pixel."""
+        """Paints a color (3,) times a relief (H, W) with the given coverage (H, W)."""
         rows, columns = np.flatnonzero(share.any(1)), np.flatnonzero(share.any(0))
         if not len(rows):
             return
@@ -202,14 +202,14 @@ class _Drawing:
 
 
 def _ellipse(x: Floats, y: Floats, width: float, height: float) -> Floats:
-    """Distance to the edge of an ellipse around the origin, nearly; positive inside."""
+    """Approximate distance to the edge of an ellipse around the origin; positive inside."""
     radius = np.sqrt((x / width) ** 2 + (y / height) ** 2) + 1e-6
     slope = np.sqrt((x / width**2) ** 2 + (y / height**2) ** 2) + 1e-6
     return radius * (1 - radius) / slope
 
 
 def _paint_body(person: _Person, drawing: _Drawing) -> None:
-    """Hair behind the face, neck, clothes and ears."""
+    """Paints hair behind the face, neck, clothes and ears."""
     x, y, mirrored, noise = drawing.x, drawing.y, drawing.mirrored, drawing.noise
     hair, skin, paint, inside = drawing.hair, drawing.skin, drawing.paint, drawing.inside
     top = person.height + person.volume
@@ -226,7 +226,7 @@ def _paint_body(person: _Person, drawing: _Drawing) -> None:
 
 
 def _paint_face(person: _Person, drawing: _Drawing) -> Floats:
-    """Face, cheeks and beard; returns the distance to the face's edge."""
+    """Paints face, cheeks and beard. Returns the distance to the edge of the face."""
     x, y, mirrored, noise = drawing.x, drawing.y, drawing.mirrored, drawing.noise
     paint, inside, skin = drawing.paint, drawing.inside, drawing.skin
     narrow = person.width * (1 - person.jaw * (y / person.height).clip(0, 1) ** 2)
@@ -245,7 +245,7 @@ def _paint_face(person: _Person, drawing: _Drawing) -> Floats:
 
 
 def _paint_eyes(person: _Person, drawing: _Drawing) -> None:
-    """Sockets, whites, irises, pupils, a spark of the lamp, lids and brows."""
+    """Paints eye sockets, whites, irises, pupils, highlights, lids and brows."""
     x, y, mirrored, face = drawing.x, drawing.y, drawing.mirrored, drawing.face
     paint, inside = drawing.paint, drawing.inside
     paint(face * 0.3 * np.exp(-((mirrored - EYE_X) ** 2 + (y - EYE_Y + 0.01) ** 2) / 0.003), person.skin * 0.5)
@@ -265,7 +265,7 @@ def _paint_eyes(person: _Person, drawing: _Drawing) -> None:
 
 
 def _paint_mouth(person: _Person, drawing: _Drawing) -> None:
-    """Nose and mouth."""
+    """Paints nose and mouth."""
     x, y, mirrored, face = drawing.x, drawing.y, drawing.mirrored, drawing.face
     paint, inside = drawing.paint, drawing.inside
     bridge = np.exp(-((mirrored / 0.016) ** 2) - ((y - 0.03) / 0.08) ** 2)
@@ -284,7 +284,7 @@ def _paint_mouth(person: _Person, drawing: _Drawing) -> None:
 
 
 def _noise(random: np.random.Generator, size: int) -> Floats:
-    """Smooth noise (size, size) of four octaves, the same at every size, roughly within 0.3 of 0."""
+    """Smooth noise (size, size) of four octaves, consistent across sizes, roughly in [-0.3, 0.3]."""
     total = np.zeros((size, size), np.float32)
     for cells, strength in ((4, 0.12), (10, 0.07), (24, 0.04), (48, 0.03)):
         lattice = random.normal(0, strength, (cells + 1, cells + 1)).astype(np.float32)

@@ -1,7 +1,7 @@
-"""Where a dataset's images are: told apart by what lies in a folder, without decoding anything. Plain Python.
+"""Locates the images of a dataset from the content of a folder, without decoding. Plain Python.
 
-The DataModules need it to load the images, the runner to name a report after its data and to notice missing data before
-anything trains. What the images are, as opposed to where, is :mod:`attnae.data.content`.
+The DataModules use it to load images. ``attnae-bench`` uses it to name reports and to detect missing data before training.
+For the content of the images, see :mod:`attnae.data.content`.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ STAND_INS = {"natural64", "celeba", "celebahq", "celebahq256", "cifar10", "stl10
 """Names of folders with images of a known dataset, which stand in for a benchmark's own; others are a person's images."""
 
 EMBEDDED = {"photos": (1024, 512), "faces": (2048, 512)}
-"""Embedded images, and how many training and held-out ones there are."""
+"""Embedded images: number of training and held-out images."""
 
 FACES = "1"
-"""Version of the embedded portraits: to be raised when ``attnae.data.faces`` draws other ones."""
+"""Version of the embedded faces. Increase it when ``attnae.data.faces`` changes its output."""
 
 HINTS = {
     "STL-10": "the official files (2.6 GB; add --set data.init_args.download=true to fetch them)",
@@ -77,7 +77,7 @@ class Location:
 
     @property
     def title(self) -> str:
-        """How a report names the data."""
+        """Title of the data in reports."""
         if self.kind == "official":
             return f"{self.dataset} (official)"
         if self.kind == "embedded":
@@ -104,13 +104,13 @@ def locate(
 
     Args:
         dataset: ``STL-10``, ``CIFAR-10`` or ``CelebA-HQ``.
-        embedded: Name of the images that stand in when there is no root, such as ``photos``.
-        root: Folder to look in; ``None`` means the embedded images.
-        source: ``auto`` decides by what lies in the folder; anything else insists.
-        download: Whether official files may still be missing.
+        embedded: Name of the embedded images used without a root, such as ``photos``.
+        root: Folder to search; ``None`` for the embedded images.
+        source: Kind of data to find; ``auto`` detects it.
+        download: Whether missing official files will be downloaded.
 
     Raises:
-        UserError: Nothing usable is there.
+        UserError: The folder contains no usable data.
     """
     if source == "embedded" or (source == "auto" and root is None):
         version = FACES if embedded == "faces" else metadata.version("scikit-image")
@@ -131,7 +131,9 @@ def locate(
     if root.is_file():
         return _file(dataset, root, source)
     if not root.is_dir():
-        raise UserError(f"{dataset} not found in {printable(root)}: no such folder. {hint}")
+        raise UserError(
+            f"{dataset} not found: {printable(root)} {'is not a folder' if root.exists() else 'does not exist'}. {hint}"
+        )
     if source in ("auto", "array") and (root / "train.npy").is_file():
         files = {split: _present(root, [f"{split}.npy"]) for split in ("train", "test")}
         if not files["test"]:
@@ -232,7 +234,7 @@ def _hub(dataset: str, address: hub.Address) -> Location:
 
 
 def counted(kinds: Mapping[str, int]) -> str:
-    """Kinds and their numbers in words: ``3 .txt files, 1 broken links``."""
+    """Formats counts by kind: ``3 .txt files, 1 broken links``."""
     return ", ".join(f"{count:,} {kind}" for kind, count in sorted(kinds.items()))
 
 

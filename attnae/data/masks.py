@@ -1,7 +1,7 @@
-"""Corruptions that hide pixels: the paper's patches, and what else a model may meet.
+"""Corruptions that hide pixels: the paper's patches, and other masks.
 
-In training a mask is drawn by torch's CPU generator; at evaluation from the image's index alone, so that every model, seed,
-batch size and device sees the same masks.
+In training, torch's CPU generator draws the masks. In evaluation, a mask depends only on the image's index, so it is the same
+for every model, seed, batch size and device.
 """
 
 from __future__ import annotations
@@ -21,26 +21,26 @@ Color = Literal["red", "blue", "green", "purple"]
 
 
 class Mask(ABC):
-    """Hides pixels behind a grey value.
+    """Replaces pixels with a constant value.
 
     Args:
-        fill: Value of hidden pixels in [0, 1]; 0.5 is the 0 of the paper's [-1, 1].
+        fill: Value of hidden pixels in [0, 1]; 0.5 corresponds to 0 in the paper's range [-1, 1].
 
     Raises:
-        ValueError: ``fill`` is no pixel value.
+        ValueError: ``fill`` is not in [0, 1].
     """
 
     def __init__(self, fill: float):
         if not 0 <= fill <= 1:
-            raise ValueError(f"{type(self).__name__} needs fill in [0, 1]; got {fill}")
+            raise ValueError(f"{type(self).__name__}: fill must be in [0, 1], got {fill}")
         self.fill = fill
 
     @abstractmethod
     def hidden(self, index: Tensor, side: int, training: bool) -> Tensor:
-        """True where a pixel is hidden, bool (B or 1, 1, side, side), of images at positions ``index`` (B,) in their split.
+        """Masks of images with ``index`` (B,) in their split: bool (B or 1, 1, side, side), true where a pixel is hidden.
 
         Raises:
-            ValueError: The mask does not fit into images of that size.
+            ValueError: The mask is larger than the images.
         """
 
     def __call__(self, images: Tensor, index: Tensor, training: bool) -> Batch:
@@ -52,29 +52,29 @@ class Mask(ABC):
 class PatchMask(Mask):
     """Hides square patches.
 
-    Paper: VAE vs SAAAE, "16 patches of 8x8". Released: drawn once per batch, top and left uniform in [0, side - 8), so
-    that the last row and column of positions is never drawn; patches may overlap.
+    Paper: VAE vs SAAAE, "16 patches of 8x8". Released code: drawn once per batch, top and left uniform in [0, side - 8), so
+    the last row and column of positions are never drawn; patches may overlap.
 
     Args:
-        patches: Patches per image.
+        patches: Number of patches per image.
         size: Side of a patch in pixels.
-        per: One mask for a whole training batch (published) or one for each of its images.
+        per: Draw one mask per training ``batch`` (as in the released code) or per ``image``.
         fill: See :class:`Mask`.
 
     Raises:
-        ValueError: A patch or their number is not positive, or ``fill`` is no pixel value.
+        ValueError: ``patches`` or ``size`` is not positive, or ``fill`` is not in [0, 1].
     """
 
     def __init__(self, patches: int = 16, size: int = 8, per: Per = "batch", fill: float = 0.5):
         super().__init__(fill)
         if patches < 1 or size < 1:
-            raise ValueError(f"PatchMask needs patches >= 1 and size >= 1; got {patches}, {size}")
+            raise ValueError(f"PatchMask: patches and size must be at least 1, got {patches} and {size}")
         self.patches, self.size, self.per = patches, size, per
 
     def hidden(self, index: Tensor, side: int, training: bool) -> Tensor:
         """See :class:`Mask`."""
         if side <= self.size:
-            raise ValueError(f"patches of {self.size} pixels do not fit into images of {side}")
+            raise ValueError(f"patches of {self.size} pixels are larger than the images ({side} pixels)")
         if training:
             masks = 1 if self.per == "batch" else len(index)
             corners = torch.randint(0, side - self.size, (masks, self.patches, 2))
@@ -90,26 +90,26 @@ class PatchMask(Mask):
 
 
 class CenterMask(Mask):
-    """Hides one square in the middle; nothing is drawn.
+    """Hides a square in the center of the image; not random.
 
     Args:
-        size: Side of the square in pixels; where it cannot be centred exactly it is up and left by half a pixel.
+        size: Side of the square in pixels. If it cannot be centered exactly, it is shifted up and left by half a pixel.
         fill: See :class:`Mask`.
 
     Raises:
-        ValueError: The square is not positive, or ``fill`` is no pixel value.
+        ValueError: ``size`` is not positive, or ``fill`` is not in [0, 1].
     """
 
     def __init__(self, size: int = 32, fill: float = 0.5):
         super().__init__(fill)
         if size < 1:
-            raise ValueError(f"CenterMask needs size >= 1; got {size}")
+            raise ValueError(f"CenterMask: size must be at least 1, got {size}")
         self.size = size
 
     def hidden(self, index: Tensor, side: int, training: bool) -> Tensor:
         """See :class:`Mask`."""
         if side < self.size:
-            raise ValueError(f"a square of {self.size} pixels does not fit into images of {side}")
+            raise ValueError(f"a square of {self.size} pixels is larger than the images ({side} pixels)")
         first = (side - self.size) // 2
         mask = torch.zeros(1, 1, side, side, dtype=torch.bool)
         mask[..., first : first + self.size, first : first + self.size] = True
@@ -117,21 +117,21 @@ class CenterMask(Mask):
 
 
 class PixelMask(Mask):
-    """Hides single pixels, each as likely as any other.
+    """Hides single pixels, drawn uniformly.
 
     Args:
-        ratio: Share of pixels that are hidden, rounded to a whole number of pixels.
-        per: One mask for a whole training batch or one for each of its images.
+        ratio: Share of hidden pixels, rounded to a whole number of pixels.
+        per: Draw one mask per training ``batch`` or per ``image``.
         fill: See :class:`Mask`.
 
     Raises:
-        ValueError: ``ratio`` is not between 0 and 1, or ``fill`` is no pixel value.
+        ValueError: ``ratio`` is not between 0 and 1, or ``fill`` is not in [0, 1].
     """
 
     def __init__(self, ratio: float = 0.25, per: Per = "batch", fill: float = 0.5):
         super().__init__(fill)
         if not 0 < ratio < 1:
-            raise ValueError(f"{type(self).__name__} needs ratio between 0 and 1; got {ratio}")
+            raise ValueError(f"{type(self).__name__}: ratio must be between 0 and 1, got {ratio}")
         self.ratio, self.per = ratio, per
 
     def hidden(self, index: Tensor, side: int, training: bool) -> Tensor:
@@ -143,34 +143,34 @@ class PixelMask(Mask):
                 np.random.default_rng([45, int(i)]).standard_normal((side, side), np.float32) for i in index
             ]
             noise = torch.from_numpy(np.stack(draws))
-        # The quantile by rank, so that each mask hides equally many pixels. On the CPU: another device's rounding could
-        # swap two pixels at the threshold.
+        # By rank, so every mask hides the same number of pixels. On the CPU, because another device's rounding could swap
+        # two pixels at the threshold.
         lowest = self.filtered(noise).flatten(1).topk(round(self.ratio * side**2), largest=False).indices
         mask = torch.zeros(len(noise), side**2, dtype=torch.bool).scatter_(1, lowest, True)
         return mask.view(-1, 1, side, side)
 
     def filtered(self, noise: Tensor) -> Tensor:
-        """White noise (B, side, side) to the noise whose lowest values are hidden."""
+        """Filters white noise (B, side, side); the pixels with the lowest values are hidden."""
         return noise
 
 
 class ColorNoiseMask(PixelMask):
-    """Hides where filtered noise is low: spots whose size and spacing the filter decides.
+    """Hides pixels where filtered noise is low, in spots whose size and spacing depend on the filter.
 
-    Source: ColorMAE (arXiv 2407.13036), random noise through one of four filters, thresholded to the mask's ratio. There a
-    value masks a patch, and filtered noise is stored; here it masks a pixel, and noise is drawn and filtered by differences of
-    Gaussians when it is needed: white = red + green + blue.
+    Paper: ColorMAE (arXiv 2407.13036), random noise passed through one of four filters and thresholded to the mask ratio.
+    There, a value masks a patch and filtered noise is precomputed. We: a value masks a pixel, and noise is drawn on demand and
+    filtered by differences of Gaussians: white = red + green + blue.
 
     Args:
         color: ``red`` is low-pass (large spots), ``blue`` high-pass (scattered pixels), ``green`` band-pass (spots of one
             size), ``purple`` band-stop (red + blue).
         ratio: See :class:`PixelMask`.
-        sigma: Standard deviations of the two Gaussians in pixels, the narrower one first.
+        sigma: Standard deviations of the two Gaussians in pixels, in increasing order.
         per: See :class:`PixelMask`.
         fill: See :class:`Mask`.
 
     Raises:
-        ValueError: An unknown colour, sigmas that are not positive and rising, or see :class:`PixelMask`.
+        ValueError: ``color`` is unknown, ``sigma`` is not positive and increasing, or see :class:`PixelMask`.
     """
 
     colors: ClassVar[tuple[Color, ...]] = ("red", "green", "blue", "purple")
@@ -186,15 +186,16 @@ class ColorNoiseMask(PixelMask):
         super().__init__(ratio, per, fill)
         if color not in self.colors or not 0 < sigma[0] < sigma[1]:
             raise ValueError(
-                f"ColorNoiseMask needs a color of {', '.join(self.colors)} and 0 < sigma[0] < sigma[1]; got {color!r}, {sigma}"
+                f"ColorNoiseMask: color must be one of {', '.join(self.colors)} and 0 < sigma[0] < sigma[1], "
+                f"got {color!r} and {sigma}"
             )
         self.color, self.sigma = color, sigma
 
     def filtered(self, noise: Tensor) -> Tensor:
-        """See :class:`PixelMask`; the noise goes on beyond the borders as if they were joined."""
+        """See :class:`PixelMask`. The noise is periodic at the borders."""
         side = noise.shape[-1]
         frequency = torch.fft.fftfreq(side)[:, None] ** 2 + torch.fft.rfftfreq(side) ** 2  # squared, cycles per pixel
-        # A Gaussian blur of sigma s passes exp(-2 (pi s f)^2) of the frequency f.
+        # The transfer function of a Gaussian blur with sigma s is exp(-2 (pi s f)^2) at frequency f.
         narrow, wide = (torch.exp(-2 * (torch.pi * s) ** 2 * frequency) for s in self.sigma)
         passed = {"red": wide, "green": narrow - wide, "blue": 1 - narrow, "purple": 1 - narrow + wide}[self.color]
         return torch.fft.irfft2(torch.fft.rfft2(noise) * passed, s=(side, side))

@@ -1,4 +1,4 @@
-"""Gaussian noise that runs on the device: fresh in training, the same for every model and seed at evaluation."""
+"""Gaussian noise, generated on the device: random in training, the same for every model and seed in evaluation."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from attnae.data.batch import Batch
 
 
 class Uncorrupted:
-    """Leaves images as they are: the input of an autoencoder is its target."""
+    """No corruption: the input is the target, as in an autoencoder."""
 
     def __call__(self, images: Tensor, index: Tensor, training: bool) -> Batch:
         """See :class:`Corruption`."""
@@ -20,12 +20,12 @@ class Uncorrupted:
 class GaussianNoise:
     """Adds Gaussian noise and clamps to [0, 1].
 
-    Paper: Adaptive Sparse Attention MoE, clamp(clean + 0.2 N(0, 1), 0, 1). In training drawn afresh by torch's generator
-    of the device; at evaluation from the image's index alone. Paper: fresh noise at evaluation too. We: two models see
-    the same noisy images.
+    Paper: Adaptive Sparse Attention MoE, clamp(clean + 0.2 N(0, 1), 0, 1), random in evaluation as well. We: random in
+    training, from torch's generator of the device; in evaluation determined by the image's index, so all models see the same
+    noisy images.
 
     Args:
-        sigma: Standard deviation in units of the images; two numbers draw it uniformly between them for each image.
+        sigma: Standard deviation in units of the images; for a pair of numbers, drawn uniformly between them per image.
 
     Raises:
         ValueError: ``sigma`` is negative, not finite, or an empty range.
@@ -39,7 +39,9 @@ class GaussianNoise:
     def __init__(self, sigma: float | tuple[float, float] = 0.2):
         low, high = sigma if isinstance(sigma, tuple | list) else (sigma, sigma)
         if not 0 <= low <= high < float("inf"):
-            raise ValueError(f"sigma must be a finite number >= 0 or a range low <= high of them, got {sigma}")
+            raise ValueError(
+                f"sigma must be finite and at least 0, or a range (low, high) of such numbers, got {sigma}"
+            )
         self.low, self.high = float(low), float(high)
 
     def __call__(self, images: Tensor, index: Tensor, training: bool) -> Batch:

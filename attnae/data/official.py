@@ -1,4 +1,4 @@
-"""Official files of the published datasets: which they are, how they are read and fetched. Nothing here needs torch."""
+"""Official files of the published datasets: checksums, readers and downloads. Does not need torch."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ class Official(NamedTuple):
     """A published dataset.
 
     Attributes:
-        train: Files of the training images below the root, in order, with their MD5; an empty one is not compared.
-        test: Files of the held-out images, likewise.
-        read: Images (N, H, W, 3) of a split, given its files and its name, ``train`` or ``test``.
-        url: Archive that holds the files; empty where nothing fetches it.
-        md5: Of the archive.
+        train: Files of the training images below the root, in order, with their MD5; an empty MD5 is not checked.
+        test: Files of the held-out images, in the same form.
+        read: Reads the images (N, H, W, 3) of a split, given its files and its name, ``train`` or ``test``.
+        url: URL of the archive; empty if it cannot be downloaded.
+        md5: MD5 of the archive.
     """
 
     train: dict[str, str]
@@ -39,17 +39,17 @@ class Official(NamedTuple):
 
 
 def read_stl10(paths: list[Path], split: str) -> UInt8:
-    """STL-10: one image after the other, each stored by channel and then by column."""
+    """Reads STL-10: consecutive images, each stored by channel and then by column."""
     import numpy as np
 
     raw = np.concatenate([np.fromfile(path, np.uint8) for path in paths])
     if not raw.size or raw.size % (3 * 96 * 96):
-        raise ValueError(f"{paths[0].name} holds {raw.size:,} bytes, no whole number of 96x96 images")
+        raise ValueError(f"{paths[0].name} has {raw.size:,} bytes, not a multiple of the size of a 96x96 image")
     return np.ascontiguousarray(raw.reshape(-1, 3, 96, 96).transpose(0, 3, 2, 1))
 
 
 def read_cifar10(paths: list[Path], split: str) -> UInt8:
-    """CIFAR-10: pickled batches of rows (N, 3 * 32 * 32), stored by channel and then by row."""
+    """Reads CIFAR-10: pickled batches (N, 3 * 32 * 32), each image stored by channel and then by row."""
     import numpy as np
 
     parts = []
@@ -57,16 +57,16 @@ def read_cifar10(paths: list[Path], split: str) -> UInt8:
         batch = _Arrays(io.BytesIO(path.read_bytes()), encoding="latin1").load()
         rows = batch.get("data") if isinstance(batch, dict) else None
         if not isinstance(rows, np.ndarray) or rows.dtype != np.uint8 or rows.ndim != 2 or rows.shape[1] != 3072:
-            raise ValueError(f"{path.name} holds no batch of 32x32 images")
+            raise ValueError(f"{path.name} is not a batch of 32x32 images")
         parts.append(rows)
     return np.ascontiguousarray(np.concatenate(parts).reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1))
 
 
 class _Arrays(pickle.Unpickler):
-    """Builds dictionaries, strings, numbers and NumPy arrays of numbers; refuses everything else."""
+    """Loads dictionaries, strings, numbers and numeric NumPy arrays; rejects everything else."""
 
     def find_class(self, module: str, name: str) -> Any:
-        """Looks up what a pickle wants to call."""
+        """Returns the callable named in a pickle, if allowed."""
         import numpy as np
 
         if (module, name) == ("numpy", "ndarray"):
@@ -77,19 +77,19 @@ class _Arrays(pickle.Unpickler):
             return _reconstruct
         if (module, name) == ("_codecs", "encode"):
             return _encode
-        raise pickle.UnpicklingError(f"it wants to call {module}.{name}")
+        raise pickle.UnpicklingError(f"it calls {module}.{name}")
 
 
 def _number_type(kind: str, *flags: Any) -> Any:
     import numpy as np
 
     if not isinstance(kind, str) or kind[:1] not in "biuf":
-        raise pickle.UnpicklingError(f"it holds an array of {kind!r}")
+        raise pickle.UnpicklingError(f"it contains an array of {kind!r}")
     return np.dtype(kind)
 
 
 def _reconstruct(*_: Any) -> Any:
-    """An empty array; the pickle fills it."""
+    """Creates an empty array, which the pickle fills."""
     import numpy as np
 
     return np.ndarray.__new__(np.ndarray, (0,), "b")
@@ -97,7 +97,7 @@ def _reconstruct(*_: Any) -> Any:
 
 def _encode(text: str, encoding: str) -> bytes:
     if not isinstance(text, str) or encoding != "latin1":
-        raise pickle.UnpicklingError("it holds text of an unknown encoding")
+        raise pickle.UnpicklingError("it contains text with an unknown encoding")
     return text.encode("latin1")
 
 
@@ -123,11 +123,11 @@ OFFICIAL = {
         "c58f30108f718f92721af3b95e74349a",
     ),
 }
-"""The datasets whose official files are known, by name."""
+"""Datasets with known official files, by name."""
 
 
 def load(dataset: str, root: Path, split: str) -> UInt8:
-    """Official images of a split at their own size, uint8 (N, H, W, 3), after their checksums have been compared.
+    """Loads the official images of a split at their original size, uint8 (N, H, W, 3), and verifies the checksums.
 
     Raises:
         UserError: A file is missing or damaged.
@@ -137,26 +137,26 @@ def load(dataset: str, root: Path, split: str) -> UInt8:
     try:
         for name, md5 in files.items():
             if md5 and _md5(root / name) != md5:
-                raise ValueError(f"{name} is damaged: its MD5 is not that of the official file")
+                raise ValueError(f"{name} is damaged: its MD5 differs from the official file's")
         return official.read([root / name for name in files], split)
     except OSError as error:
         raise UserError(f"{dataset} in {root}: cannot read {error.filename}: {error.strerror}.") from error
-    except Exception as error:  # whatever a damaged file makes a reader raise
-        raise UserError(f"{dataset} in {root}: {error}. Remove the file and fetch it again.") from error
+    except Exception as error:  # a damaged file can raise anything
+        raise UserError(f"{dataset} in {root}: {error}. Delete the file and download it again.") from error
 
 
 def fetch(dataset: str, root: Path) -> None:
-    """Downloads the official archive, compares its checksum and unpacks the files that are read.
+    """Downloads the official archive, verifies its checksum and extracts the required files.
 
     Raises:
-        UserError: There is no such archive, the network fails, or the archive is damaged.
+        UserError: The dataset cannot be downloaded, the network fails, or the archive is damaged.
     """
     import urllib.request  # 40 ms that commands that fetch nothing need not wait for
 
     official = OFFICIAL[dataset]
     if not official.url:
-        raise UserError(f"{dataset}: nothing fetches the official files. Put them into {root}.")
-    print(f"Fetching {official.url}", file=sys.stderr, flush=True)
+        raise UserError(f"{dataset}: the official files cannot be downloaded automatically. Put them into {root}.")
+    print(f"Downloading {official.url}", file=sys.stderr, flush=True)
     try:
         root.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=root, prefix=".fetching-") as folder:
@@ -164,7 +164,7 @@ def fetch(dataset: str, root: Path) -> None:
             with urllib.request.urlopen(official.url, timeout=60) as stream, archive.open("wb") as file:
                 shutil.copyfileobj(stream, file, 1 << 20)
             if _md5(archive) != official.md5:
-                raise ValueError("the archive's MD5 is not the published one")
+                raise ValueError("the archive's MD5 differs from the published one")
             wanted = {**official.train, **official.test}
             with tarfile.open(archive) as tar:
                 for member in tar:
@@ -173,7 +173,7 @@ def fetch(dataset: str, root: Path) -> None:
                             shutil.copyfileobj(content, file, 1 << 20)
     except (OSError, ValueError, EOFError, tarfile.TarError) as error:
         raise UserError(
-            f"Cannot fetch {dataset} from {official.url}: {error}. Check the network, or put the files into {root}."
+            f"Cannot download {dataset} from {official.url}: {error}. Check the network, or put the files into {root}."
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""The embedded default: crops of the photographs that ship inside scikit-image. Nothing is downloaded."""
+"""Embedded photos: crops of the photographs included in scikit-image. Nothing is downloaded."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from attnae.data.decode import UInt8
 
 TRAIN = ("astronaut.png", "coffee.png", "motorcycle_left.png", "hubble_deep_field.jpg")
 HELD_OUT = ("chelsea.png", "rocket.jpg")
-"""Photographs, not crops, are split: a held-out crop shares no pixel, object or camera with a training crop."""
+"""Split by photograph: a held-out crop shares no pixel, object or camera with a training crop."""
 
 
 def photo_crops(train: bool, count: int, size: int) -> UInt8:
-    """Square crops at random places and scales, half of them mirrored; the same for the same arguments, always.
+    """Square crops at random positions and scales, half of them flipped. Deterministic for given arguments.
 
     Args:
-        train: Crops of the training photographs or of the held-out ones.
+        train: Crops of the training or the held-out photographs.
         count: Number of crops.
         size: Height and width in pixels.
 
     Returns:
-        uint8 array of shape (count, size, size, 3). A crop's side is between ``size`` and the photograph's shorter
-        side (log-uniform), so that there is texture and composition; photographs take turns.
+        uint8 array of shape (count, size, size, 3). The side of a crop is log-uniform between ``size`` and the photograph's
+        shorter side, to cover both texture and composition. Crops cycle through the photographs.
     """
     import skimage
 

@@ -1,4 +1,4 @@
-"""Which images make a batch, in which order: by seed and epoch alone."""
+"""Batch sampling, determined by seed and epoch only."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from attnae.data.decode import UInt8
 
 
 class IndexedImages(Dataset[tuple[Tensor, Tensor]]):
-    """uint8 images that are taken a whole batch at a time.
+    """Dataset of uint8 images, indexed by whole batches.
 
     Args:
         pixels: uint8 (N, H, W, 3).
-        indices: Which images belong to this set; ``None`` for all.
+        indices: Indices of the images in this set; ``None`` for all.
     """
 
     def __init__(self, pixels: UInt8, indices: np.ndarray | None = None):
@@ -29,23 +29,23 @@ class IndexedImages(Dataset[tuple[Tensor, Tensor]]):
         return len(self.indices)
 
     def __getitem__(self, positions: list[int]) -> tuple[Tensor, Tensor]:
-        """uint8 (B, H, W, 3) and the images' indices, int64 (B,)."""
+        """Images, uint8 (B, H, W, 3), and their indices, int64 (B,)."""
         chosen = self.indices[positions]
         return torch.from_numpy(self.pixels[chosen]), torch.from_numpy(chosen)
 
 
 class EpochBatches(Sampler[list[int]]):
-    """Batches of positions; the order depends on seed and epoch alone, so that a resumed run sees what it would have seen.
+    """Batches of positions. The order depends only on seed and epoch, so a resumed run sees the same batches.
 
-    Lightning calls :meth:`set_epoch` before every epoch. Under DDP every rank takes each ``world``-th position of the
-    same order, which begins anew at its end so that all ranks make equally many steps.
+    Lightning calls :meth:`set_epoch` before every epoch. Under DDP, each rank takes every ``world``-th position of the same
+    order, which wraps around so that all ranks have the same number of steps.
 
     Args:
         length: Number of images.
         batch_size: Images per batch and rank.
-        shuffle: A new order every epoch, or the stored one.
+        shuffle: Shuffle in every epoch; otherwise use the stored order.
         seed: Seed of the order.
-        rank: This process.
+        rank: Rank of this process.
         world: Number of processes.
     """
 
@@ -54,7 +54,7 @@ class EpochBatches(Sampler[list[int]]):
         self.rank, self.world, self.epoch = rank, world, 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Chooses the order."""
+        """Sets the epoch, which determines the order."""
         self.epoch = epoch
 
     def __len__(self) -> int:
@@ -62,7 +62,7 @@ class EpochBatches(Sampler[list[int]]):
 
     @property
     def per_rank(self) -> int:
-        """Images that each rank sees per epoch."""
+        """Number of images per rank and epoch."""
         return -(-self.length // self.world)
 
     def __iter__(self) -> Iterator[list[int]]:
@@ -77,19 +77,19 @@ class EpochBatches(Sampler[list[int]]):
 
 
 SAMPLE_SEED = 256
-"""Seed of :func:`sample`. Results depend on it."""
+"""Seed of :func:`sample`. Results depend on it; do not change it."""
 
 
 def sample(length: int, shuffled: bool) -> np.ndarray:
-    """Positions (length,) of images whose first ones stand for all: in order, or in a shuffle that is always the same.
+    """Positions (length,) in an order whose first images are representative: as stored, or in a fixed shuffle.
 
     Args:
         length: Number of images.
-        shuffled: Whether neighbors are alike, as in folders of classes.
+        shuffled: Whether to shuffle; required if neighboring images are similar, as in class folders.
     """
     return np.random.default_rng(SAMPLE_SEED).permutation(length) if shuffled else np.arange(length)
 
 
 def run_seed() -> int:
-    """The run's ``--seed_everything``, which Lightning leaves in the environment; 0 without one."""
+    """The run's ``--seed_everything``, which Lightning stores in the environment; 0 if not set."""
     return int(os.environ.get("PL_GLOBAL_SEED", "0"))

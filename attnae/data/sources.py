@@ -29,14 +29,14 @@ LARGEST_ARRAY = 4_000_000_000
 
 @dataclass(frozen=True)
 class Split:
-    """Images of ``train`` or ``test`` before they are decoded. Making one reads no file.
+    """Images of ``train`` or ``test`` before decoding. Creating it reads no files.
 
     Attributes:
         key: Changes whenever the images may have changed, see :func:`attnae.data.versions.version`.
-        count: Number of images, including those that turn out to be unreadable.
-        decode: Image by position, uint8 (size, size, 3); see :func:`attnae.data.cache.cached`.
-        title: Shown beside the progress.
-        array: An array that may need no decoding.
+        count: Returns the number of images, including unreadable ones.
+        decode: Returns an image by position, uint8 (size, size, 3); see :func:`attnae.data.cache.cached`.
+        title: Title of the progress display.
+        array: Returns an array that may not need decoding.
     """
 
     key: str
@@ -46,11 +46,11 @@ class Split:
     array: Callable[[], UInt8] | None = None
 
     def images(self, size: int, digest: str | None = None) -> Images:
-        """The decoded images, from the cache where it has them.
+        """Returns the decoded images, from the cache if available.
 
         Args:
             size: Height and width in pixels.
-            digest: Of an array that needs no decoding, where it is known.
+            digest: Known digest of an array that needs no decoding.
         """
         if self.array and self.array().shape[1:] == (size, size, 3):  # the file itself is the memory map
             return Images(self.array(), digest or pixel_digest(self.array()), {})
@@ -58,12 +58,12 @@ class Split:
 
 
 def splits_of(location: Location, size: int, counts: tuple[int, int] | None = None) -> dict[str, Split]:
-    """``train`` and ``test`` of a dataset, each from wherever it is.
+    """Returns ``train`` and ``test`` of a dataset.
 
     Args:
-        location: Where the dataset is.
+        location: Location of the dataset.
         size: Height and width in pixels.
-        counts: How many embedded images to make, training and held-out; ``None`` for as many as there are.
+        counts: Number of embedded images to generate, training and held-out; ``None`` for all.
     """
     if location.kind == "embedded":
         return {
@@ -189,7 +189,7 @@ def _resized(array: Callable[[], UInt8], size: int, name: str) -> Collection:
 
 
 def _embedded(location: Location, split: str, size: int, count: int) -> Split:
-    """Crops of photographs, or procedural portraits; crops are made together, portraits one by one."""
+    """Crops of photographs, generated together, or procedural faces, generated one by one."""
     train, crops = split == "train", cache(photo_crops)
 
     def decode(index: int, conversions: Counter[str]) -> UInt8:
@@ -202,7 +202,7 @@ def open_array(file: File) -> UInt8:
     """An array of images, uint8 (N, H, W, 3) or gray (N, H, W): memory-mapped, or read from an ``.npz`` file.
 
     Raises:
-        UserError: The file is no such array.
+        UserError: The file is not such an array.
     """
     path: Path = file.path
     expected = "Expected uint8 of shape (N, H, W, 3), or (N, H, W) for gray images"

@@ -1,15 +1,15 @@
-"""The one directory walker: which files lie below a folder, in one order on every machine, and what is left out.
+"""Directory walker: finds files below a folder in the same order on every machine, and counts unused entries.
 
-Plain Python, usable for images and run folders alike.
+Plain Python, for image folders and run folders.
 
-- Order: by the bytes of the path below the folder, with ``/`` between its parts. Names are compared in Unicode's composed
-  form (NFC) first, so that a file system that decomposes names does not change the order. Results depend on this order.
-- Names are bytes: names that differ in case or Unicode form only are different files, and undecodable names work.
-- What a name looks like does not decide what it is: a folder called ``a.png`` is searched, a file called ``train`` is a file.
-- Links are followed. Each real folder is read once: the folder itself wins over links to it, then the link that comes
-  first in the order. Links to a folder above the link or above the walked folder are never followed. Files count by
-  name: two links or hard links to one file are two files.
-- What is left out is counted by kind, except for the litter of file managers.
+- Order: by the bytes of the path relative to the folder, with ``/`` as the separator. Names are compared in Unicode's
+  composed form (NFC) first, so file systems that decompose names do not change the order. Results depend on this order.
+- Names are bytes: names that differ only in case or Unicode form are different files. Undecodable names are supported.
+- Types are not inferred from names: a folder named ``a.png`` is searched, a file named ``train`` is a file.
+- Links are followed. Each real folder is read once: a folder has priority over links to it, then the first link in order.
+  Links to a parent of the link or of the walked folder are not followed. Files count by name: two links or hard links to
+  the same file are two files.
+- Unused entries are counted by kind, except for files created by file managers.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ LITTER = {
     ".thumbnails", "$recycle.bin", "@eadir", "__macosx", "desktop.ini", "ehthumbs.db", "icon\r", "lost+found",
     "system volume information", "thumbs.db",
 }  # fmt: skip
-"""Names, in lower case, that file managers leave behind; so are all that begin with ``._`` or ``.Trash``."""
+"""Lowercase names created by file managers; so are all names that start with ``._`` or ``.Trash``."""
 
 BROKEN_LINKS = "broken links"
 HIDDEN = "hidden files and folders"
@@ -44,10 +44,10 @@ class File(NamedTuple):
     """A file that was found.
 
     Attributes:
-        name: Path below the walked folder, with ``/`` between its parts.
+        name: Path relative to the walked folder, with ``/`` as the separator.
         path: The walked folder joined with the name.
-        size: In bytes.
-        version: Modification time and change time in nanoseconds, and inode: they differ once a file has been written to.
+        size: Size in bytes.
+        version: Modification time and change time in nanoseconds, and inode; they change when the file is written.
     """
 
     name: str
@@ -57,11 +57,11 @@ class File(NamedTuple):
 
 
 class Walk(NamedTuple):
-    """What is below a folder.
+    """Files below a folder.
 
     Attributes:
-        files: The wanted files in order.
-        left_out: How many other entries there are, by kind.
+        files: The matching files in order.
+        left_out: Number of other entries, by kind.
     """
 
     files: list[File]
@@ -75,31 +75,31 @@ class _Folder(NamedTuple):
 
 
 def order(name: str) -> tuple[bytes, bytes]:
-    """Sorts paths below a folder: the same on every machine, file system and locale."""
+    """Sort key of relative paths, the same on every machine, file system and locale."""
     raw = os.fsencode(name)
     composed = unicodedata.normalize("NFC", raw.decode("utf-8", "surrogateescape"))
     return composed.encode("utf-8", "surrogateescape"), raw
 
 
 def printable(path: str | Path) -> str:
-    """A path as text that every encoding of Unicode can hold: undecodable bytes become ``\\xff`` and the like."""
+    """A path as valid Unicode text; undecodable bytes are escaped as ``\\xff``."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def describe(name: str, path: Path, found: os.stat_result) -> File:
-    """A file by what the file system says about it."""
+    """Creates a :class:`File` from its file system status."""
     return File(name, path, found.st_size, (found.st_mtime_ns, found.st_ctime_ns, found.st_ino))
 
 
 def walk(folder: Path, wanted: Callable[[str], bool]) -> Walk:
-    """Finds files below a folder; a folder that does not exist holds none.
+    """Finds files below a folder. A missing folder counts as empty.
 
     Args:
-        folder: Where to search.
-        wanted: Whether a file counts, by its bare name.
+        folder: Folder to search.
+        wanted: Whether a file matches, by its file name.
 
     Raises:
-        UserError: The disk fails while the folders are read.
+        UserError: A folder cannot be read because of a disk error.
     """
     files: list[File] = []
     left_out: Counter[str] = Counter()
@@ -137,7 +137,7 @@ def walk(folder: Path, wanted: Callable[[str], bool]) -> Walk:
 
 
 def beside(folder: Path, taken: set[str]) -> Counter[str]:
-    """Counts what lies in a folder beside the entries that are taken, without entering folders."""
+    """Counts the entries of a folder other than those in ``taken``, without entering subfolders."""
     left_out: Counter[str] = Counter()
     for entry in _entries(_Folder("", folder, ""), left_out):
         kind = "" if entry.name in taken else _kind(entry, lambda name: True)

@@ -1,4 +1,4 @@
-"""What is done with a trained model: apply it to images, code them, sample, export.
+"""Inference with trained models: apply, encode, decode, sample, export.
 
 ``load`` opens a run or an exported model, ``images`` reads what a model is applied to, ``tiles`` makes a model fit images of
 any size, and ``apply``, ``codes``, ``sample`` and ``export`` are one command each; ``commands`` says how they are typed.

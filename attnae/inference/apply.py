@@ -1,4 +1,4 @@
-"""``attnae apply``: what a model makes of images, as files, beside the input and the truth, and measured."""
+"""``attnae apply``: applies a model to images; writes results, comparisons and metrics."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ from attnae.inference.terminal import progress
 from attnae.inference.tiles import PIXELS, Rows, blended, extended
 
 BAND = 256
-"""Rows of an input that are turned into bytes at once."""
+"""Number of rows of an input that are converted to bytes at once."""
 
 
 @dataclass
 class Work:
-    """An image on its way through a model.
+    """An image to process.
 
     Attributes:
-        source: Where it comes from.
-        truth: What the result is measured against, (H, W, 3); ``None`` where it is not known.
-        rows: What the model gets to see.
+        source: Source file.
+        truth: Ground truth (H, W, 3); ``None`` if unknown.
+        rows: Input of the model.
         size: Height and width.
-        mask: Hidden pixels (H, W), for models that fill in.
+        mask: Hidden pixels (H, W), for inpainting models.
     """
 
     source: Source
@@ -52,7 +52,7 @@ def apply(options: argparse.Namespace) -> int:
     """Runs the command; returns 0, or 1 if an image could not be read.
 
     Raises:
-        UserError: Nothing can be read, an option does not suit the model, or an output is in the way.
+        UserError: No image can be read, an option is not valid for the model, or an output exists.
     """
     found: list[Source] = options.found
     model = load(options.model, options.device)
@@ -80,7 +80,7 @@ def apply(options: argparse.Namespace) -> int:
 def _prepared(
     model: Model, found: list[Source], options: argparse.Namespace, conversions: Counter[str], skipped: list[str]
 ) -> Iterator[Work]:
-    """The images that can be read; conversions count for these alone."""
+    """Yields the readable images; counts conversions only for these."""
 
     def prepared(source: Source) -> tuple[Work, Counter[str]]:
         converted: Counter[str] = Counter()
@@ -118,26 +118,26 @@ def _rows(pixels: UInt8) -> Rows:
 
 
 def mask_for(model: Model, mask: str, size: tuple[int, int], seed: int, pixels: UInt8) -> np.ndarray:
-    """Which pixels of a square image to hide.
+    """Returns the mask of a square image.
 
     Args:
-        model: Its own corruption draws the random masks.
-        mask: ``random``, or a picture that is white where pixels are hidden, as large as the image or as the model's.
-        size: Width and height of the image before it was resized.
-        seed: Of the random mask; two images get different ones.
+        model: Model whose corruption draws random masks.
+        mask: ``random``, or an image file that is white where pixels are hidden, of the size of the image or the model.
+        size: Width and height of the image before resizing.
+        seed: Seed of the random mask; different images get different masks.
         pixels: The resized image (S, S, 3).
 
     Returns:
         bool (S, S).
 
     Raises:
-        UserError: The picture has another size, or hides nothing or everything.
+        UserError: The mask has another size, or hides no pixels or all of them.
     """
     if mask == "random":
         index = torch.tensor([images.identity(pixels) + seed])
         drawn = model.corruption(images.to_tensor(pixels)[None], index, training=False).mask
         if drawn is None:
-            raise UserError(f"{model.title} was trained without masks. Give --mask FILE.")
+            raise UserError(f"{model.title} was trained without masks. Pass --mask FILE.")
         return drawn[0, 0].numpy()
     try:
         picture = images.read(Path(mask), Counter())
@@ -145,19 +145,21 @@ def mask_for(model: Model, mask: str, size: tuple[int, int], seed: int, pixels: 
         raise UserError(str(error)) from error
     if picture.size not in (size, (model.size, model.size)):
         width, height = picture.size
-        raise UserError(f"The mask {mask} has {width}x{height} pixels, an image has {size[0]}x{size[1]}.")
+        raise UserError(
+            f"The mask {mask} is {width}x{height}, but an image is {size[0]}x{size[1]}. Use a mask of that size."
+        )
     hidden: np.ndarray = resize(picture, model.size, Counter(), mask).mean(2) > 127.5
     if hidden.all() or not hidden.any():
         share = "everything" if hidden.all() else "nothing"
-        raise UserError(f"The mask {mask} hides {share} at {model.size}x{model.size}. White is hidden, black is shown.")
+        raise UserError(f"The mask {mask} hides {share} at {model.size}x{model.size}. Use white for hidden pixels.")
     return hidden
 
 
-# -- through the model -------------------------------------------------------------------------------------------------
+# -- applying the model ------------------------------------------------------------------------------------------------
 
 
 def _groups(works: Iterable[Work], side: int, batch: int) -> Iterator[list[Work]]:
-    """Images that fit into the model together, as many as a batch holds; larger ones alone."""
+    """Groups images of the model's size into batches; larger images are processed alone."""
     waiting: list[Work] = []
     for work in works:
         if max(work.size) > side:
@@ -237,10 +239,10 @@ def _report(
     for what, times in sorted(conversions.items()):
         print(f"{what}: {times} of {len(rows)} images" if len(rows) > 1 else what)
     if skipped:
-        print(f"{len(skipped)} images could not be read, see above.")
+        print(f"{len(skipped)} images could not be read (see above).")
     print(f"{options.out}: results, *-compared.png side by side, metrics.csv")
     if model.task.corruption == "noise" and options.sigma is None:
-        print("Next: --sigma 0.1 adds noise first and then has a truth to compare with.")
+        print("Next: add noise with --sigma 0.1 to compare with the original.")
     elif model.task.codes:
         print(f"Next: attnae encode {options.model} {' '.join(options.images[:1])} -o codes")
     else:

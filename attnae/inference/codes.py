@@ -1,6 +1,6 @@
-"""``attnae encode`` and ``decode``: an image as a small file of code indices, and back.
+"""``attnae encode`` and ``decode``: converts images to small files of code indices and back.
 
-A file is ``ATNC``, version, fingerprint of the model, height, width, the entropy-coded map of codes, and a checksum.
+A file contains ``ATNC``, version, fingerprint of the model, height, width, the entropy-coded map of codes, and a checksum.
 """
 
 from __future__ import annotations
@@ -32,23 +32,23 @@ MAGIC, VERSION = b"ATNC", 1
 HEADER = struct.Struct("<4sB4sHH")  # magic, version, fingerprint, height, width
 
 MOST_PIXELS, LONGEST = 2**28, 2**16 - 1
-"""No image that PIL reads is larger; a file that claims to be is refused before anything of that size is made."""
+"""PIL reads no larger images. Files with a larger size are rejected before memory is allocated."""
 
 WINDOW, SHARED = 64, 16
-"""Codes a side that are decoded at once, and how many neighbouring windows share: the decoder sees 9 codes far."""
+"""Side of a decoding window in codes, and overlap of neighboring windows: the decoder's receptive field reaches 9 codes."""
 
 PRIOR, PLACE = 2048, 16
-"""Weights in what is expected anywhere: of all that training has seen, and of one occurrence in the image."""
+"""Weights in the overall frequencies: of all codes in training, and of one occurrence in the image."""
 
-ANYWHERE, NEIGHBOUR = 1024, 256
-"""Weights of what is expected anywhere, in all, and of one occurrence beside the same code: four of these outweigh it."""
+ANYWHERE, NEIGHBOR = 1024, 256
+"""Total weight of the overall frequencies, and weight of one occurrence next to the same code; four of these outweigh it."""
 
 
 def encode(options: argparse.Namespace) -> int:
     """Runs ``attnae encode``; returns 0, or 1 if an image could not be read.
 
     Raises:
-        UserError: The model has no codes, nothing can be read, or an output is in the way.
+        UserError: The model has no codes, no file can be read, or an output exists.
     """
     found: list[Source] = options.found
     model = _coder(load(options.model, options.device))
@@ -58,7 +58,7 @@ def encode(options: argparse.Namespace) -> int:
         for source, pixels in images.usable(found, lambda one: np.asarray(images.read(one.path, Counter())), skipped):
             if max(pixels.shape) > LONGEST:
                 raise UserError(
-                    f"{source.path} is longer than {LONGEST} pixels, the most that a file of codes can say."
+                    f"{source.path} is longer than {LONGEST} pixels, the maximum of a code file. Resize it."
                 )
             data = pack(model, code_map(model, pixels, options.batch_size), pixels.shape[:2])
             with atomic(options.out / (source.name + CODES)) as temporary:
@@ -75,7 +75,7 @@ def decode(options: argparse.Namespace) -> int:
     """Runs ``attnae decode``; returns 0, or 1 if a file could not be read.
 
     Raises:
-        UserError: The model has no codes, nothing can be read, or an output is in the way.
+        UserError: The model has no codes, no file can be read, or an output exists.
     """
     found: list[Source] = options.found
     model = _coder(load(options.model, options.device))
@@ -97,7 +97,7 @@ def decode(options: argparse.Namespace) -> int:
 
 def _coder(model: Model) -> Model:
     if not model.task.codes:
-        raise UserError(f"{model.title} has no codes; encode and decode are for a VQ-VAE.")
+        raise UserError(f"{model.title} has no codes. Use a VQ-VAE for encode and decode.")
     return model
 
 
@@ -113,22 +113,22 @@ def _bytes(path: Path) -> bytes:
 
 @torch.no_grad()
 def pixels_per_code(model: Model) -> int:
-    """Pixels that a code stands for, along a side."""
+    """Side of the square of pixels covered by a code."""
     example = torch.zeros(1, 3, model.size, model.size, device=model.device)
     return model.size // model.task.encode(example).shape[-1]
 
 
 @torch.no_grad()
 def code_map(model: Model, pixels: UInt8, batch: int = 0) -> np.ndarray:
-    """Codes of an image of any size, each from the tile in whose middle it lies.
+    """Encodes an image of any size. Each code comes from the tile in whose center it lies.
 
-    Tiles share half of their side, because a code near a tile's border stands for something else than one inside: decoded
-    together, codes of tiles side by side lose 0.9 dB against these (A-VQVAE and VQ-VAE of 64x64 on photographs).
+    Tiles overlap by half, because codes near a tile's border differ from codes inside: without overlap, the decoded image
+    loses 0.9 dB (A-VQVAE and VQ-VAE of 64x64 on photographs).
 
     Args:
-        model: With codes.
+        model: Model with codes.
         pixels: The image (H, W, 3).
-        batch: Tiles at once; 0 for about :data:`attnae.inference.tiles.PIXELS` pixels.
+        batch: Tiles per batch; 0 for about :data:`attnae.inference.tiles.PIXELS` pixels.
 
     Returns:
         int64 (h, w): as many codes as it takes to cover the image.
@@ -150,7 +150,7 @@ def code_map(model: Model, pixels: UInt8, batch: int = 0) -> np.ndarray:
 
 
 def _owned(length: int, tile: int) -> list[tuple[int, int, int]]:
-    """Tiles along a line of codes: where each begins, and the first and last + 1 of the codes that are taken from it.
+    """Tiles along a line of codes: start of each tile, and first and last + 1 of the codes used from it.
 
     Example:
         >>> _owned(20, 8)
@@ -163,9 +163,9 @@ def _owned(length: int, tile: int) -> list[tuple[int, int, int]]:
 
 @torch.no_grad()
 def decoded(model: Model, codes: np.ndarray, size: tuple[int, int], batch: int = 0) -> UInt8:
-    """Image (H, W, 3) of a map of codes: decoded as a whole, or if it is large in blended windows.
+    """Decodes a map of codes to an image (H, W, 3), as a whole or, if large, in blended windows.
 
-    A decoder sees the codes around a window, so that no seams of :func:`code_map`'s tiles show in its images.
+    The decoder uses the codes around a window, so the tiles of :func:`code_map` leave no visible seams.
     """
     values = torch.from_numpy(codes)[None]
     cell, (height, width) = pixels_per_code(model), size
@@ -184,7 +184,7 @@ def decoded(model: Model, codes: np.ndarray, size: tuple[int, int], batch: int =
 
 
 def fingerprint(model: Model) -> bytes:
-    """Four bytes that tell models apart: the same weights have the same, in a run's folder and exported."""
+    """Four bytes that identify the weights, the same for a run and its export."""
     digest = hashlib.blake2b(digest_size=4)
     for name, tensor in sorted(model.task.net.state_dict().items()):
         digest.update(name.encode())
@@ -193,7 +193,7 @@ def fingerprint(model: Model) -> bytes:
 
 
 def pack(model: Model, codes: np.ndarray, size: tuple[int, int]) -> bytes:
-    """The bytes of a file of codes (h, w) of an image of height and width ``size``."""
+    """Packs the codes (h, w) of an image of height and width ``size`` into the bytes of a code file."""
     coder = _constriction().queue.RangeEncoder()
     family = _constriction().model.Categorical(perfect=False)
 
@@ -211,24 +211,24 @@ def unpack(model: Model, data: bytes, name: str) -> tuple[np.ndarray, tuple[int,
     """Codes int64 (h, w), and height and width of the image.
 
     Args:
-        model: The one that encoded.
-        data: Contents of a file.
-        name: Of the file, for messages.
+        model: Model that encoded the image.
+        data: Content of a file.
+        name: Name of the file, for messages.
 
     Raises:
-        UserError: The file is damaged, cut short, of another version, of another model, or no file of codes.
+        UserError: The file is damaged, truncated, of another version or model, or not a code file.
     """
     if data[: len(MAGIC)] != MAGIC[: len(data)] or not data:
-        raise UserError(f"{name} is no file of codes.")
+        raise UserError(f"{name} is not an attnae code file. Pass files written by attnae encode.")
     if len(data) < HEADER.size + 4:
-        raise UserError(f"{name} is cut short: it has {len(data)} bytes. Encode the image again.")
+        raise UserError(f"{name} is truncated: it has {len(data)} bytes. Encode the image again.")
     _, version, made_by, height, width = HEADER.unpack_from(data)
     if version != VERSION:
         raise UserError(f"{name} has version {version}, this attnae reads version {VERSION}. Encode the image again.")
     if struct.unpack("<I", data[-4:])[0] != zlib.crc32(data[:-4]) or (len(data) - HEADER.size) % 4:
-        raise UserError(f"{name} is damaged or cut short: its checksum is wrong. Encode the image again.")
+        raise UserError(f"{name} is damaged or truncated: its checksum is wrong. Encode the image again.")
     if made_by != fingerprint(model):
-        raise UserError(f"{name} was encoded by another model than {model.folder}. Decode it with that one.")
+        raise UserError(f"{name} was not encoded by {model.folder}. Decode it with the model that encoded it.")
     if not height or not width or height * width > MOST_PIXELS:
         raise UserError(f"{name} claims to be an image of {width}x{height} pixels. Encode the image again.")
     cell = pixels_per_code(model)
@@ -242,23 +242,23 @@ def unpack(model: Model, data: bytes, name: str) -> tuple[np.ndarray, tuple[int,
 
     try:
         _walk(codes.shape, _frequencies(model), next_codes)
-    except (AssertionError, ValueError) as error:  # what constriction makes of data that it cannot have written
-        raise UserError(f"{name} holds no codes of this model. Encode the image again.") from error
+    except (AssertionError, ValueError) as error:  # constriction on invalid data
+        raise UserError(f"{name} contains no codes of this model. Encode the image again.") from error
     return codes, (height, width)
 
 
 def _walk(
     shape: tuple[int, ...], prior: np.ndarray, next_codes: Callable[[np.ndarray, np.ndarray], np.ndarray]
 ) -> None:
-    """Goes over a map of codes diagonal by diagonal: all codes of one are coded at once, knowing those left of and above them.
+    """Traverses a map of codes by diagonals. All codes of a diagonal are coded at once, given the codes left and above.
 
-    A code's frequencies are counts: of the model's training, of the image so far, and of what followed the left and the
-    upper neighbour's code so far. They are sums of integers, so that every machine computes the same ones.
+    The frequencies of a code are counts: in training, in the image so far, and after the codes of the left and upper
+    neighbors so far. They are integer sums, so they are the same on every machine.
 
     Args:
         shape: Height and width of the map.
         prior: int64 (K,).
-        next_codes: Given positions (2, n) and frequencies (n, K), codes these and returns them.
+        next_codes: Codes the given positions (2, n) with frequencies (n, K) and returns the codes.
     """
     (height, width), count = shape, len(prior)
     seen = prior.copy()
@@ -268,7 +268,7 @@ def _walk(
         row = np.arange(max(0, diagonal - width + 1), min(height, diagonal + 1))
         column = diagonal - row
         beside, over = known[row + 1, column], known[row, column + 1]
-        frequencies = 1 + seen * ANYWHERE // seen.sum() + NEIGHBOUR * (left[beside] + above[over])
+        frequencies = 1 + seen * ANYWHERE // seen.sum() + NEIGHBOR * (left[beside] + above[over])
         found = next_codes(np.stack([row, column]), frequencies / frequencies.sum(1, keepdims=True))
         known[row + 1, column + 1] = found
         np.add.at(seen, found, PLACE)
@@ -277,7 +277,7 @@ def _walk(
 
 
 def _frequencies(model: Model) -> np.ndarray:
-    """What to expect before anything is seen, int64 (K,)."""
+    """Initial frequencies of the codes, int64 (K,)."""
     use = model.task.code_frequencies().double().cpu().clamp_min(0).numpy()
     total = max(float(use.sum()), 1e-9)
     expected: np.ndarray = 1 + np.round(PRIOR * use / total).astype(np.int64)
@@ -288,5 +288,5 @@ def _constriction() -> Any:
     try:
         from constriction import stream
     except ImportError as error:
-        raise UserError('Files of codes need the package constriction: pip install "attnae[codes]".') from error
+        raise UserError('Code files require the package constriction. Run: pip install "attnae[codes]"') from error
     return stream

@@ -79,7 +79,7 @@ def add_commands(commands: Any) -> None:
         type=typed,
         default="random",
         metavar="FILE",
-        help="models that fill in: a picture that is white where pixels are hidden; default random, as in training",
+        help="inpainting models: image file that is white where pixels are hidden; default random, as in training",
     ).complete = _FILE  # type: ignore[attr-defined]
     apply.add_argument("--seed", type=_count(0), default=1, metavar="N", help="of random masks and noise; default 1")
     apply.add_argument(
@@ -91,8 +91,8 @@ def add_commands(commands: Any) -> None:
         commands,
         "encode",
         "images to small files of code indices (VQ-VAE)",
-        "Codes images with a VQ-VAE: the index of a codebook's vector for each 8x8 pixels, entropy-coded. Prints the bits "
-        "per pixel that a file takes. attnae decode makes images of the files, with the same model.",
+        "Encodes images with a VQ-VAE: one entropy-coded codebook index per 8x8 pixels. Prints the bits per pixel of each "
+        "file. attnae decode reconstructs the images with the same model.",
         "attnae encode runs/attentive_vqvae/quick/a/seed1-* photos/ -o coded",
     )
     _images(encode)
@@ -103,7 +103,7 @@ def add_commands(commands: Any) -> None:
         commands,
         "decode",
         "files of code indices to images (VQ-VAE)",
-        "Makes PNG images of files that attnae encode wrote, with the model that encoded them.",
+        "Decodes files written by attnae encode to PNG images, with the model that encoded them.",
         "attnae decode runs/attentive_vqvae/quick/a/seed1-* coded/ -o decoded",
     )
     decode.add_argument(
@@ -115,9 +115,9 @@ def add_commands(commands: Any) -> None:
     sample = _command(
         commands,
         "sample",
-        "images from a VAE's prior, or between two images",
-        "Draws latents from a VAE's prior, or goes in a straight line between the latents of two images, and writes the "
-        "decoded images as one PNG.",
+        "sample images from a VAE's prior, or interpolate between two images",
+        "Samples latents from a VAE's prior, or interpolates linearly between the latents of two images, and writes the "
+        "decoded images to one PNG.",
         "attnae sample runs/saaae_vs_vae/quick/vae/seed1-* -o sampled.png --between first.jpg last.jpg",
     )
     sample.add_argument("-o", "--out", type=_path, required=True, metavar="PNG", help="file to write")
@@ -136,9 +136,9 @@ def add_commands(commands: Any) -> None:
     export = _command(
         commands,
         "export",
-        "a run as a folder to give away",
-        "Writes model.safetensors, config.yaml, a model card (README.md), result.json, and model.pt2, the graph as "
-        "torch.export has it. Both are checked against the run's own output. attnae.load('DIR') opens the folder.",
+        "export a run as a self-contained folder",
+        "Writes model.safetensors, config.yaml, a model card (README.md), result.json, and model.pt2, the graph of "
+        "torch.export. Weights and graph are checked against the run's output. attnae.load('DIR') opens the folder.",
         "attnae export runs/moe_denoising/quick/moe/seed1-* exported/moe",
     )
     export.add_argument("out", type=_path, metavar="DIR", help="folder to write").complete = _FOLDER  # type: ignore[attr-defined]
@@ -154,7 +154,7 @@ def add_commands(commands: Any) -> None:
     listing.set_defaults(module="models")
 
 
-# what shtab calls files and folders; named here so that only completion imports it
+# shtab's names for files and folders; copied, so only completion imports shtab
 _FILE = {"bash": "_shtab_compgen_files", "zsh": "_files", "tcsh": "f"}
 _FOLDER = {"bash": "_shtab_compgen_dirs", "zsh": "_files -/", "tcsh": "d"}
 
@@ -183,7 +183,7 @@ def _folder(parser: argparse.ArgumentParser) -> None:
 
 
 def _overwrite(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--overwrite", action="store_true", help="replace results that exist")
+    parser.add_argument("--overwrite", action="store_true", help="overwrite existing results")
 
 
 def _machine(parser: argparse.ArgumentParser) -> None:
@@ -193,13 +193,13 @@ def _machine(parser: argparse.ArgumentParser) -> None:
         type=_count(1),
         default=0,
         metavar="N",
-        help="images or tiles at once; default by the model's size",
+        help="images or tiles per batch; default depends on the model's size",
     )
 
 
 def _device(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto: a GPU if there is one; the default"
+        "--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto (default) uses a GPU if available"
     )
 
 
@@ -210,7 +210,7 @@ def _path(text: str) -> Path:
 def _count(least: int) -> Any:
     def number(text: str) -> int:
         if not text.isdecimal() or not least <= int(text) < 2**31:
-            raise argparse.ArgumentTypeError(f"expected a whole number from {least} on, got {text!r}")
+            raise argparse.ArgumentTypeError(f"expected an integer of at least {least}, got {text!r}")
         return int(text)
 
     return number
@@ -222,5 +222,5 @@ def _sigma(text: str) -> float:
     except ValueError:
         value = math.nan
     if not 0 < value <= 1:
-        raise argparse.ArgumentTypeError(f"expected a number above 0 and up to 1, got {text!r}")
+        raise argparse.ArgumentTypeError(f"expected a number in (0, 1], got {text!r}")
     return value

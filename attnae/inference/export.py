@@ -1,4 +1,4 @@
-"""``attnae export``: a run as a folder to give away, of which no file needs attnae's checkout, a pickle, or trust."""
+"""``attnae export``: exports a run as a self-contained folder without pickles, independent of a checkout."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from attnae.training import weights
 from attnae.training.task import ImageTask
 
 TOLERANCE = 1e-3
-"""Largest difference of a pixel in [0, 1] between the exported program and the eager model."""
+"""Maximum pixel difference in [0, 1] between the exported program and the eager model."""
 
 
 def export(options: argparse.Namespace) -> int:
     """Runs the command; returns 0.
 
-    Everything is written to a folder beside the target and checked there: a model that does not load again with the same
-    output, or whose exported program differs from it, is not exported.
+    Writes all files to a temporary folder and checks them first: the export fails if the reloaded model or the exported
+    program has another output.
 
     Raises:
         UserError: The run cannot be opened, the folder exists, or a check fails.
@@ -51,7 +51,7 @@ def export(options: argparse.Namespace) -> int:
                 shutil.move(path, folder / path.name)
     except OSError as error:
         raise UserError(
-            f"Cannot write {folder}: {error.strerror or error}. Choose another folder or free space."
+            f"Cannot write {folder}: {error.strerror or error}. Free space or choose another folder."
         ) from error
     for path in sorted(folder.iterdir()):
         print(f"{path}  {path.stat().st_size / 1e6:,.2f} MB")
@@ -96,28 +96,28 @@ def write(model: Model, folder: Path, graph: bool = True) -> tuple[float, float 
 
 
 class _Restore(nn.Module):
-    """What is exported: images in, images out, clamped."""
+    """Exported module: images to clamped images."""
 
     def __init__(self, task: ImageTask):
         super().__init__()
         self.net = task.net
-        self._task = [task]  # not a part: its hooks belong to Lightning
+        self._task = [task]  # not a submodule: its hooks belong to Lightning
 
     def forward(self, images: Tensor) -> Tensor:
         return self._task[0].restore(images).float().clamp(0, 1)
 
 
 def _program(model: Model, example: Tensor, path: Path) -> Any:
-    """Writes the graph for any number of images, and returns it as it is read from the file."""
+    """Writes the graph for any batch size, and returns it as loaded from the file."""
     shapes = ({0: torch.export.Dim("batch", min=1)},)
     try:
-        with torch.no_grad():  # else a network's own no_grad becomes a node that torch 2.15 cannot save
+        with torch.no_grad():  # otherwise a network's no_grad becomes a node that torch 2.15 cannot save
             exported = torch.export.export(_Restore(model.task), (example,), dynamic_shapes=shapes)
         torch.export.save(exported, path)
         return torch.export.load(path).module()
     except Exception as error:  # its exceptions have no common class
         line = " ".join(str(error).split())[:200]
-        raise UserError(f"torch.export cannot follow {type(model.task.net).__name__}: {line}") from error
+        raise UserError(f"torch.export failed on {type(model.task.net).__name__}: {line}") from error
 
 
 def _largest(images: Tensor, others: Tensor) -> float:

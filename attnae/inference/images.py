@@ -22,7 +22,7 @@ from attnae.inference.inputs import Source
 from attnae.metrics.functional import PSNR_LIMIT, ssim_uniform
 
 BLOCK = 256
-"""Similarity is measured in blocks of so many windows a side, whatever the size of the image."""
+"""SSIM is computed in blocks of this many windows per side."""
 
 
 Read = TypeVar("Read")
@@ -35,17 +35,17 @@ def usable(
     refusal: type[UserError] = UnreadableImage,
     kind: str = "images",
 ) -> Iterator[tuple[Source, Read]]:
-    """The files that can be read, one after the other, with what was read; the others are said at once.
+    """Yields the readable files with their content, and reports the others.
 
     Args:
         found: The files.
         read: Reads one, or raises a ``refusal``.
-        skipped: Gets a line for each file that was refused.
-        refusal: The error that concerns one file alone.
-        kind: What the files are, for people.
+        skipped: Collects one line per unusable file.
+        refusal: Error that concerns a single file.
+        kind: Kind of files, for messages.
 
     Raises:
-        UserError: None of them can be used.
+        UserError: No file is usable.
     """
     for source in found:
         try:
@@ -58,15 +58,15 @@ def usable(
         else:
             yield source, content
     if len(skipped) == len(found):
-        raise UserError(f"None of the {len(found)} {kind} can be used. The first: {skipped[0]}")
+        raise UserError(f"None of the {len(found)} {kind} is usable. The first: {skipped[0]}")
 
 
 def read(path: Path, conversions: Counter[str]) -> Image.Image:
-    """An image of any size that PIL is willing to read, in 8-bit RGB; see :func:`attnae.data.decode.read_rgb`."""
+    """Reads an image of any size supported by PIL as 8-bit RGB; see :func:`attnae.data.decode.read_rgb`."""
     with warnings.catch_warnings():
         warnings.simplefilter(
             "ignore", Image.DecompressionBombWarning
-        )  # large is allowed here; PIL still refuses bombs
+        )  # large images are allowed; PIL still rejects bombs
         return read_rgb(path, conversions)
 
 
@@ -92,7 +92,7 @@ def to_pixels(images: Tensor) -> UInt8:
 
 
 def identity(pixels: UInt8) -> int:
-    """A number that depends on an image's pixels alone: chance drawn from it is the same in any batch and order."""
+    """Number that depends only on an image's pixels, used as a seed independent of batch and order."""
     return zlib.crc32(np.ascontiguousarray(pixels).data, pixels.shape[0])
 
 
@@ -102,8 +102,8 @@ def noisy_rows(pixels: UInt8, sigma: float, key: Sequence[int], top: int, end: i
     Args:
         pixels: The image (H, W, 3).
         sigma: Standard deviation in units of the images' range [0, 1].
-        key: Seed and the image's :func:`identity`, which with a row's number determine its noise: whatever rows are
-            asked for together, they are the same, so that a large image's noise is never in memory as a whole.
+        key: Seed and the image's :func:`identity`. Together with the row index they determine the noise of a row, so rows
+            can be generated independently and the noise of a large image is never in memory as a whole.
         top: First row.
         end: Last row + 1.
 
@@ -144,7 +144,7 @@ def quality(output: UInt8, truth: UInt8) -> tuple[float, float | None]:
         truth: (H, W, 3).
 
     Returns:
-        PSNR of at most :data:`PSNR_LIMIT`; SSIM in [-1, 1], ``None`` for an image that is smaller than a window.
+        PSNR of at most :data:`PSNR_LIMIT`; SSIM in [-1, 1], ``None`` for an image smaller than a window.
     """
     height, width = truth.shape[:2]
     value = psnr(output, truth)

@@ -1,4 +1,4 @@
-"""Opens what was trained - the folder of a run, or an exported model - without ever executing what it holds."""
+"""Opens a trained model, from a run folder or an export, without executing code from it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from attnae.training import weights
 from attnae.training.task import ImageTask
 
 LARGEST = 4096
-"""Images of a model with more pixels a side than this are a broken configuration."""
+"""Maximum ``image_size``; larger values indicate a damaged configuration."""
 
 
 @dataclass(frozen=True)
@@ -32,10 +32,10 @@ class Model:
     Attributes:
         task: The paper's task around the network; ``task.net`` is plain PyTorch.
         size: Height and width of the images that it was trained on, in pixels.
-        corruption: What made its inputs in training.
-        config: ``model``, ``image_size`` and ``corruption`` as an exported ``config.yaml`` holds them.
-        origin: What is known about its training: metrics, data, versions; a :class:`Result` where a benchmark made it.
-        folder: Where it was opened.
+        corruption: Corruption of its inputs in training.
+        config: ``model``, ``image_size`` and ``corruption`` as in an exported ``config.yaml``.
+        origin: Metadata of the training: metrics, data, versions; a :class:`Result` for a benchmark run.
+        folder: Folder it was loaded from.
     """
 
     task: ImageTask
@@ -52,39 +52,38 @@ class Model:
 
     @property
     def device(self) -> torch.device:
-        """Where it computes."""
+        """Device of the network."""
         return next(self.task.net.parameters()).device
 
     @property
     def fill(self) -> float:
-        """Value of hidden pixels, in [0, 1]; for models that fill in."""
+        """Value of hidden pixels, in [0, 1]; for inpainting models."""
         return float(getattr(self.corruption, "fill", PatchMask().fill))
 
     @torch.no_grad()
     def restore(self, images: Tensor) -> Tensor:
-        """What the model makes of images of its own size.
+        """Applies the model to images of its size.
 
         Args:
             images: (B, 3, ``size``, ``size``) in [0, 1], on any device.
 
         Returns:
-            Images of that shape in [0, 1], on the CPU. Each depends on its own input alone, not on the batch.
+            Images of that shape in [0, 1], on the CPU. Each depends only on its own input, not on the batch.
         """
         return self.task.restore(images.to(self.device)).float().clamp(0, 1).cpu()
 
     def __call__(self, images: Tensor, mask: Tensor | None = None) -> Tensor:
-        """What the model makes of images: denoised, filled in or reconstructed.
+        """Denoises, inpaints or reconstructs images.
 
         Args:
-            images: (B, 3, H, W) in [0, 1]. Models that work in tiles take any size, the others ``size`` x ``size``.
-            mask: Which pixels to hide first, bool (B, 1, H, W), for models that fill in; ``None`` if they are hidden
-                already.
+            images: (B, 3, H, W) in [0, 1]. Models with tiling accept any size, the others ``size`` x ``size``.
+            mask: Pixels to hide, bool (B, 1, H, W), for inpainting models; ``None`` if they are already hidden.
 
         Returns:
             Images (B, 3, H, W) in [0, 1] on the CPU.
 
         Raises:
-            ValueError: The images have another shape, or the model has no use for a mask.
+            ValueError: The images have another shape, or the model does not accept a mask.
 
         Example:
             >>> model = attnae.load("exported/denoiser")  # doctest: +SKIP
@@ -95,7 +94,7 @@ class Model:
             raise ValueError(f"images must be (B, 3, H, W), got {tuple(images.shape)}")
         if mask is not None:
             if self.task.corruption != "mask":
-                raise ValueError(f"{self.title} does not fill in; a mask is for models that do")
+                raise ValueError(f"{self.title} is not an inpainting model; leave out the mask")
             images = torch.where(mask, self.fill, images)
         if images.shape[2:] == (self.size, self.size):
             return self.restore(images)
@@ -104,7 +103,7 @@ class Model:
         return torch.stack([self._tiled(image.cpu()) for image in images])
 
     def _tiled(self, image: Tensor) -> Tensor:
-        """Image (3, H, W) of any size."""
+        """Applies the model to an image (3, H, W) of any size."""
         height, width = image.shape[1:]
         tile = (self.size, self.size)
         bands = blended(self.restore, lambda top, end: image[:, top:end], (height, width), tile, self.overlap)
@@ -112,9 +111,9 @@ class Model:
 
     @property
     def overlap(self) -> int:
-        """Pixels that neighbouring tiles share at least: a quarter of a tile.
+        """Minimum overlap of neighboring tiles in pixels: a quarter of a tile.
 
-        The MoE denoiser of 32x32 gains 0.24 dB by sharing 4 pixels instead of none, and no more by 8, 16 or 24.
+        The MoE denoiser of 32x32 gains 0.24 dB with an overlap of 4 pixels compared with none, and no more with 8, 16 or 24.
         """
         return self.size // 4
 
@@ -127,7 +126,7 @@ class Model:
 def load(path: str | Path, device: str = "cpu") -> Model:
     """Opens a finished run, an exported model or a shipped model.
 
-    Weights are read by safetensors and settings as plain YAML; only classes of attnae are ever built.
+    Reads weights with safetensors and settings as plain YAML, and builds only attnae classes.
 
     Args:
         path: Folder of a run (``config.yaml``, ``weights.safetensors``) or of ``attnae export`` (``config.yaml``,
@@ -136,7 +135,7 @@ def load(path: str | Path, device: str = "cpu") -> Model:
         device: ``cpu``, ``cuda``, or ``auto`` for a GPU if there is one.
 
     Raises:
-        UserError: The folder is neither, is not finished, or holds what does not fit or is not to be trusted.
+        UserError: The folder is neither, is not finished, or its content is invalid or not trusted.
     """
     stored = folders.describe(path)
     folder, config = stored.folder, stored.config
@@ -155,7 +154,7 @@ def load(path: str | Path, device: str = "cpu") -> Model:
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cuda" and not torch.cuda.is_available():
-        raise UserError("There is no GPU that torch can use here. Give --device cpu.")
+        raise UserError("torch found no usable GPU. Set --device cpu.")
     return model.to(device)
 
 
@@ -163,10 +162,10 @@ def load(path: str | Path, device: str = "cpu") -> Model:
 
 
 def _build(spec: Any, base: type[Any], package: str, file: Path) -> Any:
-    """An object of attnae from ``{class_path: ..., init_args: {...}}``.
+    """Builds an attnae object from ``{class_path: ..., init_args: {...}}``.
 
     Raises:
-        UserError: It names anything but a class of ``package`` that derives from ``base``, or arguments that do not fit.
+        UserError: The class is not a subclass of ``base`` in ``package``, or the arguments are invalid.
     """
     if not isinstance(spec, dict) or not set(spec) <= {"class_path", "init_args"}:
         raise UserError(f"{file}: expected class_path and init_args, found {str(spec)[:80]}.")
@@ -179,7 +178,7 @@ def _build(spec: Any, base: type[Any], package: str, file: Path) -> Any:
             f"{file}: {kind.__name__} has no argument {str(unknown[0])[:80]!r}; it was made by another version of attnae."
         )
     arguments = {
-        # A network may be any module of the same packages; the task says which it can use.
+        # A network may be any module of the same packages; the task checks it.
         key: _build(value, nn.Module, package, file) if isinstance(value, dict) else value
         for key, value in given.items()
     }
@@ -191,22 +190,22 @@ def _build(spec: Any, base: type[Any], package: str, file: Path) -> Any:
 
 
 def _class(path: Any, base: type[Any], package: str, file: Path) -> type[Any]:
-    """The class of a dotted name; a name elsewhere is not even imported."""
+    """Returns the class of a dotted name. Names in other packages are not imported."""
     name = path if isinstance(path, str) else repr(path)
     if not re.fullmatch(re.escape(package) + r"(\.[a-z][a-z0-9_]*)*\.[A-Z]\w*", name, re.ASCII):
-        raise UserError(f"{file} names {name[:80]!r}, which is no class of {package}: not loaded.")
+        raise UserError(f"{file}: {name[:80]!r} is not a class of {package} and was not loaded.")
     module, _, attribute = name.rpartition(".")
     try:
         found = getattr(import_module(module), attribute)
     except (ImportError, AttributeError) as error:
-        raise UserError(f"{file} names {name[:80]}, which this version of attnae does not have.") from error
+        raise UserError(f"{file}: {name[:80]} does not exist in this version of attnae.") from error
     if not isinstance(found, type) or not issubclass(found, base) or not found.__module__.startswith("attnae."):
-        raise UserError(f"{file} names {name[:80]!r}, which is no {base.__name__} of attnae: not loaded.")
+        raise UserError(f"{file}: {name[:80]!r} is not an attnae {base.__name__} and was not loaded.")
     return found
 
 
 def _load_weights(net: nn.Module, path: Path, prefix: str) -> None:
-    """Fills a network with the tensors of a file whose names begin with ``prefix``."""
+    """Loads the tensors of a file whose names start with ``prefix`` into a network."""
     stored = weights.read(path)
     state = {name.removeprefix(prefix): tensor for name, tensor in stored.items() if name.startswith(prefix)}
     own, kind = net.state_dict(), type(net).__name__
@@ -216,7 +215,7 @@ def _load_weights(net: nn.Module, path: Path, prefix: str) -> None:
             raise UserError(f"The weights {path} do not fit {kind}: they {where} {name[:80]!r}.")
         if state[name].shape != own[name].shape:
             ours, theirs = tuple(own[name].shape), tuple(state[name].shape)
-            raise UserError(f"The weights {path} do not fit {kind}: {name} should be {ours}, is {theirs}.")
+            raise UserError(f"The weights {path} do not fit {kind}: {name} must be {ours}, got {theirs}.")
         if not state[name].isfinite().all():
-            raise UserError(f"The weights {path} are broken: {name} is not finite.")
+            raise UserError(f"The weights {path} are damaged: {name} is not finite.")
     net.load_state_dict(state)

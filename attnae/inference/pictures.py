@@ -1,4 +1,4 @@
-"""Images side by side under their labels."""
+"""Labeled images side by side."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from PIL import Image, ImageDraw, ImageFont
 from attnae.data.decode import UInt8
 
 SMALLEST, LARGEST = 256, 1024
-"""Longer side of a panel in pixels: small images are enlarged by whole factors, large ones reduced."""
+"""Limits of a panel's longer side in pixels. Small images are enlarged by integer factors, large ones reduced."""
 
 NARROWEST = 160
-"""A panel is at least so wide, for its label."""
+"""Minimum width of a panel, for its label."""
 
 MARGIN, LABEL = 8, 26
 
 
 def side_by_side(panels: Mapping[str, UInt8]) -> UInt8:
-    """Joins images of one shape into a picture (H, W, 3).
+    """Joins images of the same shape into one image (H, W, 3).
 
     Args:
-        panels: Label to image (H, W, 3).
+        panels: Images (H, W, 3) by label.
 
     Example:
         >>> side_by_side({"input": np.zeros((8, 8, 3), np.uint8), "output": np.zeros((8, 8, 3), np.uint8)}).shape
@@ -43,7 +43,7 @@ def side_by_side(panels: Mapping[str, UInt8]) -> UInt8:
 
 def _fitted(image: Image.Image) -> Image.Image:
     longer = max(image.size)
-    if longer < SMALLEST:  # pixels stay pixels
+    if longer < SMALLEST:  # nearest neighbor
         factor = -(-SMALLEST // longer)
         return image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST)
     image = image.copy()

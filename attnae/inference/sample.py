@@ -1,4 +1,4 @@
-"""``attnae sample``: images from a model's prior, or on the way from one image to another."""
+"""``attnae sample``: samples images from a model's prior, or interpolates between two images."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ def sample(options: argparse.Namespace) -> int:
     """Runs the command; returns 0.
 
     Raises:
-        UserError: The model has no prior, an image cannot be read, or the output is in the way.
+        UserError: The model has no prior, an image cannot be read, or the output exists.
     """
     model = load(options.model, options.device)
     if not model.task.latents:
-        raise UserError(f"{model.title} has no prior to sample from; a VAE has.")
+        raise UserError(f"{model.title} has no prior to sample from. Use a VAE.")
     if options.between:
         first, last = (read_square(model, source.path) for source in options.found)
         made = interpolated(model, first, last, options.count)
@@ -43,7 +43,7 @@ def sample(options: argparse.Namespace) -> int:
 
 
 def prior(model: Model, count: int, seed: int) -> torch.Tensor:
-    """Images (count, 3, S, S) in [0, 1] of standard normal latents; the first ones are the same whatever the count."""
+    """Images (count, 3, S, S) in [0, 1] of standard normal latents. The first images do not depend on ``count``."""
     draws = [
         torch.randn(model.task.latents, generator=torch.Generator().manual_seed(seed + 1_000_003 * i))
         for i in range(count)
@@ -58,7 +58,7 @@ def interpolated(model: Model, first: torch.Tensor, last: torch.Tensor, steps: i
 
 
 def read_square(model: Model, path: Path) -> torch.Tensor:
-    """An image (3, S, S) of the model's size: centre square, resized."""
+    """Reads an image, center-cropped and resized to the model's size (3, S, S)."""
     counts: Counter[str] = Counter()
     return images.to_tensor(resize(images.read(path, counts), model.size, counts, str(path)))
 

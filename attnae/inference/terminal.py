@@ -1,4 +1,4 @@
-"""How the commands show where they stand and what came out."""
+"""Progress bars and result tables of the commands."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ DIGITS = {
     "seconds": 2,
 }
 MOST = 40
-"""A table shows no more rows than this; all of them are in metrics.csv."""
+"""Maximum number of rows in a table; metrics.csv has all of them."""
 
 
 @contextmanager
 def progress(title: str, images: int) -> Iterator[Callable[[float], None]]:
-    """A bar with the time that is left, on a terminal; yields what adds to the images that are done."""
+    """Shows a progress bar with the remaining time in a terminal. Yields a function that advances it."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -44,7 +44,7 @@ def progress(title: str, images: int) -> Iterator[Callable[[float], None]]:
 
 
 def show_table(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
-    """Prints rows; a missing value is "-", and of many rows only the first ones and the last are shown."""
+    """Prints rows with "-" for missing values. Long tables show only the first rows and the last."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for column in columns:
         table.add_column(column, justify="left" if column in ("image", "file", "") else "right", overflow="fold")

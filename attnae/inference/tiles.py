@@ -1,4 +1,4 @@
-"""Makes a function of small squares work on images of any size: overlapping tiles whose seams are blended."""
+"""Applies a function of small squares to images of any size, in overlapping, blended tiles."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ import torch
 from torch import Tensor
 
 Rows = Callable[[int, int], Tensor]
-"""Some rows of an image: first and last + 1 -> (C, rows, W)."""
+"""Function that returns rows of an image: first and last + 1 -> (C, rows, W)."""
 
 PIXELS = 2**18
-"""Pixels that a batch has by default: 256 tiles of 32x32, 4 of 256x256; more gain nothing on a CPU."""
+"""Default number of pixels per batch: 256 tiles of 32x32, 4 of 256x256. Larger batches are not faster on a CPU."""
 
 
 def starts(length: int, tile: int, overlap: int) -> list[int]:
-    """Where tiles begin along a line, evenly spread so that the first and the last one end with the line.
+    """Start positions of tiles along a line, evenly spaced, from the start to the end of the line.
 
     Args:
-        length: Of the line, at least 1.
+        length: Length of the line, at least 1.
         tile: Length of a tile.
-        overlap: What neighbours share at least, in [0, tile).
+        overlap: Minimum overlap of neighbors, in [0, tile).
 
     Example:
         >>> starts(100, 32, 8)
@@ -36,7 +36,7 @@ def starts(length: int, tile: int, overlap: int) -> list[int]:
 
 
 def extended(values: Tensor, height: int, width: int) -> Tensor:
-    """Continues (..., H, W) to (..., height, width) by mirroring at the lower and right edge, as often as it takes.
+    """Extends (..., H, W) to (..., height, width) by repeated mirroring at the lower and right edge.
 
     Example:
         >>> extended(torch.tensor([[1, 2, 3]]), 1, 8)
@@ -60,21 +60,20 @@ def blended(
     scale: int = 1,
     done: Callable[[float], None] = lambda share: None,
 ) -> Iterator[tuple[int, Tensor]]:
-    """Applies a function to overlapping tiles and joins what it makes of them.
+    """Applies a function to overlapping tiles and blends the results.
 
-    Where tiles overlap, each has a weight that falls towards its edges, where a network sees the least of a pixel's
-    surroundings; the weights of a pixel add up to 1, so that a function that changes nothing changes nothing. Only a row
-    of tiles is in memory at a time.
+    In the overlap, the weight of a tile decreases towards its edges, where a network sees the least context. The weights of a
+    pixel sum to 1, so the identity function leaves an image unchanged. Only one row of tiles is in memory at a time.
 
     Args:
         function: Tiles (B, C, h, w) -> (B, D, scale h, scale w), on the CPU.
         rows: The image.
         size: Height and width of the image.
-        tile: Height and width of a tile; a smaller image is continued by mirroring.
-        overlap: Pixels that neighbouring tiles share at least, less than a tile.
+        tile: Height and width of a tile; smaller images are extended by mirroring.
+        overlap: Minimum overlap of neighboring tiles in pixels, less than a tile.
         batch: Tiles per call; 0 for about :data:`PIXELS` pixels.
-        scale: How much larger the function's result is than its input.
-        done: Told the share of the image that is done, after each batch.
+        scale: Scale factor from the function's input to its output.
+        done: Called after each batch with the finished share of the image.
 
     Yields:
         Finished bands from top to bottom: their first row and (D, n, scale W), on the CPU.
@@ -84,7 +83,7 @@ def blended(
     batch = batch or max(1, PIXELS // (tall * wide * scale * scale))
     down = _shares(tops, height, tall, overlap, scale)
     across = _shares(lefts, width, wide, overlap, scale)
-    band: Tensor | None = None  # sums of the tiles' contributions to the rows that are not finished
+    band: Tensor | None = None  # weighted sums of the tiles in unfinished rows
     for number, top in enumerate(tops):
         line = extended(rows(top, min(top + tall, height)), tall, max(width, wide))
         weighted: Tensor | None = None
@@ -107,7 +106,7 @@ def blended(
 
 
 def _shares(places: list[int], length: int, tile: int, overlap: int, scale: int) -> Tensor:
-    """Weights of each tile along a line (tiles, tile * scale): falling over the overlap, their sum at each point 1."""
+    """Weights of each tile along a line (tiles, tile * scale), decreasing over the overlap; they sum to 1 at each point."""
     steps = torch.arange(1, tile * scale + 1, dtype=torch.float64)
     ramp = torch.minimum(steps, steps.flip(0)).clamp_max(overlap * scale + 1)
     total = torch.zeros(max(length, tile) * scale, dtype=torch.float64)

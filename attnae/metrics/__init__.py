@@ -1,1 +1,1 @@
-"""Metrics: ``columns`` defines every number that a report shows; ``images`` and ``functional`` compute them."""
+"""Metrics: ``columns`` defines every metric in reports; the other modules compute them."""

@@ -1,4 +1,4 @@
-"""How much of a codebook is used, over a whole set of images."""
+"""Codebook usage over a set of images."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from torchmetrics import Metric
 
 
 class CodebookUsage(NamedTuple):
-    """Use of one level's codebook.
+    """Usage of one level's codebook.
 
     Attributes:
         active_codes: Codes used at least once.
-        perplexity: exp(entropy) of the usage, in [1, codes]: as many codes used equally often are as uncertain.
-        entropy: Entropy of the usage in bits per code, in [0, log2(codes)]: the logarithm of the perplexity.
-        counts: How often each code was used, int64 (codes,) on the CPU.
+        perplexity: exp(entropy) of the usage, in [1, codes]: the effective number of codes.
+        entropy: Entropy of the usage in bits per code, in [0, log2(codes)].
+        counts: Usage count of each code, int64 (codes,) on the CPU.
     """
 
     active_codes: int
@@ -28,23 +28,23 @@ class CodebookUsage(NamedTuple):
 
 
 def bits_per_pixel(levels: Sequence[CodebookUsage], pixels: int) -> float:
-    """What the codes of a set of images cost when an entropy coder knows how often each is used.
+    """Bit rate of the codes with an entropy coder that knows the code frequencies.
 
     Args:
-        levels: Use of each level's codebook over the set.
+        levels: Usage of each level's codebook over the set.
         pixels: Height times width, summed over the images of the set.
 
     Returns:
         Sum over the levels of entropy x codes, divided by the pixels; in bits per pixel, at least 0. An upper bound: it
-        takes neighboring codes, and levels, as independent.
+        treats neighboring codes and levels as independent.
     """
     return sum(level.entropy * int(level.counts.sum()) for level in levels) / pixels
 
 
 class CodebookUse(Metric):
-    """Counts the codes of one level over a set of images; every number is defined in ``attnae.metrics.columns``.
+    """Counts code usage of one level over a set of images. Metrics are defined in ``attnae.metrics.columns``.
 
-    Paper: Attentive VQ-VAE, active codes over the whole test set. A mean of batches' perplexities would be smaller.
+    Paper: Attentive VQ-VAE, active codes over the whole test set. The mean perplexity over batches would be smaller.
 
     Args:
         codes: Size of the codebook.
@@ -61,12 +61,12 @@ class CodebookUse(Metric):
         """Adds a batch.
 
         Args:
-            indices: Chosen codes in [0, codes), int64 of any shape.
+            indices: Code indices in [0, codes), int64 of any shape.
         """
         self.counts += torch.bincount(indices.flatten(), minlength=len(self.counts))
 
     def compute(self) -> CodebookUsage:
-        """The use so far, over all processes; the perplexity of nothing is not a number."""
+        """Usage so far, over all processes. Perplexity and entropy are NaN without codes."""
         counts = self.counts.cpu()
         used = counts[counts > 0].double()
         share = used / used.sum()

@@ -1,4 +1,4 @@
-"""Every number of ``result.json`` and of a report: formula, unit, range and direction. Plain Python, one page.
+"""Defines every metric in ``result.json`` and reports: formula, unit, range and direction. Plain Python.
 
 ``python -m attnae.metrics.columns`` prints the page as Markdown; ``attnae/metrics/README.md`` is that output.
 
@@ -15,7 +15,7 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Column:
-    """One number.
+    """Definition of a metric.
 
     Attributes:
         name: Key in ``result.json``, without the protocol.
@@ -23,12 +23,12 @@ class Column:
         formula: Definition.
         unit: Unit, or "-" for pure numbers.
         range: Smallest and largest value.
-        better: Direction; "-" where neither is, or where another column says the same thing.
+        better: Direction; "-" if there is none or another column is equivalent.
         digits: Digits after the point in a table.
-        kind: ``quality`` is measured on test images and may be followed during training; ``counted`` is a cost that is the
-            same on every machine and with every seed; ``measured`` is a cost that depends on the machine; ``curve`` is
-            logged during training only.
-        indices: How many numbers follow the name: ``route_prob_0_2`` has 2.
+        kind: ``quality`` is computed on test images and may be logged during training; ``counted`` is a cost that does not
+            depend on machine or seed; ``measured`` is a cost that depends on the machine; ``curve`` is only logged during
+            training.
+        indices: Number of indices after the name: ``route_prob_0_2`` has 2.
     """
 
     name: str
@@ -43,31 +43,31 @@ class Column:
 
     @property
     def heading(self) -> str:
-        """Title with an arrow in the better direction."""
+        """Title with an arrow for the better direction."""
         return self.title + {"lower": " ↓", "higher": " ↑", "-": ""}[self.better]
 
     @property
     def cost(self) -> bool:
-        """Whether it is a cost, of training or of the network, instead of a property of images."""
+        """Whether the metric is a cost of training or of the network."""
         return self.kind in ("counted", "measured")
 
 
 _ALL = [
     Column("mse", "MSE", "sum (x - y)^2 / D", "squared pixel value", "[0, 1]", "lower", 5),
     Column("sse", "squared error per image", "sum (x - y)^2; the SAAAE paper's \"MSE\"", "squared pixel value", "[0, D]", "lower", 2),
-    Column("kl", "KL", "-1/2 sum (1 + log s^2 - m^2 - s^2) over the latents, posterior N(m, s^2) against N(0, 1); for the VAE of learned relevance against its own prior N(0, v)", "nat per image", "[0, inf)", "-", 2),
-    Column("kl_mse", "KL+MSE", "training objective of the last epoch as the SAAAE paper prints it: squared error in [-1, 1] (4 times that in [0, 1]) plus KL, mean per image / 20.48, which is the sum over 5,000 images / (256 x 20 x 20)", "-", "[0, inf)", "lower", 2),
-    Column("kl_gated", "gated KL", "KL of what the decoder sees, N(m, (g s)^2) with the gate g on the noise, against the same prior; gates below 1e-6 count as 1e-6; equal to KL for a plain VAE", "nat per image", "[0, inf)", "-", 2),
-    Column("kl_mse_gated", "KL+MSE, gated", "kl_mse with the gated KL, also where training minimizes the other", "-", "[0, inf)", "lower", 2),
+    Column("kl", "KL", "-1/2 sum (1 + log s^2 - m^2 - s^2) over the latents, posterior N(m, s^2) against N(0, 1); for the VAE with learned relevance, against its prior N(0, v)", "nat per image", "[0, inf)", "-", 2),
+    Column("kl_mse", "KL+MSE", "training objective of the last epoch as in the SAAAE paper: squared error in [-1, 1] (4 times that in [0, 1]) plus KL, mean per image / 20.48, which equals the sum over 5,000 images / (256 x 20 x 20)", "-", "[0, inf)", "lower", 2),
+    Column("kl_gated", "gated KL", "KL of the gated posterior N(m, (g s)^2), where g is the gate on the noise, against the same prior; gates are clamped to at least 1e-6; equal to KL for a plain VAE", "nat per image", "[0, inf)", "-", 2),
+    Column("kl_mse_gated", "KL+MSE, gated", "kl_mse with the gated KL, even if training minimizes the other", "-", "[0, inf)", "lower", 2),
     Column("mae", "MAE", "sum |x - y| / D", "pixel value", "[0, 1]", "lower", 4),
-    Column("mae_over_sigma", "MAE/sigma", "mae / standard deviation of all values of all x; missing below 0.001, where images have no contrast", "-", "[0, inf)", "lower", 4),
+    Column("mae_over_sigma", "MAE/sigma", "mae / standard deviation of all values of all x; missing if the standard deviation is below 0.001 (images without contrast)", "-", "[0, inf)", "lower", 4),
     Column("sigma", "sigma", "population standard deviation of all values of all x, channels together", "pixel value", "[0, 0.5]", "-", 4),
     Column("power", "power", "mean of x^2 over all values of all x: the MSE of black images", "squared pixel value", "[0, 1]", "-", 4),
     Column("symmetry", "symmetry error", "sum |(y - flip y) - (x - flip x)| / D / sigma, where flip mirrors left and right; missing where MAE/sigma is", "-", "[0, inf)", "lower", 4),
     Column("symmetry_ratio", "symmetry / MAE", "symmetry / mae_over_sigma: the symmetry error relative to the reconstruction error", "-", "[0, 2]", "lower", 3),
-    Column("eye_color", "eye color error", "mean over R, G, B of |(left - right eye in y) - (left - right eye in x)|, each eye the mean color of the pixels of its iris; embedded faces only, where the positions of the eyes are known", "pixel value", "[0, 2]", "lower", 4),
-    Column("active_codes", "active codes", "codes of a level's codebook that are used at least once over all images; _l is level l, 1 the lowest with the largest map", "-", "[1, K]", "-", 0, indices=1),
-    Column("perplexity", "perplexity", "exp(entropy) of how often the codes of a level are used over all images; _l is level l", "-", "[1, K]", "-", 1, indices=1),
+    Column("eye_color", "eye color error", "mean over R, G, B of |(left - right eye in y) - (left - right eye in x)|, where an eye is the mean color over its iris; only for faces with known eye positions", "pixel value", "[0, 2]", "lower", 4),
+    Column("active_codes", "active codes", "number of codes of a level's codebook used at least once over all images; _l is level l, where level 1 is the lowest, with the largest map", "-", "[1, K]", "-", 0, indices=1),
+    Column("perplexity", "perplexity", "exp(entropy) of the code usage of a level over all images; _l is level l", "-", "[1, K]", "-", 1, indices=1),
     Column("psnr_mean", "PSNR", "10 log10 (1 / mse) of each image, at most 100", "dB", "[0, 100]", "higher", 2),
     Column("psnr_std", "PSNR std", "population standard deviation of the images' PSNR", "dB", "[0, 50]", "-", 2),
     Column("psnr_p10", "PSNR 10%", "10% quantile of the images' PSNR", "dB", "[0, 100]", "higher", 2),
@@ -75,33 +75,33 @@ _ALL = [
     Column("psnr_p90", "PSNR 90%", "90% quantile of the images' PSNR", "dB", "[0, 100]", "higher", 2),
     Column("ssim_mean", "SSIM 7x7", "structural similarity with scikit-image's defaults: uniform 7x7 window, sample covariance, K1 0.01, K2 0.03, 3 pixels of border cropped, mean over channels", "-", "[-1, 1]", "higher", 4),
     Column("ssim_std", "SSIM std", "population standard deviation of the images' SSIM 7x7", "-", "[0, 1]", "-", 4),
-    Column("ssim_gauss_mean", "SSIM Gauss", "structural similarity with torchmetrics' defaults: Gaussian 11x11 window of sigma 1.5, K1 0.01, K2 0.03; windows over the border count (torchmetrics before 1.4.2 left them out)", "-", "[-1, 1]", "higher", 4),
-    Column("lpips", "LPIPS", "distance of AlexNet's features of x and y by Zhang et al. 2018 (version 0.1), as torchmetrics has it; only with perceptual=true", "-", "[0, inf)", "lower", 4),
-    Column("rfid", "rFID", "Frechet distance between Inception's 2,048 pooled features of all x and all y, as torchmetrics has it; larger the fewer images there are: compare equal numbers of images only; only with perceptual=true", "-", "[0, inf)", "lower", 2),
+    Column("ssim_gauss_mean", "SSIM Gauss", "structural similarity with torchmetrics' defaults: Gaussian 11x11 window of sigma 1.5, K1 0.01, K2 0.03; includes windows over the border (torchmetrics before 1.4.2 excluded them)", "-", "[-1, 1]", "higher", 4),
+    Column("lpips", "LPIPS", "distance between AlexNet features of x and y, Zhang et al. 2018 (version 0.1), computed by torchmetrics; only with perceptual=true", "-", "[0, inf)", "lower", 4),
+    Column("rfid", "rFID", "Frechet distance between Inception's 2,048 pooled features of all x and all y, computed by torchmetrics; larger for fewer images, so compare only equal numbers of images; only with perceptual=true", "-", "[0, inf)", "lower", 2),
     Column("gate_mean", "gate", "mean over images and latents of the factor on the posterior's noise; 1 for a plain VAE", "-", "[0, 1]", "-", 3),
-    Column("active_units", "active latents", "latents whose posterior mean has a variance above 0.01 over all images, in units of the prior's variance (Burda et al. 2016)", "-", "[0, latents]", "-", 0),
+    Column("active_units", "active latents", "number of latents whose posterior mean has a variance above 0.01 over all images, in units of the prior's variance (Burda et al. 2016)", "-", "[0, latents]", "-", 0),
     Column("route_prob", "probability", "mean routing probability of an expert over tokens and images; _b_e is block b, expert e", "-", "[0, 1]", "-", 3, indices=2),
     Column("route_std", "probability std", "standard deviation of that probability over all tokens", "-", "[0, 1]", "-", 3, indices=2),
     Column("route_argmax", "argmax share", "share of tokens whose largest probability is the expert's", "-", "[0, 1]", "-", 3, indices=2),
     Column("route_edge", "edge correlation", "correlation over tokens of the probability with the mean Sobel gradient of the token's clean patch", "-", "[-1, 1]", "-", 3, indices=2),
     Column("route_entropy", "entropy", "mean entropy of a token's routing probabilities; _b is block b", "nat", "[0, log E]", "-", 3, indices=1),
     Column("dead", "dead", "share of an image's values that are exactly 0 or 1 in every output of the set", "-", "[0, 1]", "lower", 4),
-    Column("dead_rows", "dead rows", "rows of the last layer, which makes C x p x p values of each patch of p x p pixels, whose outputs are exactly 0 or 1 in every patch of every image of the set", "-", "[0, C p p]", "lower", 0),
+    Column("dead_rows", "dead rows", "number of rows of the last layer (C x p x p outputs per patch of p x p pixels) whose outputs are exactly 0 or 1 in every patch of every image of the set", "-", "[0, C p p]", "lower", 0),
     Column("images", "images", "number of images evaluated", "-", "[1, inf)", "-", 0),
-    Column("loss", "training loss", "what training minimizes, mean over the images of an epoch; see the paper's README", "-", "(-inf, inf)", "lower", 5, "curve"),
+    Column("loss", "training loss", "training objective, mean over the images of an epoch; see the paper's README", "-", "(-inf, inf)", "lower", 5, "curve"),
     Column("reconstruction", "reconstruction loss", "first term of the VQ-VAE's loss: mean absolute error over the images of an epoch; mean squared error with reconstruction=l2", "pixel value", "[0, 1]", "lower", 4, "curve"),
-    Column("vq", "codebook loss", "commitment of the encoder to its codes, mean over the images of an epoch", "-", "[0, inf)", "lower", 5, "curve"),
-    Column("adversarial", "adversarial loss", "loss of the autoencoder for what the discriminator recognizes", "-", "(-inf, inf)", "lower", 4, "curve"),
-    Column("discriminator", "discriminator loss", "loss of the discriminator over real and reconstructed images", "-", "[0, inf)", "-", 4, "curve"),
-    Column("discriminator_accuracy", "discriminator accuracy", "share of the discriminator's outputs that are right about real and reconstructed images", "-", "[0, 1]", "-", 3, "curve"),
+    Column("vq", "codebook loss", "codebook and commitment losses, mean over the images of an epoch", "-", "[0, inf)", "lower", 5, "curve"),
+    Column("adversarial", "adversarial loss", "adversarial loss of the autoencoder", "-", "(-inf, inf)", "lower", 4, "curve"),
+    Column("discriminator", "discriminator loss", "loss of the discriminator on real and reconstructed images", "-", "[0, inf)", "-", 4, "curve"),
+    Column("discriminator_accuracy", "discriminator accuracy", "balanced accuracy of the discriminator over patches of real and reconstructed images", "-", "[0, 1]", "-", 3, "curve"),
     Column("grad_norm", "gradient norm", "Euclidean norm of the gradient of all parameters before clipping, mean over the steps of an epoch", "-", "[0, inf)", "-", 3, "curve"),
-    Column("params_trainable", "parameters", "numbers that training changes, codebooks included", "-", "[0, inf)", "lower", 0, "counted"),
-    Column("params_total", "parameters (all)", "all parameters, frozen ones too", "-", "[0, inf)", "-", 0, "counted"),
-    Column("params_keras", "parameters (Keras)", "parameters as Keras counts them: BatchNorm's running statistics and codebooks included", "-", "[0, inf)", "-", 0, "counted"),
+    Column("params_trainable", "parameters", "number of values updated in training, codebooks included", "-", "[0, inf)", "lower", 0, "counted"),
+    Column("params_total", "parameters (all)", "number of all parameters, including frozen ones", "-", "[0, inf)", "-", 0, "counted"),
+    Column("params_keras", "parameters (Keras)", "number of parameters as counted by Keras, including running statistics of BatchNorm and codebooks", "-", "[0, inf)", "-", 0, "counted"),
     Column("gflops_forward", "GFLOPs", "floating-point operations of one image's forward pass by torch's flop counter (2 per multiply-add; matrix products and convolutions)", "10^9 per image", "[0, inf)", "lower", 3, "counted"),
-    Column("seconds_per_epoch", "s/epoch", "median over the training epochs without the first, validation and checkpoint excluded", "s", "(0, inf)", "lower", 2, "measured"),
+    Column("seconds_per_epoch", "s/epoch", "median over the training epochs except the first, without validation and checkpoints", "s", "(0, inf)", "lower", 2, "measured"),
     Column("images_per_second", "images/s", "training images per epoch / seconds_per_epoch", "1/s", "(0, inf)", "-", 0, "measured"),
-    Column("peak_memory_mb", "peak memory", "largest memory of the training: allocated on the GPU, or resident of the process on the CPU", "10^6 byte", "(0, inf)", "lower", 0, "measured"),
+    Column("peak_memory_mb", "peak memory", "peak memory of the training: allocated memory on the GPU, or resident memory of the process on the CPU", "10^6 byte", "(0, inf)", "lower", 0, "measured"),
 ]  # fmt: skip
 
 COLUMNS: dict[str, Column] = {column.name: column for column in _ALL}
@@ -112,19 +112,19 @@ PROTOCOLS: dict[str, str] = {
     "heldout_as_trained": "held-out images, with BatchNorm's statistics as trained where `heldout` has recomputed ones",
     "heldout_sampled": "held-out images, each with its own fixed corruption, decoding one sample of the posterior, seeded by the image's position",
     "heldout_sigma_<s>": "held-out images with Gaussian noise of standard deviation s, fixed for each image",
-    "train_set": "the paper's own protocol on training images: 256 of them, decoding a sample",
+    "train_set": "the paper's protocol on 256 training images, decoding a sample",
 }
-"""Which images a metric was computed on, and how; the part of a key before the slash."""
+"""Protocols: images and procedure of a metric; the part of a key before the slash."""
 
 
 COSTS: tuple[str, ...] = tuple(column.name for column in _ALL if column.cost and column.better != "-")
-"""Names of the costs that every comparison shows."""
+"""Names of the costs shown in every comparison."""
 
 
 def defined(name: str) -> Column | None:
-    """The definition of a name without a protocol; ``None`` if there is none.
+    """Definition of a name without a protocol; ``None`` if it is not defined.
 
-    Names that end in numbers, such as ``route_prob_0_2``, share the definition of the name before them.
+    Names with indices, such as ``route_prob_0_2``, share the definition of the name without them.
     """
     if name in COLUMNS:
         return COLUMNS[name]
@@ -136,19 +136,19 @@ def defined(name: str) -> Column | None:
 
 
 def column(key: str) -> Column:
-    """The definition behind ``"<protocol>/<name>"`` or a bare name; unknown names describe themselves."""
+    """Definition of ``"<protocol>/<name>"`` or a bare name. Unknown names get a generic definition."""
     name = key.rsplit("/", 1)[-1]
     return defined(name) or Column(name, name.replace("_", " "), "see the paper's README", "-", "-", "-", 4)
 
 
 def is_protocol(name: str) -> bool:
-    """Whether a protocol is defined; the one with ``<s>`` in its name stands for any number there."""
+    """Whether a protocol is defined. ``<s>`` in a name matches any number."""
     return name in PROTOCOLS or bool(re.fullmatch(r"heldout_sigma_\d+(\.\d+)?", name))
 
 
 def page() -> str:
     """The definitions as Markdown."""
-    lines = ["# What every number means", "", *(__doc__ or "").split("\n\n", 2)[2].strip().splitlines(), ""]
+    lines = ["# Metrics", "", *(__doc__ or "").split("\n\n", 2)[2].strip().splitlines(), ""]
     lines += [
         "| protocol | images and procedure |",
         "|---|---|",

@@ -1,4 +1,4 @@
-"""Per-image measures of what attention is said to do for faces."""
+"""Per-image metrics of symmetry and eye color in faces."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from torch import Tensor
 
 
 class EyePlaces(NamedTuple):
-    """Where the eyes are in all images of an aligned dataset, as fractions of the square image's side.
+    """Eye positions in all images of an aligned dataset, as fractions of the square image's side.
 
     Attributes:
-        centers: Centers of the two irises ((x, y), (x, y)), the first on the left of the picture.
+        centers: Centers of the two irises ((x, y), (x, y)), the first on the left of the image.
         radius: Radius of an iris.
     """
 
@@ -26,19 +26,19 @@ class EyePlaces(NamedTuple):
 
 
 ALIGNED = {"celeba": EyePlaces(((69.5 / 178, 91.5 / 178), (108.5 / 178, 91.5 / 178)), 3.5 / 178)}
-"""Datasets whose alignment puts the eyes of all faces in one place.
+"""Datasets aligned to fixed eye positions.
 
-``celeba``: the 178x218 images "aligned and cropped", from which the suite takes the central 178x178, rows 20 to 197. Measured
-on the mean of 600 of them: eyes at x 69.5 and 108.5, y 111.5 of 178x218. The radius is that of an iris of 11.7 mm between eyes
-63 mm apart. CelebA-HQ is aligned in another way.
+``celeba``: the "aligned and cropped" 178x218 images, center-cropped to 178x178 (rows 20 to 197). Measured on the mean of 600
+images: eyes at x 69.5 and 108.5, y 111.5 of 178x218. The radius assumes an iris of 11.7 mm and eyes 63 mm apart. CelebA-HQ is
+aligned differently.
 """
 
 
 def symmetry_error(output: Tensor, target: Tensor) -> Tensor:
-    """How much an image differs from its mirror image otherwise than it should, lower is better.
+    """Difference between the asymmetry of an image and that of its target, lower is better.
 
-    Reports divide it by the standard deviation of the data, as the paper's error is. Paper: Attentive VQ-VAE shows
-    pictures of symmetric faces but has no number.
+    Reports divide it by the standard deviation of the data, like the paper's error. Paper: Attentive VQ-VAE shows images of
+    symmetric faces but reports no number.
 
     Args:
         output: Images (B, C, H, W) in [0, 1].
@@ -46,7 +46,7 @@ def symmetry_error(output: Tensor, target: Tensor) -> Tensor:
 
     Returns:
         Mean of ``|(output - flip(output)) - (target - flip(target))|`` in [0, 2], (B,), flipped left to right. 0 for a
-        perfect reconstruction; for a symmetric picture it is the asymmetry of the truth.
+        perfect reconstruction; the asymmetry of the target for a symmetric output.
     """
     error = output - target
     return (error - error.flip(-1)).abs().flatten(1).mean(1)
@@ -55,7 +55,7 @@ def symmetry_error(output: Tensor, target: Tensor) -> Tensor:
 def eye_color_error(
     output: Tensor, target: Tensor, centers: Tensor | np.ndarray, radius: Tensor | np.ndarray
 ) -> Tensor:
-    """How much the difference between the two eyes' colors deviates from the truth, lower is better.
+    """Error of the color difference between the two eyes, lower is better.
 
     Args:
         output: Images (B, 3, H, W) in [0, 1].
@@ -65,15 +65,15 @@ def eye_color_error(
 
     Returns:
         Mean over R, G, B of the absolute difference between output and target in (mean color of the first eye - mean
-        color of the second), each mean over the pixels whose center lies on the iris; in [0, 2], (B,). 0 for a perfect
-        reconstruction and for errors that both eyes share.
+        color of the second), each averaged over the pixels whose center lies on the iris; in [0, 2], (B,). 0 for a
+        perfect reconstruction and for errors common to both eyes.
     """
     height, width = output.shape[-2:]
     rows, columns = (torch.arange(side, device=output.device) + 0.5 for side in (height, width))
     centers, radius = (torch.as_tensor(known).to(output) for known in (centers, radius))
     x, y = (centers * output.new_tensor([width, height]))[..., None, None].unbind(2)  # (B, 2, 1, 1)
     distance = (columns - x).square() + (rows[:, None] - y).square()  # (B, 2, H, W)
-    reach = (radius * width).clamp_min(0.75)  # any circle of 0.71 pixels holds a pixel's center
+    reach = (radius * width).clamp_min(0.75)  # any circle of radius 0.71 pixels contains a pixel center
     iris = (distance <= reach.square()[:, None, None, None]).to(output)
     iris = iris / iris.sum((2, 3), keepdim=True)
     first, second = torch.einsum("bchw,behw->ebc", output - target, iris)

@@ -1,4 +1,4 @@
-"""Per-image measures on the device."""
+"""Per-image metrics, computed on the device."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 PSNR_LIMIT = 100.0
-"""Identical images have an infinite PSNR; a mean over images needs a number."""
+"""Upper limit, because the PSNR of identical images is infinite and would make the mean infinite."""
 
 
 def psnr(output: Tensor, target: Tensor) -> Tensor:
@@ -29,9 +29,9 @@ def psnr(output: Tensor, target: Tensor) -> Tensor:
 
 
 def ssim_uniform(output: Tensor, target: Tensor) -> Tensor:
-    """Structural similarity of each image as scikit-image computes it by default, higher is better.
+    """Structural similarity of each image with scikit-image's defaults, higher is better.
 
-    Uniform 7x7 window and sample covariances (divided by N - 1); torchmetrics divides by N, which is a different number.
+    Uniform 7x7 window and sample covariances (divided by N - 1); torchmetrics divides by N, which gives other values.
 
     Args:
         output: Images (B, C, H, W) in [0, 1], H and W at least 7.
@@ -44,9 +44,9 @@ def ssim_uniform(output: Tensor, target: Tensor) -> Tensor:
 
 
 def ssim_gaussian(output: Tensor, target: Tensor) -> Tensor:
-    """Structural similarity of each image as torchmetrics computes it by default, higher is better.
+    """Structural similarity of each image with torchmetrics' defaults, higher is better.
 
-    Gaussian 11x11 window of sigma 1.5, images continued by reflection, so that windows at the border count, too.
+    Gaussian 11x11 window of sigma 1.5; images are padded by reflection, which includes windows at the border.
 
     Args:
         output: Images (B, C, H, W) in [0, 1], H and W at least 6.
@@ -61,17 +61,17 @@ def ssim_gaussian(output: Tensor, target: Tensor) -> Tensor:
 
 
 def _ssim(output: Tensor, target: Tensor, window: Tensor, covariance: float) -> Tensor:
-    """Both forms, for a separable window: two products with a band matrix, a fifth of a two-dimensional window's cost."""
-    # Around each image's own mean: variances as differences of float32 means lose their digits in bright, flat images.
-    centre_x, centre_y = output.mean((2, 3), keepdim=True), target.mean((2, 3), keepdim=True)
-    x, y = output - centre_x, target - centre_y
+    """SSIM for a separable window: two products with band matrices, at a fifth of the cost of a 2D convolution."""
+    # Center each image: variances as differences of float32 means lose precision in bright, flat images.
+    center_x, center_y = output.mean((2, 3), keepdim=True), target.mean((2, 3), keepdim=True)
+    x, y = output - center_x, target - center_y
     both = torch.cat([x, y, x * x, y * y, x * y]).contiguous()
     rows, columns = (_band(window, length).to(both) for length in both.shape[-2:])
     means = rows @ both @ columns.T  # (5 B, C, H, W) -> (5 B, C, H - k + 1, W - k + 1)
     mean_x, mean_y, mean_xx, mean_yy, mean_xy = means.chunk(5)
     var_x, var_y = covariance * (mean_xx - mean_x * mean_x), covariance * (mean_yy - mean_y * mean_y)
     cov = covariance * (mean_xy - mean_x * mean_y)
-    mean_x, mean_y = mean_x + centre_x, mean_y + centre_y
+    mean_x, mean_y = mean_x + center_x, mean_y + center_y
     c1, c2 = 0.01**2, 0.03**2
     score = ((2 * mean_x * mean_y + c1) * (2 * cov + c2)) / (
         (mean_x * mean_x + mean_y * mean_y + c1) * (var_x + var_y + c2)
@@ -80,6 +80,6 @@ def _ssim(output: Tensor, target: Tensor, window: Tensor, covariance: float) -> 
 
 
 def _band(window: Tensor, length: int) -> Tensor:
-    """Matrix (length - k + 1, length) that slides a window of k weights over a line."""
+    """Band matrix (length - k + 1, length) that applies a window of k weights along a line."""
     places = torch.arange(length - len(window) + 1)[:, None] + torch.arange(len(window))
     return torch.zeros(len(places), length).scatter_(1, places, window.expand(len(places), -1))

@@ -1,4 +1,4 @@
-"""The metric of all image-to-image tasks: accumulates per-image measures and reports what ``columns`` defines."""
+"""Metric of all image-to-image tasks: accumulates per-image metrics and computes those defined in ``columns``."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from torchmetrics.utilities import dim_zero_cat
 from attnae.metrics.functional import psnr, ssim_gaussian, ssim_uniform
 
 IN_SIGMAS = ("symmetry",)
-"""Further measures that are passed in units of pixel values and reported in units of sigma."""
+"""Per-image metrics passed in units of pixel values and reported in units of sigma."""
 
 
 class ImageQuality(Metric):
-    """Reconstruction quality over a set of images; every number is defined in ``attnae.metrics.columns``.
+    """Reconstruction quality over a set of images. Metrics are defined in ``attnae.metrics.columns``.
 
-    Outputs are clamped to [0, 1] first: a picture has no other values. Further per-image measures of a model, such as
-    its KL divergence, are passed by name and averaged along.
+    Outputs are clamped to [0, 1] first. Additional per-image metrics of a model, such as its KL divergence, are passed by
+    name and averaged.
 
     Example:
         >>> quality = ImageQuality()
@@ -65,7 +65,7 @@ class ImageQuality(Metric):
             self.per_image_metrics.setdefault(name, []).append(values.detach().float())
 
     def compute(self) -> dict[str, float]:
-        """All numbers by name."""
+        """All metrics by name."""
         images = self.per_image()
         mean, square = (
             dim_zero_cat(v).double().cpu().mean() / self.values_per_image for v in (self.total, self.squares)

@@ -1,4 +1,4 @@
-"""How many latents say anything about an image."""
+"""Number of active latents."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ THRESHOLD = 0.01
 
 
 class ActiveUnits(Metric):
-    """Counts the latents whose posterior mean changes from image to image.
+    """Counts the latents whose posterior mean varies between images.
 
-    Source: Burda, Grosse, Salakhutdinov, "Importance weighted autoencoders" (2016), activity of a latent. A latent that the
-    model does not use has the prior as posterior of every image, so that its mean never moves.
+    Paper: Burda, Grosse, Salakhutdinov, "Importance weighted autoencoders" (2016), activity of a latent. The posterior of an
+    unused latent is the prior for every image, so its mean is constant.
 
     Args:
         latents: Latents per image.
@@ -43,7 +43,7 @@ class ActiveUnits(Metric):
         self.squares += values.square().sum(0)
 
     def compute(self) -> float:
-        """Number of active latents in [0, latents]; not a number without images."""
+        """Number of active latents in [0, latents]; NaN without images."""
         if not self.count:
             return float("nan")
         variance = self.squares / self.count - (self.total / self.count).square()

@@ -1,4 +1,4 @@
-"""Perceptual measures by torchmetrics. They need weights of other people's networks, so they are off unless asked for."""
+"""Perceptual metrics by torchmetrics. Off by default, because they require third-party weights."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ DOWNLOADS = "AlexNet's (244 MB) and Inception's (96 MB) weights"
 
 
 class Perceptual:
-    """LPIPS of every image, and the Frechet distance between all reconstructions and all originals of a protocol.
+    """LPIPS of every image, and the Frechet distance between all reconstructions and all targets of a protocol.
 
-    Zhang et al. 2018 (LPIPS, AlexNet) and Heusel et al. 2017 (FID); for reconstructions the latter is known as rFID.
+    Paper: Zhang et al. 2018 (LPIPS, AlexNet) and Heusel et al. 2017 (FID, called rFID for reconstructions).
 
     Args:
         lpips: Metric with ``reduction="none"``: two batches (B, 3, H, W) in [0, 1] to (B,).
-        frechet: Makes an empty :class:`FrechetInceptionDistance` for images in [0, 1].
+        frechet: Creates an empty :class:`FrechetInceptionDistance` for images in [0, 1].
     """
 
     def __init__(self, lpips: Metric, frechet: Callable[[], FrechetInceptionDistance]):
@@ -31,10 +31,10 @@ class Perceptual:
 
     @classmethod
     def pretrained(cls, device: torch.device) -> Perceptual:
-        """Downloads the weights where they are not in torch's cache already.
+        """Downloads the weights unless they are in torch's cache.
 
         Raises:
-            UserError: They cannot be downloaded, or a package is missing.
+            UserError: The weights cannot be downloaded, or a package is missing.
         """
 
         def frechet() -> FrechetInceptionDistance:
@@ -42,15 +42,15 @@ class Perceptual:
 
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore", UserWarning)  # torchvision's own names for its weights
+                warnings.simplefilter("ignore", UserWarning)  # deprecated names in torchvision
                 lpips = LearnedPerceptualImagePatchSimilarity("alex", reduction="none", normalize=True).to(device)
-            frechet()  # before a long test rather than at its first batch
+            frechet()  # fail before a long test, not at its first batch
         except ImportError as error:
-            raise UserError('LPIPS and rFID need torch-fidelity: pip install "attnae[perceptual]".') from error
+            raise UserError('LPIPS and rFID require torch-fidelity. Run: pip install "attnae[perceptual]"') from error
         except OSError as error:
             raise UserError(
-                f"LPIPS and rFID need {DOWNLOADS}, which cannot be downloaded ({error}). Put them into "
-                f"{torch.hub.get_dir()}/checkpoints, or leave perceptual=true out."
+                f"LPIPS and rFID require {DOWNLOADS}, which could not be downloaded ({error}). Put them into "
+                f"{torch.hub.get_dir()}/checkpoints, or leave out perceptual=true."
             ) from error
         return cls(lpips, frechet)
 
@@ -58,7 +58,7 @@ class Perceptual:
         """Adds a batch to a protocol's distance.
 
         Args:
-            protocol: Which images these are, and how they were made.
+            protocol: Name of the protocol.
             output: Images (B, 3, H, W); clamped to [0, 1].
             target: Images (B, 3, H, W) in [0, 1].
 
@@ -76,10 +76,10 @@ class Perceptual:
             return self.lpips(output, target).reshape(-1)
         except RuntimeError as error:
             size = "x".join(map(str, output.shape[-2:]))
-            raise UserError(f"Images of {size} are too small for LPIPS. Leave perceptual=true out.") from error
+            raise UserError(f"Images of {size} are too small for LPIPS. Leave out perceptual=true.") from error
 
     def compute(self) -> dict[str, float]:
-        """``"<protocol>/rfid"`` for every protocol; missing where there are fewer than two images."""
+        """``"<protocol>/rfid"`` for every protocol; missing with fewer than two images."""
         return {
             f"{protocol}/rfid": float(distance.compute())
             for protocol, distance in self.distances.items()

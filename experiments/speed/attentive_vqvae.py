@@ -1,8 +1,8 @@
-"""Time a training step of the Attentive VQ-VAE: ``python experiments/speed/attentive_vqvae.py``.
+"""Times a training step of the Attentive VQ-VAE: ``python experiments/speed/attentive_vqvae.py``.
 
-Per variant: seconds of a step (generator and discriminator, both updated), the share of this machine's matrix-multiply rate
-that it reaches, and what attention and quantizers take of it; and whether channels last is worth it. Operations are counted
-by torch over the whole step, backward passes included.
+Per variant: seconds per step (updates of generator and discriminator), the share of this machine's matrix-multiply rate
+reached, the share of attention and quantizers in the step, and the effect of channels_last. Torch counts the operations of
+the whole step, including backward passes.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ VARIANTS: dict[str, tuple[int, Literal["none", "pixel"]]] = {
 
 
 class Parts:
-    """Inputs of the attention and quantizer modules of one forward pass, to time them alone."""
+    """Inputs of the attention and quantizer modules in a forward pass, to time the modules separately."""
 
     def __init__(self, net: nn.Module):
         self.seen: list[tuple[nn.Module, Tensor]] = []
@@ -41,19 +41,19 @@ class Parts:
         self.seen.append((module, inputs[0].detach().requires_grad_()))
 
     def close(self) -> None:
-        """Stops noting."""
+        """Stops recording."""
         for hook in self.hooks:
             hook.remove()
 
     def run(self) -> None:
-        """Forward and backward pass of all of them."""
+        """Runs the forward and backward pass of all modules."""
         for module, features in self.seen:
             made = module(features)
             (made if isinstance(made, Tensor) else made.latents.sum() + made.loss).sum().backward()
 
 
 def step_of(net: AttentiveVQVAE, opponent: PatchDiscriminator, images: Tensor) -> Callable[[], None]:
-    """What the task does with a batch, without logging."""
+    """Returns a training step as in the task, without logging."""
     adam = torch.optim.Adam(net.parameters(), 2e-4), torch.optim.Adam(opponent.parameters(), 2e-4)
 
     def step() -> None:
@@ -73,13 +73,13 @@ def step_of(net: AttentiveVQVAE, opponent: PatchDiscriminator, images: Tensor) -
 
 
 def main() -> None:
-    """Print the table."""
+    """Prints the table."""
     parser = argparse.ArgumentParser(description="A training step of the Attentive VQ-VAE on this machine's CPU.")
-    parser.add_argument("--size", type=int, default=64, help="pixels a side")
+    parser.add_argument("--size", type=int, default=64, help="height and width in pixels")
     parser.add_argument("--width", type=int, default=128, help="channels; latents have twice as many")
     parser.add_argument("--batch", type=int, default=16, help="images per batch")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="CPU threads")
-    parser.add_argument("--repeats", type=int, default=3, help="timed steps of each")
+    parser.add_argument("--repeats", type=int, default=3, help="number of timed steps")
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS))
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)

@@ -1,8 +1,8 @@
-"""Time the input pipeline alone: ``python experiments/speed/data.py CelebAHQDataModule --size 256 --batch 16``.
+"""Times the input pipeline alone: ``python experiments/speed/data.py CelebAHQDataModule --size 256 --batch 16``.
 
-Counts the training images per second that loader and ``on_after_batch_transfer`` deliver once the cache is built: indexing
-and copying, the way to the device, floats, corruption. A training whose ``images_per_second`` (see its ``result.json``)
-comes near this number waits for its data.
+Measures the training images per second of the loader and ``on_after_batch_transfer`` with a complete cache: indexing, copying,
+transfer to the device, conversion to floats and corruption. If the ``images_per_second`` of a training (see its
+``result.json``) are close to this number, the training is limited by its data.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ def datamodule(name: str, size: int, batch: int, root: Path | None) -> ImageData
 
 
 def main() -> None:
-    """Print the rate."""
+    """Prints the rate."""
     parser = argparse.ArgumentParser(description="Images per second of a DataModule, without any training.")
     parser.add_argument("datamodule", nargs="?", default="CelebAHQDataModule", choices=DEFAULTS)
-    parser.add_argument("--size", type=int, help="height and width in pixels; the paper's by default")
-    parser.add_argument("--batch", type=int, help="images per batch; the paper's by default")
-    parser.add_argument("--root", type=Path, help="folder of the images; the embedded ones by default")
+    parser.add_argument("--size", type=int, help="height and width in pixels; default: as in the paper")
+    parser.add_argument("--batch", type=int, help="images per batch; default: as in the paper")
+    parser.add_argument("--root", type=Path, help="folder of images; default: embedded images")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--epochs", type=int, default=5, help="epochs that are timed, after one to warm up")
+    parser.add_argument("--epochs", type=int, default=5, help="number of timed epochs, after one for warm-up")
     arguments = parser.parse_args()
     size, batch = (
         given or usual
@@ -52,7 +52,7 @@ def main() -> None:
     data.prepare_data()
     data.setup("fit")
     opened = time.perf_counter() - start
-    # Without a trainer a DataModule corrupts as at evaluation.
+    # Without a trainer, a DataModule uses the corruption of evaluation.
     data.trainer = SimpleNamespace(training=True, testing=False, world_size=1, global_rank=0)  # type: ignore[assignment]
     loader, seconds = data.train_dataloader(), []
     for epoch in range(arguments.epochs + 1):

@@ -1,8 +1,8 @@
-"""Time the MoE denoiser against the released algorithm: ``python experiments/speed/moe_denoiser.py``.
+"""Compares the speed of the MoE denoiser with the released algorithm: ``python experiments/speed/moe_denoiser.py``.
 
-The reference below is a plain implementation of that algorithm: each query picks its k largest scores and gathers its k
-value rows from a tensor expanded to N x N x d, and the experts run one after another. Its parameters have the names of the
-released weights, so that its ``state_dict()`` is a file that ``MoEDenoiser.from_released_weights`` reads.
+The reference below is a plain implementation of that algorithm: each query selects its k largest scores and gathers its k
+value rows from a tensor expanded to N x N x d, and the experts run one by one. Its parameters have the names of the released
+weights, so ``MoEDenoiser.from_released_weights`` can read its ``state_dict()``.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from torch import Tensor, nn
 from attnae.papers.moe_denoiser import MoEDenoiser
 
 FORWARD_FLOP = 86e6
-"""Multiplications and additions of one 32x32 image's forward pass; a training step counts three times."""
+"""Multiplications and additions in the forward pass of a 32x32 image; a training step counts as three."""
 
 
 class ReleasedExpert(nn.Module):
-    """Attention of one budget: tokens (B, N, width) -> (B, N, width)."""
+    """Attention with one budget: tokens (B, N, width) -> (B, N, width)."""
 
     def __init__(self, width: int, heads: int, k: int):
         super().__init__()
@@ -36,7 +36,7 @@ class ReleasedExpert(nn.Module):
         self.W_out = nn.Linear(width, width)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """See the class."""
+        """Applies the module."""
         batch, count, width = tokens.shape
         size = width // self.heads
         query, key, value = (
@@ -60,7 +60,7 @@ class ReleasedRouter(nn.Module):
         self.routing_net = nn.Sequential(nn.Linear(width, hidden), nn.ReLU(), nn.Linear(hidden, experts))
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """See the class."""
+        """Applies the module."""
         probabilities: Tensor = self.routing_net(tokens).softmax(-1)
         return probabilities
 
@@ -75,7 +75,7 @@ class ReleasedMoE(nn.Module):
         self.merge_proj = nn.Linear(width, width)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """See the class."""
+        """Applies the module."""
         probabilities = self.router(tokens)
         outputs = torch.stack([expert(tokens) for expert in self.experts], dim=-2)  # (B, N, E, width)
         merged: Tensor = self.merge_proj((outputs * probabilities.unsqueeze(-1)).sum(-2))
@@ -92,7 +92,7 @@ class ReleasedBlock(nn.Module):
         self.ffn = nn.Sequential(nn.Linear(width, feedforward), nn.GELU(), nn.Linear(feedforward, width))
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """See the class."""
+        """Applies the module."""
         tokens = tokens + self.attn(self.norm1(tokens))
         output: Tensor = tokens + self.ffn(self.norm2(tokens))
         return output
@@ -122,7 +122,7 @@ class ReleasedMoEDenoiser(nn.Module):
         self.patch_unembed = nn.ConvTranspose2d(width, 3, patch_size, stride=patch_size)
 
     def forward(self, images: Tensor) -> Tensor:
-        """See the class."""
+        """Applies the module."""
         tokens = self.patch_embed(images).flatten(2).transpose(1, 2) + self.pos_embed  # (B, N, width)
         for block in self.blocks:
             tokens = block(tokens)
@@ -139,10 +139,10 @@ def seconds(action: Callable[[], object]) -> float:
 
 
 def epoch_overhead(batch: int, images: int = 3200) -> tuple[float, float]:
-    """Seconds of a training epoch through data module, task and trainer, and of its steps alone.
+    """Seconds of a training epoch with DataModule, task and trainer, and seconds of its steps.
 
-    Steps alone are what ``training_step``, backward pass, clipping and AdamW take, measured inside the same epoch's loop:
-    everything else (batching, noise, logging, callbacks) is overhead.
+    Steps are ``training_step``, backward pass, clipping and AdamW, measured in the same epoch. Everything else (batching,
+    noise, logging, callbacks) is overhead.
     """
     import lightning as L
 
@@ -151,16 +151,16 @@ def epoch_overhead(batch: int, images: int = 3200) -> tuple[float, float]:
     from attnae.training.progress import Progress
 
     class Few(CIFAR10DataModule):
-        embedded_counts = (images * 5 // 4, 64)  # four fifths train
+        embedded_counts = (images * 5 // 4, 64)  # 80% are training images
 
     class Timed(MoEDenoiserTask):
-        """Adds up what the steps take."""
+        """Sums the time of the steps."""
 
         inside = 0.0
 
-        def optimizer_step(self, *arguments: object, **further: object) -> None:
+        def optimizer_step(self, *arguments: object, **keywords: object) -> None:
             start = time.perf_counter()
-            super().optimizer_step(*arguments, **further)  # type: ignore[arg-type]  # calls forward and backward pass, too
+            super().optimizer_step(*arguments, **keywords)  # type: ignore[arg-type]  # includes forward and backward pass
             Timed.inside += time.perf_counter() - start
 
     warnings.filterwarnings("ignore")
@@ -177,7 +177,7 @@ def epoch_overhead(batch: int, images: int = 3200) -> tuple[float, float]:
 
 
 def metric_seconds(images: int = 10_000) -> float:
-    """Seconds of PSNR and SSIM of so many 32x32 images, in batches of 256."""
+    """Seconds to compute PSNR and SSIM of 32x32 images in batches of 256."""
     from attnae.metrics.functional import psnr, ssim_uniform
 
     clean = torch.rand(images, 3, 32, 32)
@@ -191,11 +191,11 @@ def metric_seconds(images: int = 10_000) -> float:
 
 
 def main() -> None:
-    """Print the table."""
+    """Prints the table."""
     parser = argparse.ArgumentParser(description="MoE denoiser against the released algorithm, on this machine's CPU.")
     parser.add_argument("--batch", type=int, default=64, help="images per batch")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="CPU threads")
-    parser.add_argument("--repeats", type=int, default=5, help="rounds; each times everything once or more")
+    parser.add_argument("--repeats", type=int, default=5, help="number of rounds; each times everything at least once")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(0)
@@ -231,7 +231,7 @@ def main() -> None:
     for action in actions.values():
         action()  # warm up
     times: dict[str, list[float]] = {name: [] for name in actions}
-    for _ in range(arguments.repeats):  # all in turn, so that a busy moment of the machine falls on all of them
+    for _ in range(arguments.repeats):  # interleaved, so other load on the machine affects all of them
         for name, action in actions.items():
             times[name] += [seconds(action) for _ in range(1 if "released" in name else 5)]
     typical = {name: median(values) for name, values in times.items()}

@@ -1,11 +1,11 @@
-"""What top-k attention costs as images grow: ``python experiments/speed/moe_scaling.py``.
+"""Measures the cost of top-k attention over image size: ``python experiments/speed/moe_scaling.py``.
 
 Paper: Adaptive Sparse Attention MoE denoiser, "29% of the FLOPs of full attention at 64x64". That figure counts N x k
-products of one average expert. Here: operations that torch counts, seconds and memory of real forward passes and training
-steps, of the mixture, of the same mixture without top-k, and of one full attention per block.
+products of one average expert. We: operations counted by torch, time and memory of forward passes and training steps, for the
+mixture, the same mixture without top-k, and one full attention per block.
 
-Each measurement has a process of its own, so that one's memory is not another's peak. ``--out`` writes what it prints as
-a report, with a figure.
+Each measurement runs in a separate process, to separate the memory peaks. ``--out`` writes the output as a report with a
+figure.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ WIDTH, PATCH = 128, 4
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one image.
+    """Cost per image.
 
     Attributes:
-        attention_mflop: Products of attention, one block, both of them (scores, and weights with values).
-        mflop: All of the forward pass.
-        forward_ms: Milliseconds of an evaluation's forward pass.
-        step_ms: Milliseconds of forward and backward pass in training.
-        memory_mb: What the training step adds to the process's peak memory, whole batch.
+        attention_mflop: Both matrix products of attention in one block (scores, and weights times values).
+        mflop: Operations of the forward pass.
+        forward_ms: Milliseconds of the forward pass in evaluation mode.
+        step_ms: Milliseconds of the forward and backward pass in training mode.
+        memory_mb: Increase of the process's peak memory by the training step, for the whole batch.
     """
 
     attention_mflop: float
@@ -62,7 +62,7 @@ def estimate(size: int, budgets: tuple[int | None, ...]) -> float:
 
 
 def measure(budgets: tuple[int | None, ...], size: int, batch: int, repeats: int, threads: int) -> Cost:
-    """Runs the model; needs a process of its own for the memory to mean anything."""
+    """Runs the model. Must run in a separate process for a meaningful memory peak."""
     torch.set_num_threads(threads)
     torch.manual_seed(0)
     net = MoEDenoiser(image_size=size, patch_size=PATCH, width=WIDTH, budgets=budgets, clamp="eval")
@@ -77,7 +77,7 @@ def measure(budgets: tuple[int | None, ...], size: int, batch: int, repeats: int
         F.mse_loss(net.train()(images), images).backward()
 
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH), torch.no_grad():
-        net.train()(images[:1])  # the fused attention of evaluation is one operation that says nothing
+        net.train()(images[:1])  # the fused attention of evaluation is not counted
     products = sum(count for op, count in counter.get_flop_counts()["Global"].items() if str(op) == "aten.bmm")
     before = _peak_mb()
     step_ms = 1e3 * seconds(step, repeats) / batch
@@ -96,13 +96,13 @@ def _peak_mb() -> float:
 
 
 def page(costs: dict[tuple[str, int], Cost], sizes: list[int], setting: str) -> str:
-    """What was measured, as Markdown."""
+    """Formats the results as Markdown."""
     lines = [
-        "# MoE denoising, scaling: what top-k attention costs as images grow",
+        "# MoE denoising, scaling: cost of top-k attention over image size",
         "",
         f"Measured by `python experiments/speed/moe_scaling.py`: {setting}. Width {WIDTH}, patches of {PATCH}x{PATCH},",
         f"experts of {', '.join(map(str, BUDGETS))} keys; random images, fp32.",
-        "Times and operations per image; in brackets relative to dense.",
+        "Times and operations per image; in parentheses, relative to dense.",
         "",
         "| image | tokens | model | attention, paper's estimate [MFLOP] | attention, counted [MFLOP] | forward, counted [MFLOP] "
         "| forward [ms] | training step [ms] | memory of a step [MB] |",
@@ -123,7 +123,7 @@ def page(costs: dict[tuple[str, int], Cost], sizes: list[int], setting: str) -> 
             lines.append(f"| {size}x{size} | {(size // PATCH) ** 2} | {name} | {' | '.join(cells)} |")
     lines += [
         "",
-        "The estimate counts one of attention's two products, so that its figures for dense are half of what is counted.",
+        "The estimate counts one of the two matrix products of attention, so its figures for dense are half of those counted.",
         "",
         "![Milliseconds of a training step over image size](scaling.png)",
         "",
@@ -136,7 +136,7 @@ def _relative(value: float, base: float, digits: str) -> str:
 
 
 def draw(costs: dict[tuple[str, int], Cost], sizes: list[int], path: Path) -> None:
-    """Milliseconds of a training step over the number of pixels a side."""
+    """Plots time and memory of a training step over image size."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 3), layout="constrained")
@@ -145,7 +145,7 @@ def draw(costs: dict[tuple[str, int], Cost], sizes: list[int], path: Path) -> No
         left.plot(sizes, [costs[name, size].step_ms for size in sizes], marker="o", label=name)
         right.plot(sizes, [costs[name, size].memory_mb for size in sizes], marker="o", label=name)
     for axes, label in ((left, "training step [ms per image]"), (right, "memory of a step [MB]")):
-        axes.set(xscale="log", yscale="log", xlabel="pixels a side", ylabel=label)
+        axes.set(xscale="log", yscale="log", xlabel="image size [pixels]", ylabel=label)
         axes.set_xticks(sizes, [str(size) for size in sizes])
         axes.minorticks_off()
         axes.grid(alpha=0.3)
@@ -154,11 +154,13 @@ def draw(costs: dict[tuple[str, int], Cost], sizes: list[int], path: Path) -> No
 
 
 def main() -> None:
-    """Measure and print."""
+    """Runs the measurements and prints the results."""
     parser = argparse.ArgumentParser(description="Cost of top-k attention over image size, on this machine's CPU.")
-    parser.add_argument("--sizes", type=int, nargs="+", default=[32, 64, 128], help="pixels a side, multiples of 4")
+    parser.add_argument(
+        "--sizes", type=int, nargs="+", default=[32, 64, 128], help="image sizes in pixels, multiples of 4"
+    )
     parser.add_argument("--batch", type=int, default=8, help="images per batch")
-    parser.add_argument("--repeats", type=int, default=7, help="timed calls of each")
+    parser.add_argument("--repeats", type=int, default=7, help="number of timed calls")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="CPU threads")
     parser.add_argument("--out", type=Path, help="folder for README.md and scaling.png; default: print only")
     arguments = parser.parse_args()

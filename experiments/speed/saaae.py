@@ -1,10 +1,10 @@
-"""Time VAE and SAAAE against the released loop: ``python experiments/speed/saaae.py --root data/natural64``.
+"""Compares the speed of VAE and SAAAE with the released loop: ``python experiments/speed/saaae.py --root data/natural64``.
 
 The reference below is a plain implementation of that loop: PIL opens, decodes and resizes each image at every access, NumPy
 draws the masks, attention is ``nn.MultiheadAttention`` followed by a linear layer, memory is contiguous, and Adam is torch's
-default. It has a process of its own, as a plain script would have, with the C library's memory settings. Ours is what
-``attnae fit`` runs: data module, task and trainer. The two take turns, an epoch each, so that a busy moment of the machine
-falls on both; both epochs are timed from the second one on.
+default. It runs in a separate process, like a plain script, with the C library's default memory settings. Ours is the code of
+``attnae fit``: DataModule, task and trainer. The two alternate epoch by epoch, so other load on the machine affects both. Epochs
+are timed from the second one.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ BATCH = 256
 
 
 class Files(Dataset[Tensor]):
-    """Image files, each decoded and resized whenever it is asked for; (3, 64, 64) in [-1, 1]."""
+    """Image files, decoded and resized at every access; (3, 64, 64) in [-1, 1]."""
 
     def __init__(self, paths: list[Path]):
         self.paths = paths
@@ -56,7 +56,7 @@ class Files(Dataset[Tensor]):
 
 
 class PlainGate(SelfAttentionGate):
-    """The gate by its modules, whatever the number of images."""
+    """The gate computed by its modules for any batch size."""
 
     def _folds(self, images: Tensor) -> bool:
         return False
@@ -66,8 +66,8 @@ class Reference:
     """The released loop.
 
     Args:
-        net: Its network, whose attention gate is replaced by the plain one.
-        paths: Its images.
+        net: The network; its attention gate is replaced by the plain one.
+        paths: The images.
     """
 
     def __init__(self, net: VAE, paths: list[Path]):
@@ -99,7 +99,7 @@ class Reference:
 
 
 def serve_reference(turns: Connection, net: type[VAE], paths: list[Path], threads: int) -> None:
-    """Runs an epoch of the reference whenever it is asked to, and answers with its seconds."""
+    """Runs an epoch of the reference per request, and returns its seconds."""
     torch.set_num_threads(threads)
     torch.manual_seed(0)
     reference = Reference(net(), paths)
@@ -110,24 +110,24 @@ def serve_reference(turns: Connection, net: type[VAE], paths: list[Path], thread
 
 
 class Turns(Callback):
-    """Lets the reference run an epoch before each of the trainer's, and keeps the seconds of both."""
+    """Runs an epoch of the reference before each epoch of the trainer, and records the seconds of both."""
 
     def __init__(self, reference: Connection):
         self.reference, self.theirs, self.ours = reference, list[float](), list[float]()
 
     def on_train_epoch_start(self, *_: Any) -> None:
-        """The reference's turn."""
+        """Runs an epoch of the reference."""
         self.reference.send(True)
         self.theirs.append(self.reference.recv())
         self.began = time.perf_counter()
 
     def on_train_epoch_end(self, *_: Any) -> None:
-        """The trainer's turn is over."""
+        """Records the seconds of the trainer's epoch."""
         self.ours.append(time.perf_counter() - self.began)
 
 
 def epochs(net: type[VAE], root: Path, paths: list[Path], count: int) -> tuple[list[float], list[float]]:
-    """Seconds of each epoch but the first, of the reference and of ours."""
+    """Seconds of each epoch except the first, for the reference and for ours."""
     spawn = get_context("spawn")
     here, there = spawn.Pipe()
     spawn.Process(target=serve_reference, args=(there, net, paths, torch.get_num_threads()), daemon=True).start()
@@ -142,9 +142,9 @@ def epochs(net: type[VAE], root: Path, paths: list[Path], count: int) -> tuple[l
 
 
 def step_share(net: type[VAE], repeats: int) -> tuple[float, float, float, float]:
-    """A training step of ours: 10^9 operations, seconds, 10^9 operations a second of matrix products, and the share reached.
+    """Our training step: GFLOP, seconds, GFLOP/s of matrix products on this machine, and the share of that rate reached.
 
-    Product and step take turns, too. The step is forward and backward pass and the optimizer.
+    Matrix product and step alternate. The step is forward pass, backward pass and optimizer.
     """
     task, images = SAAAETask(net()), torch.rand(BATCH, 3, 64, 64).contiguous(memory_format=torch.channels_last)
     adam = task.configure_optimizers()
@@ -167,11 +167,11 @@ def step_share(net: type[VAE], repeats: int) -> tuple[float, float, float, float
 
 
 def main() -> None:
-    """Print the tables."""
+    """Prints the tables."""
     parser = argparse.ArgumentParser(description="VAE and SAAAE against the released loop, on this machine's CPU.")
     parser.add_argument("--root", type=Path, required=True, help="folder with train/ and test/ folders of images")
-    parser.add_argument("--images", type=int, default=1024, help="training images, the first ones")
-    parser.add_argument("--epochs", type=int, default=3, help="timed epochs of each, after one that does not count")
+    parser.add_argument("--images", type=int, default=1024, help="number of training images, from the first")
+    parser.add_argument("--epochs", type=int, default=3, help="number of timed epochs, after one for warm-up")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="CPU threads")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
@@ -182,7 +182,9 @@ def main() -> None:
     files, _ = split_files("STL-10", arguments.root)
     paths = [file.path for file in files["train"][: arguments.images]]
     if len(paths) < BATCH or arguments.epochs < 1:
-        parser.error(f"needs {BATCH} training images and an epoch; {arguments.root} has {len(paths)} to offer")
+        parser.error(
+            f"at least {BATCH} training images and one epoch are required; {arguments.root} has {len(paths)} images"
+        )
     with Image.open(paths[0]) as first:
         size = "x".join(map(str, first.size))
     print(

@@ -1,4 +1,4 @@
-"""The clock that the speed scripts share; they are started from any folder and find it beside them."""
+"""Timer shared by the speed scripts."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from statistics import median
 
 
 def seconds(action: Callable[[], object], repeats: int) -> float:
-    """Median wall-clock seconds of some calls after one that does not count."""
+    """Median wall-clock seconds of a call, after one call for warm-up."""
     action()
     times = []
     for _ in range(repeats):

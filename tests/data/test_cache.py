@@ -1,4 +1,4 @@
-"""The image cache: decoded once, never half there, whoever reads or stops when."""
+"""The image cache: decodes once, is never partial, and survives interruptions."""
 
 import json
 import multiprocessing
@@ -35,7 +35,7 @@ def untouchable(position: int, conversions: Counter[str]) -> np.ndarray:
 
 
 def decoder(pixels: np.ndarray) -> Callable[[int, Counter[str]], np.ndarray]:
-    """Takes images from an array; the first two count as grayscale."""
+    """Decodes images from an array; the first two count as grayscale."""
 
     def decode(position: int, conversions: Counter[str]) -> np.ndarray:
         if position < 2:
@@ -65,7 +65,7 @@ def leftovers(folder: Path) -> list[str]:
 # -- once -------------------------------------------------------------------------------------------------------
 
 
-def test_the_second_time_nothing_is_decoded() -> None:
+def test_cached_images_are_not_decoded_again() -> None:
     first, second = load(), load_again()
     for images in (first, second):
         np.testing.assert_array_equal(images.pixels, PIXELS)
@@ -74,12 +74,12 @@ def test_the_second_time_nothing_is_decoded() -> None:
     assert first.digest == second.digest
 
 
-def test_images_cannot_be_changed_by_a_reader() -> None:
+def test_cached_images_are_read_only() -> None:
     with pytest.raises(ValueError, match="read-only"):
         load().pixels[0] = 0
 
 
-def test_keys_and_sizes_have_entries_of_their_own() -> None:
+def test_keys_and_sizes_have_separate_entries() -> None:
     load("one")
     np.testing.assert_array_equal(load("two", PIXELS[::-1]).pixels, PIXELS[::-1])
     np.testing.assert_array_equal(load_again("one").pixels, PIXELS)
@@ -88,14 +88,14 @@ def test_keys_and_sizes_have_entries_of_their_own() -> None:
     np.testing.assert_array_equal(load_again("one").pixels, PIXELS)
 
 
-def test_the_digest_tells_pixels_apart_and_nothing_else() -> None:
+def test_the_digest_depends_only_on_pixels() -> None:
     assert load("one").digest == load("two").digest
     changed = PIXELS.copy()
     changed[4, 7, 7, 2] ^= 1
     assert load("three", changed).digest != load("one").digest
 
 
-def test_files_are_readable_by_others(folder: Path) -> None:
+def test_cache_files_are_readable_by_other_users(folder: Path) -> None:
     load()
     umask = os.umask(0)
     os.umask(umask)
@@ -107,7 +107,7 @@ def test_files_are_readable_by_others(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("keep", [0, 1, 5, 60, 128, 500])
-def test_a_truncated_entry_is_built_anew(folder: Path, keep: int) -> None:
+def test_a_truncated_entry_is_rebuilt(folder: Path, keep: int) -> None:
     load()
     path = the(folder, ".npy")
     path.write_bytes(path.read_bytes()[:keep])
@@ -120,7 +120,7 @@ def test_a_truncated_entry_is_built_anew(folder: Path, keep: int) -> None:
     [PIXELS[:4], PIXELS.astype(np.int16), PIXELS[:, :4], np.array([{}], dtype=object)],
     ids=["count", "type", "size", "pickle"],
 )
-def test_a_foreign_array_is_built_anew(folder: Path, foreign: np.ndarray) -> None:
+def test_a_foreign_array_is_rebuilt(folder: Path, foreign: np.ndarray) -> None:
     load()
     np.save(the(folder, ".npy"), foreign, allow_pickle=True)
     pixels = load().pixels
@@ -129,7 +129,7 @@ def test_a_foreign_array_is_built_anew(folder: Path, foreign: np.ndarray) -> Non
 
 
 @pytest.mark.parametrize("content", [b"text", b"PK\x03\x04", "zip"])
-def test_a_foreign_file_is_built_anew(folder: Path, content: bytes | str) -> None:
+def test_a_foreign_file_is_rebuilt(folder: Path, content: bytes | str) -> None:
     load()
     path = the(folder, ".npy")
     if isinstance(content, bytes):
@@ -141,14 +141,14 @@ def test_a_foreign_file_is_built_anew(folder: Path, content: bytes | str) -> Non
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", "3", '{"digest": "a"}', "\0", '"digest"'])
-def test_a_damaged_description_is_written_anew(folder: Path, text: str) -> None:
+def test_a_damaged_description_is_rewritten(folder: Path, text: str) -> None:
     digest = load().digest
     the(folder, ".json").write_text(text)
     assert load().digest == digest
     assert json.loads(the(folder, ".json").read_text())["digest"] == digest
 
 
-def test_an_array_without_its_description_does_not_count(folder: Path) -> None:
+def test_an_array_without_description_is_ignored(folder: Path) -> None:
     load()
     the(folder, ".json").unlink()
     np.testing.assert_array_equal(load("key", PIXELS[::-1]).pixels, PIXELS[::-1])
@@ -178,7 +178,7 @@ def test_a_failure_while_decoding_leaves_nothing_behind(folder: Path, error: Exc
     assert len(leftovers(folder)) == 2
 
 
-def test_a_failure_leaves_the_entries_of_others_alone(folder: Path) -> None:
+def test_a_failure_does_not_affect_other_entries(folder: Path) -> None:
     load("other")
     with pytest.raises(ValueError, match="bug"):
         cached("key", 5, 8, failing(ValueError("bug")), "decoding")
@@ -191,7 +191,7 @@ def interrupted() -> None:
 
 
 def resumed() -> tuple[Images, list[int]]:
-    """The images, and which of them were decoded for that."""
+    """Returns the images and the positions that were decoded."""
     decoded = []
 
     def decode(position: int, conversions: Counter[str]) -> np.ndarray:
@@ -201,7 +201,7 @@ def resumed() -> tuple[Images, list[int]]:
     return cached("key", 5, 8, decode, "decoding"), decoded
 
 
-def test_an_interrupted_build_goes_on_and_ends_as_if_it_had_not_been(folder: Path) -> None:
+def test_a_resumed_build_equals_an_uninterrupted_one(folder: Path) -> None:
     interrupted()
     assert not list(folder.glob("[!.]*.npy"))
     images, decoded = resumed()
@@ -228,7 +228,7 @@ def test_an_interrupted_build_goes_on_and_ends_as_if_it_had_not_been(folder: Pat
         (".journal", lambda data: b"", 0),
     ],
 )
-def test_only_what_is_verifiably_there_is_taken_over(folder: Path, suffix: str, damage: Any, kept: int) -> None:
+def test_only_verified_images_are_resumed(folder: Path, suffix: str, damage: Any, kept: int) -> None:
     interrupted()
     path = the(folder, suffix)
     path.write_bytes(damage(path.read_bytes()))
@@ -256,7 +256,7 @@ def test_an_interruption_at_the_very_end(folder: Path, monkeypatch: pytest.Monke
 
 
 def with_holes(*holes: int, count: int = 30, stop: int = -1) -> Images:
-    """Images of one value each, some of which cannot be read."""
+    """Constant images, some of them unreadable."""
 
     def decode(position: int, conversions: Counter[str]) -> np.ndarray:
         conversions["seen"] += 1
@@ -278,7 +278,7 @@ def test_a_few_unreadable_images_are_skipped_and_counted() -> None:
         assert images.skipped == ["broken 0", "broken 7", "broken 29"]
 
 
-def test_skipped_images_are_remembered_over_an_interruption() -> None:
+def test_skipped_images_survive_an_interruption() -> None:
     with pytest.raises(KeyboardInterrupt):
         with_holes(0, 7, 29, stop=9)
     images = with_holes(0, 7, 29)
@@ -288,17 +288,17 @@ def test_skipped_images_are_remembered_over_an_interruption() -> None:
 
 
 def test_too_many_unreadable_images_are_an_error_that_names_the_first(folder: Path) -> None:
-    with pytest.raises(UserError, match=r"More than 3 of 30 images cannot be used. The first: broken 4"):
+    with pytest.raises(UserError, match=r"More than 3 of 30 images are unusable. The first: broken 4"):
         with_holes(4, 5, 6, 7)
     assert leftovers(folder) == []
 
 
-def test_the_digest_is_that_of_the_images_that_are_left() -> None:
+def test_the_digest_covers_the_remaining_images() -> None:
     kept = np.stack([np.full((8, 8, 3), n, np.uint8) for n in range(30) if n != 4])
     assert with_holes(4).digest == cached("kept", 29, 8, lambda n, _: kept[n], "decoding").digest
 
 
-def test_how_many_are_tolerated() -> None:
+def test_number_of_tolerated_images() -> None:
     assert [tolerated(count) for count in (1, 9, 10, 99, 100, 1000, 1100, 30_000)] == [0, 0, 1, 9, 10, 10, 11, 300]
 
 
@@ -309,7 +309,7 @@ def free(patch: pytest.MonkeyPatch, space: int) -> None:
     patch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(total=10**9, used=0, free=space))
 
 
-def test_without_room_nothing_is_begun(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_detected_before_decoding(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     free(monkeypatch, 24_000 * 256 * 256 * 3 - 1)
     with pytest.raises(UserError) as caught:
         cached("large", 24_000, 256, untouchable, "decoding faces")
@@ -319,13 +319,13 @@ def test_without_room_nothing_is_begun(folder: Path, monkeypatch: pytest.MonkeyP
     assert leftovers(folder) == []
 
 
-def test_room_for_the_rest_is_enough(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_space_for_the_remaining_images_suffices(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     interrupted()
     free(monkeypatch, 2 * 8 * 8 * 3)
     assert resumed()[1] == [3, 4]
 
 
-def test_a_lack_of_room_keeps_what_was_decoded(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_keeps_decoded_images(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     interrupted()
     with monkeypatch.context() as patch:
         free(patch, 2 * 8 * 8 * 3 - 1)
@@ -334,7 +334,7 @@ def test_a_lack_of_room_keeps_what_was_decoded(folder: Path, monkeypatch: pytest
     assert resumed()[1] == [3, 4]
 
 
-def test_a_disk_that_fills_up_is_one_line_and_no_loss(folder: Path) -> None:
+def test_a_disk_that_fills_up_is_one_line_and_loses_nothing(folder: Path) -> None:
     pixels = np.random.default_rng(1).integers(0, 256, (5, 64, 64, 3), dtype=np.uint8)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, hard))  # three images
@@ -349,7 +349,7 @@ def test_a_disk_that_fills_up_is_one_line_and_no_loss(folder: Path) -> None:
     np.testing.assert_array_equal(images.pixels, pixels)
 
 
-def test_size_and_progress_are_told_without_a_terminal(
+def test_size_and_progress_are_printed_without_a_terminal(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(cache, "LARGE", 1)
@@ -360,15 +360,15 @@ def test_size_and_progress_are_told_without_a_terminal(
     assert lines[1:] == [f"decoding: {n}0% of 30 images" for n in range(1, 11)]
 
 
-def test_a_quick_build_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_quick_build_prints_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     with_holes()
     assert capsys.readouterr().err == ""
 
 
-def test_a_resumed_build_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_resumed_build_prints_its_position(capsys: pytest.CaptureFixture[str]) -> None:
     interrupted()
     resumed()
-    assert "going on after 3" in capsys.readouterr().err.splitlines()[-1]
+    assert "resuming after 3" in capsys.readouterr().err.splitlines()[-1]
 
 
 # -- processes --------------------------------------------------------------------------------------------------
@@ -400,7 +400,7 @@ def start(folder: Path, log: Path, note: str) -> tuple[multiprocessing.Process, 
     return process, ours  # type: ignore[return-value]
 
 
-def test_of_two_processes_one_decodes_and_both_agree(folder: Path, tmp_path: Path) -> None:
+def test_one_of_two_processes_decodes_for_both(folder: Path, tmp_path: Path) -> None:
     log = tmp_path / "log"
     both = [start(folder, log, note) for note in ("a", "b")]
     for _, pipe in both:
@@ -418,7 +418,7 @@ def test_of_two_processes_one_decodes_and_both_agree(folder: Path, tmp_path: Pat
     assert log.read_text().splitlines() in (["a"] * 5, ["b"] * 5)
 
 
-def test_after_a_killed_process_the_next_goes_on(folder: Path, tmp_path: Path) -> None:
+def test_the_next_process_resumes_after_a_kill(folder: Path, tmp_path: Path) -> None:
     log = tmp_path / "log"
     process, pipe = start(folder, log, "a")
     assert pipe.poll(60)
@@ -443,7 +443,7 @@ def test_after_a_killed_process_the_next_goes_on(folder: Path, tmp_path: Path) -
 # -- folder -----------------------------------------------------------------------------------------------------
 
 
-def test_the_folder_is_chosen_by_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_sets_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert cache_folder() == tmp_path / "cache"
     monkeypatch.delenv("ATTNAE_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
@@ -453,14 +453,14 @@ def test_the_folder_is_chosen_by_the_environment(tmp_path: Path, monkeypatch: py
     assert cache_folder() == tmp_path / "home" / ".cache" / "attnae"
 
 
-def test_a_chosen_folder_that_cannot_be_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_invalid_cache_folder_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("ATTNAE_CACHE", str(tmp_path / "file" / "cache"))
     with pytest.raises(UserError, match="ATTNAE_CACHE="):
         load()
 
 
-def test_a_home_that_cannot_be_written_to_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_read_only_home_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.delenv("ATTNAE_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))

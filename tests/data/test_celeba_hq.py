@@ -1,4 +1,4 @@
-"""CelebA-HQ: a folder of images split by name, what is odd among them, and the portraits that stand in for it."""
+"""CelebA-HQ: the split by file name, unusual files, and the embedded portraits."""
 
 import tempfile
 from collections.abc import Callable
@@ -59,7 +59,7 @@ def names(root: Path) -> dict[str, set[str]]:
 # -- split by name ----------------------------------------------------------------------------------------------
 
 
-def test_the_split_is_fixed_for_ever() -> None:
+def test_the_split_never_changes() -> None:
     """By hash: on every machine, with every version. Results depend on it."""
     held_out = [n for n in range(30) if is_held_out(f"{n:05}.jpg")]
     assert held_out == [1, 9, 16, 21]
@@ -69,7 +69,7 @@ def test_the_split_is_fixed_for_ever() -> None:
 
 
 @pytest.mark.parametrize("pattern", ["{}.jpg", "{:05}.png", "img_{:05}.webp", "women/{}.png", "a b/é{}.PNG"])
-def test_a_fifth_is_held_out_however_files_are_named(pattern: str) -> None:
+def test_a_fifth_is_held_out_for_any_file_names(pattern: str) -> None:
     held_out = np.array([is_held_out(pattern.format(n)) for n in range(30_000)])
     assert held_out.mean() == pytest.approx(0.2, abs=0.009)  # 4 standard deviations
     assert np.abs(held_out.reshape(30, 1000).mean(1) - 0.2).max() < 0.06  # and everywhere alike
@@ -77,7 +77,7 @@ def test_a_fifth_is_held_out_however_files_are_named(pattern: str) -> None:
 
 @given(st.sets(st.text("ab1é", min_size=1, max_size=6), min_size=1, max_size=12), st.integers(0, 11))
 @settings(deadline=None, max_examples=20)
-def test_any_subset_of_the_files_is_split_alike(stems: set[str], left: int) -> None:
+def test_any_subset_of_the_files_has_the_same_split(stems: set[str], left: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         for stem in stems:
@@ -89,7 +89,7 @@ def test_any_subset_of_the_files_is_split_alike(stems: set[str], left: int) -> N
         assert names(root) == {split: files - gone for split, files in whole.items()}
 
 
-def test_other_files_never_move_a_file(faces: Path) -> None:
+def test_the_split_of_a_file_does_not_depend_on_other_files(faces: Path) -> None:
     before = names(faces)
     for number in range(100, 160):
         save(faces / f"{number:05}.png")
@@ -101,7 +101,7 @@ def test_other_files_never_move_a_file(faces: Path) -> None:
         assert not before[side] & after[other]
 
 
-def test_the_place_of_the_folder_does_not_matter_but_folders_below_do(faces: Path) -> None:
+def test_the_split_depends_on_subfolders_but_not_on_the_root(faces: Path) -> None:
     before, fingerprint = names(faces), found(faces).fingerprint
     moved = faces.rename(faces.with_name("elsewhere"))
     assert names(moved) == before
@@ -114,7 +114,7 @@ def test_the_place_of_the_folder_does_not_matter_but_folders_below_do(faces: Pat
     assert found(nested).kind == "folder"
 
 
-def test_no_image_is_lost_or_on_both_sides(faces: Path) -> None:
+def test_every_image_is_in_exactly_one_split(faces: Path) -> None:
     splits = names(faces)
     assert splits["train"] | splits["test"] == {f"{n:05}.png" for n in range(60)}
     assert not splits["train"] & splits["test"]
@@ -124,14 +124,14 @@ def test_no_image_is_lost_or_on_both_sides(faces: Path) -> None:
     np.testing.assert_array_equal(data.pixels("test")[0], first)
 
 
-def test_train_and_test_folders_are_taken_as_they_are(tmp_path: Path) -> None:
+def test_train_and_test_folders_define_the_splits(tmp_path: Path) -> None:
     for number in range(6):
         save(tmp_path / "train" / f"{number}.png")
     save(tmp_path / "test" / "a.png")
     save(tmp_path / "stray.png")
     assert names(tmp_path) == {"train": {f"train/{n}.png" for n in range(6)}, "test": {"test/a.png"}}
     (tmp_path / "test" / "a.png").unlink()
-    assert f"{tmp_path / 'test'} holds no images" in refused(tmp_path)
+    assert f"{tmp_path / 'test'} contains no images" in refused(tmp_path)
 
 
 # -- refusals ---------------------------------------------------------------------------------------------------
@@ -168,7 +168,7 @@ def cmyk(path: Path) -> None:
 
 
 def animated(path: Path) -> None:
-    frames = [Image.new("RGB", (16, 16), colour) for colour in ("red", "blue")]
+    frames = [Image.new("RGB", (16, 16), color) for color in ("red", "blue")]
     frames[0].save(path, "GIF", save_all=True, append_images=frames[1:])
 
 
@@ -217,7 +217,7 @@ def test_too_many_unreadable_files_are_an_error(faces: Path) -> None:
     spoiled = sorted(names(faces)["train"])[:10]
     for name in spoiled:
         cut(faces / name)
-    with pytest.raises(UserError, match="cannot be used") as caught:
+    with pytest.raises(UserError, match="are unusable") as caught:
         module(faces)
     assert str(faces / spoiled[0]) in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -226,14 +226,14 @@ def test_too_many_unreadable_files_are_an_error(faces: Path) -> None:
 # -- through the DataModule -------------------------------------------------------------------------------------
 
 
-def test_the_defaults_are_the_papers() -> None:
+def test_defaults_match_the_paper() -> None:
     data = CelebAHQDataModule()
     assert (data.image_size, data.batch_size) == (256, 16)
     assert isinstance(data.corruption, Uncorrupted)
     assert data.test_splits == ("heldout",)
 
 
-def test_without_a_root_portraits_stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_portraits_are_used_without_a_root(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(CelebAHQDataModule, "embedded_counts", (20, 8))
     data = module(None)
     about = data.about()

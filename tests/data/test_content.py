@@ -1,4 +1,4 @@
-"""The content of a dataset: one digest of every pixel, known at once when nothing has changed, and leaks between splits."""
+"""The content of a dataset: the digest of its pixels, the index of known digests, and leaks between splits."""
 
 import os
 import subprocess
@@ -70,13 +70,13 @@ def test_folders_and_arrays_with_equal_pixels_have_one_digest(tmp_path: Path) ->
     assert found(tmp_path / "folder", 24).digest == found(tmp_path / "arrays", 24).digest
 
 
-def test_embedded_images_have_one_too(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_embedded_images_have_a_digest(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(EMBEDDED, "photos", (20, 10))
     crops = [sources.photo_crops(train, count, 16) for train, count in ((True, 20), (False, 10))]
     assert found(None).digest == expected(*crops)
 
 
-def test_order_and_split_count(tmp_path: Path) -> None:
+def test_the_digest_depends_on_order_and_split(tmp_path: Path) -> None:
     images = noise(6)
     digests = set()
     for number, (train, test) in enumerate(
@@ -89,7 +89,7 @@ def test_order_and_split_count(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("layout", ["folder", "arrays"])
-def test_an_array_in_another_memory_layout(tmp_path: Path, layout: str) -> None:
+def test_the_digest_does_not_depend_on_memory_layout(tmp_path: Path, layout: str) -> None:
     train, test = noise(300, 8), noise(3, 8)
     np.save(tmp_path / "train.npy", np.asfortranarray(train) if layout == "folder" else train)
     np.save(tmp_path / "test.npy", test)
@@ -142,7 +142,7 @@ def test_nothing_is_decoded_or_hashed_twice(tmp_path: Path, monkeypatch: pytest.
     assert [found(tmp_path / name) for name in ("folder", "arrays")] == first
 
 
-def test_what_is_not_known_is_not_decoded(tmp_path: Path, cache_folder: Path) -> None:
+def test_unknown_content_is_not_decoded_unless_requested(tmp_path: Path, cache_folder: Path) -> None:
     for split in ("train", "test"):
         save(tmp_path / split, noise(3))
     assert known(tmp_path, decode=False) is None
@@ -150,7 +150,7 @@ def test_what_is_not_known_is_not_decoded(tmp_path: Path, cache_folder: Path) ->
 
 
 @pytest.mark.parametrize("damage", [lambda text: "", lambda text: text[:-9], lambda text: "[]", lambda text: "{}"])
-def test_a_damaged_index_is_written_anew(tmp_path: Path, cache_folder: Path, damage: Callable[[str], str]) -> None:
+def test_a_damaged_index_is_rewritten(tmp_path: Path, cache_folder: Path, damage: Callable[[str], str]) -> None:
     for split in ("train", "test"):
         save(tmp_path / "data" / split, noise(3))
     before = found(tmp_path / "data")
@@ -160,7 +160,7 @@ def test_a_damaged_index_is_written_anew(tmp_path: Path, cache_folder: Path, dam
     assert found(tmp_path / "data") == before
 
 
-def test_what_was_converted_skipped_and_left_out(tmp_path: Path) -> None:
+def test_converted_skipped_and_unused_files_are_counted(tmp_path: Path) -> None:
     save(tmp_path / "train", noise(30))
     save(tmp_path / "test", noise(3))
     (tmp_path / "train/007.png").write_bytes(b"broken")
@@ -183,7 +183,7 @@ def test_what_was_converted_skipped_and_left_out(tmp_path: Path) -> None:
 # -- leaks ---------------------------------------------------------------------------------------------------------
 
 
-def test_leaks_are_found_under_whatever_name(tmp_path: Path) -> None:
+def test_leaks_are_found_under_any_name(tmp_path: Path) -> None:
     train, test = noise(8), noise(5)
     test[1], test[3] = train[7], train[0]
     save(tmp_path / "train", train)
@@ -204,14 +204,14 @@ def test_one_pixel_makes_a_difference(side: int) -> None:
 
 
 @pytest.mark.parametrize("decode", [True, False])
-def test_training_images_as_held_out_images_are_refused(tmp_path: Path, decode: bool) -> None:
+def test_training_images_as_held_out_images_are_rejected(tmp_path: Path, decode: bool) -> None:
     save(tmp_path / "data/train", noise(4))
     (tmp_path / "data/test").symlink_to("train")
     for _ in range(2):  # taken, then known
-        with pytest.raises(UserError, match=r"All 4 held-out images of .*data are also in training") as caught:
+        with pytest.raises(UserError, match=r"All 4 held-out images of .*data are also training images") as caught:
             known(tmp_path / "data")
         assert "\n" not in str(caught.value)
-    with pytest.raises(UserError, match="also in training"):
+    with pytest.raises(UserError, match="also training images"):
         known(tmp_path / "data", decode=decode)
 
 

@@ -1,4 +1,4 @@
-"""Image files of every kind: sound conversions, and refusals that name the file."""
+"""Image files of all types: correct conversions, and errors that name the file."""
 
 import errno
 import struct
@@ -20,7 +20,7 @@ from attnae.errors import UserError
 
 RANDOM = np.random.default_rng(0)
 RGB = RANDOM.integers(0, 256, (16, 16, 3), dtype=np.uint8)
-GREY = RANDOM.integers(0, 256, (16, 16), dtype=np.uint8)
+GRAY = RANDOM.integers(0, 256, (16, 16), dtype=np.uint8)
 ALPHA = RANDOM.integers(0, 256, (16, 16), dtype=np.uint8)
 
 
@@ -55,22 +55,22 @@ def test_rgb_passes_unchanged(tmp_path: Path, suffix: str) -> None:
     assert conversions == {}
 
 
-def test_jpeg_is_what_pil_decodes(tmp_path: Path) -> None:
+def test_jpeg_matches_pil(tmp_path: Path) -> None:
     Image.fromarray(RGB).save(tmp_path / "a.jpg")
     np.testing.assert_array_equal(read(tmp_path / "a.jpg")[0], np.asarray(Image.open(tmp_path / "a.jpg")))
 
 
 def test_grayscale_fills_all_channels(tmp_path: Path) -> None:
-    Image.fromarray(GREY).save(tmp_path / "a.png")
+    Image.fromarray(GRAY).save(tmp_path / "a.png")
     pixels, conversions = read(tmp_path / "a.png")
-    np.testing.assert_array_equal(pixels, np.repeat(GREY[..., None], 3, 2))
+    np.testing.assert_array_equal(pixels, np.repeat(GRAY[..., None], 3, 2))
     assert conversions == {"grayscale": 1}
 
 
 def test_one_bit(tmp_path: Path) -> None:
-    Image.fromarray(GREY > 127).save(tmp_path / "a.png")
+    Image.fromarray(GRAY > 127).save(tmp_path / "a.png")
     pixels, conversions = read(tmp_path / "a.png")
-    np.testing.assert_array_equal(pixels, np.repeat(np.where(GREY > 127, 255, 0)[..., None], 3, 2))
+    np.testing.assert_array_equal(pixels, np.repeat(np.where(GRAY > 127, 255, 0)[..., None], 3, 2))
     assert conversions == {"grayscale": 1}
 
 
@@ -87,9 +87,9 @@ def test_rgba_lies_on_white(tmp_path: Path, suffix: str) -> None:
 
 
 def test_grayscale_with_alpha_lies_on_white(tmp_path: Path) -> None:
-    Image.fromarray(np.dstack([GREY, ALPHA]), "LA").save(tmp_path / "a.png")
+    Image.fromarray(np.dstack([GRAY, ALPHA]), "LA").save(tmp_path / "a.png")
     pixels, conversions = read(tmp_path / "a.png")
-    assert np.abs(pixels - on_white(np.repeat(GREY[..., None], 3, 2), ALPHA)).max() <= 1
+    assert np.abs(pixels - on_white(np.repeat(GRAY[..., None], 3, 2), ALPHA)).max() <= 1
     assert conversions["transparent (on white)"] == 1
 
 
@@ -121,11 +121,11 @@ def test_floating_point_is_scaled_by_its_peak(tmp_path: Path) -> None:
 
 def test_palette(tmp_path: Path) -> None:
     indices = RANDOM.integers(0, 4, (16, 16), dtype=np.uint8)
-    colours = np.array([[255, 0, 0], [0, 200, 0], [10, 20, 30], [250, 250, 1]], dtype=np.uint8)
+    colors = np.array([[255, 0, 0], [0, 200, 0], [10, 20, 30], [250, 250, 1]], dtype=np.uint8)
     image = Image.fromarray(indices, "P")
-    image.putpalette(colours.tobytes())
+    image.putpalette(colors.tobytes())
     image.save(tmp_path / "a.png")
-    np.testing.assert_array_equal(read(tmp_path / "a.png")[0], colours[indices])
+    np.testing.assert_array_equal(read(tmp_path / "a.png")[0], colors[indices])
 
 
 def test_transparent_palette_lies_on_white(tmp_path: Path) -> None:
@@ -168,7 +168,7 @@ def test_exif_rotation_is_undone(tmp_path: Path, orientation: int, upright: Any)
 
 @pytest.mark.parametrize("suffix", ["gif", "png", "webp"])
 def test_animation_gives_its_first_frame(tmp_path: Path, suffix: str) -> None:
-    frames = [Image.new("RGB", (16, 16), colour) for colour in ((255, 0, 0), (0, 0, 255), (0, 255, 0))]
+    frames = [Image.new("RGB", (16, 16), color) for color in ((255, 0, 0), (0, 0, 255), (0, 255, 0))]
     options: dict[str, Any] = {"lossless": True} if suffix == "webp" else {}
     frames[0].save(tmp_path / f"a.{suffix}", save_all=True, append_images=frames[1:], duration=50, **options)
     pixels, conversions = read(tmp_path / f"a.{suffix}")
@@ -179,7 +179,7 @@ def test_animation_gives_its_first_frame(tmp_path: Path, suffix: str) -> None:
 def test_conversions_are_counted_over_files(tmp_path: Path) -> None:
     conversions = Counter[str]()
     for number in range(3):
-        Image.fromarray(GREY).save(tmp_path / f"{number}.png")
+        Image.fromarray(GRAY).save(tmp_path / f"{number}.png")
         read_image(tmp_path / f"{number}.png", 16, conversions)
     assert conversions == {"grayscale": 3}
 
@@ -205,7 +205,7 @@ def test_resize_is_antialiased() -> None:
 
 
 @pytest.mark.parametrize(("width", "height"), [(40, 16), (16, 40), (17, 16), (16, 17)])
-def test_the_centre_square_is_cropped(tmp_path: Path, width: int, height: int) -> None:
+def test_the_center_square_is_cropped(tmp_path: Path, width: int, height: int) -> None:
     wide = RANDOM.integers(0, 256, (height, width, 3), dtype=np.uint8)
     Image.fromarray(wide).save(tmp_path / "a.png")
     pixels, conversions = read(tmp_path / "a.png")
@@ -241,7 +241,7 @@ def refused(path: Path) -> str:
 
 @pytest.mark.parametrize("suffix", ["png", "jpg", "gif", "webp", "tiff", "bmp"])
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
-def test_a_truncated_file_is_refused(tmp_path: Path, suffix: str, share: float) -> None:
+def test_a_truncated_file_is_rejected(tmp_path: Path, suffix: str, share: float) -> None:
     path = tmp_path / f"cut.{suffix}"
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(path)
     path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
@@ -252,13 +252,13 @@ def test_a_truncated_file_is_refused(tmp_path: Path, suffix: str, share: float) 
     "content", [b"", b"hello, this is text\n", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF89a", b"P6"]
 )
 @pytest.mark.parametrize("suffix", ["png", "jpg", "ppm"])
-def test_what_is_no_image_is_refused(tmp_path: Path, content: bytes, suffix: str) -> None:
+def test_files_other_than_images_are_rejected(tmp_path: Path, content: bytes, suffix: str) -> None:
     path = tmp_path / f"text.{suffix}"
     path.write_bytes(content)
     refused(path)
 
 
-def test_a_png_with_a_damaged_chunk_is_refused(tmp_path: Path) -> None:
+def test_a_png_with_a_damaged_chunk_is_rejected(tmp_path: Path) -> None:
     """The one format for which PIL raises SyntaxError while it decodes."""
     rows = zlib.compress(b"".join(b"\0" + row.tobytes() for row in RGB))
     (tmp_path / "a.png").write_bytes(png(8, (b"IDAT", rows[:200]), (b"IDAT", rows[200:])))
@@ -267,7 +267,7 @@ def test_a_png_with_a_damaged_chunk_is_refused(tmp_path: Path) -> None:
     refused(tmp_path / "a.png")
 
 
-def test_a_fault_of_the_disk_is_no_unreadable_image(tmp_path: Path) -> None:
+def test_a_disk_error_is_not_an_unreadable_image(tmp_path: Path) -> None:
     """A skipped image stays skipped in the cache; one that a disk or a permission holds back must not."""
     path = tmp_path / "image.png"
     path.symlink_to("/proc/self/mem")  # reading its beginning fails with EIO, as on a broken disk
@@ -283,9 +283,7 @@ def test_a_fault_of_the_disk_is_no_unreadable_image(tmp_path: Path) -> None:
      OSError(errno.EINVAL, "bad"), EOFError()],
     ids=lambda error: type(error).__name__,
 )  # fmt: skip
-def test_whatever_a_decoder_raises_is_one_kind_of_error(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
-) -> None:
+def test_all_decoder_errors_become_one_type(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
     path = tmp_path / "image.png"
     Image.fromarray(RGB).save(path)
 
@@ -307,7 +305,7 @@ def oriented(path: Path, *, orientation: bytes, resolution: bytes) -> None:
 
 
 @pytest.mark.parametrize("resolution", [struct.pack("<I", 0xFFFFFF), struct.pack("<I", 36)], ids=["nowhere", "cut"])
-def test_a_broken_entry_of_the_metadata_does_not_stop_the_rotation(tmp_path: Path, resolution: bytes) -> None:
+def test_damaged_metadata_does_not_prevent_the_rotation(tmp_path: Path, resolution: bytes) -> None:
     oriented(tmp_path / "a.jpg", orientation=struct.pack("<I", 6), resolution=resolution)
     pixels, conversions = read(tmp_path / "a.jpg")
     with Image.open(tmp_path / "a.jpg") as raw:
@@ -315,7 +313,7 @@ def test_a_broken_entry_of_the_metadata_does_not_stop_the_rotation(tmp_path: Pat
     assert conversions == {}
 
 
-def test_a_rational_that_cannot_be_written_does_not_stop_the_rotation(tmp_path: Path) -> None:
+def test_an_invalid_rational_does_not_prevent_the_rotation(tmp_path: Path) -> None:
     """As some cameras write it: orientation 6, and a resolution of -1/0. Turning must not need the other entries."""
     entries = struct.pack(">HHIHH", 0x112, 3, 1, 6, 0) + struct.pack(">HHII", 0x11A, 10, 1, 38)
     block = b"MM\0*" + struct.pack(">IH", 8, 2) + entries + bytes(4) + struct.pack(">iI", -1, 0)
@@ -330,25 +328,25 @@ def test_a_rational_that_cannot_be_written_does_not_stop_the_rotation(tmp_path: 
 
 
 @pytest.mark.parametrize("orientation", [0, 9, 255, 65535])
-def test_an_orientation_that_does_not_exist_turns_nothing(tmp_path: Path, orientation: int) -> None:
+def test_an_unknown_orientation_is_ignored(tmp_path: Path, orientation: int) -> None:
     oriented(tmp_path / "a.jpg", orientation=struct.pack("<I", orientation), resolution=struct.pack("<I", 0))
     with Image.open(tmp_path / "a.jpg") as raw:
         np.testing.assert_array_equal(read(tmp_path / "a.jpg")[0], np.asarray(raw.convert("RGB")))
 
 
-def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
+def test_a_missing_file_and_a_folder_are_rejected(tmp_path: Path) -> None:
     refused(tmp_path / "missing.png")
     (tmp_path / "folder.png").mkdir()
     refused(tmp_path / "folder.png")
 
 
 @pytest.mark.parametrize(("width", "height"), [(4, 4), (7, 100), (100, 7), (1, 1)])
-def test_a_tiny_image_is_refused(tmp_path: Path, width: int, height: int) -> None:
+def test_a_tiny_image_is_rejected(tmp_path: Path, width: int, height: int) -> None:
     Image.new("RGB", (width, height)).save(tmp_path / "tiny.png")
     assert f"{width}x{height} pixels; at least 8x8" in refused(tmp_path / "tiny.png")
 
 
-def test_a_decompression_bomb_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_decompression_bomb_is_rejected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Image.new("RGB", (64, 64)).save(tmp_path / "bomb.png")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
     refused(tmp_path / "bomb.png")

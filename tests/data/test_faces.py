@@ -1,4 +1,4 @@
-"""The embedded portraits: repeatable, varied, lit from one side, and with eyes where they are said to be."""
+"""The embedded portraits: deterministic, varied, lit from one side, with eyes at the stated positions."""
 
 from collections.abc import Iterator
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from attnae.data.faces import IRISES, TWO_COLOURED, eyes, portraits
+from attnae.data.faces import IRISES, TWO_COLORS, eyes, portraits
 
 SOME = range(40)
 
@@ -18,11 +18,11 @@ def large() -> np.ndarray:
 
 
 def irises(pictures: np.ndarray, near: float, far: float) -> Iterator[np.ndarray]:
-    """Pixels (n, 3) of each eye between two distances from its centre, in radii."""
+    """Pixels (n, 3) of each eye between two distances from its center, in radii."""
     truth = eyes(False, SOME)
     at = (np.arange(pictures.shape[1]) + 0.5) / pictures.shape[1]
-    for picture, centres, radius in zip(pictures, truth.centres, truth.radius, strict=True):
-        for x, y in centres:
+    for picture, centers, radius in zip(pictures, truth.centers, truth.radius, strict=True):
+        for x, y in centers:
             distance = np.hypot(at[None, :] - x, at[:, None] - y) / radius
             yield picture[(distance >= near) & (distance <= far)]
 
@@ -31,7 +31,7 @@ def irises(pictures: np.ndarray, near: float, far: float) -> Iterator[np.ndarray
 
 
 @pytest.mark.parametrize("train", [True, False])
-def test_a_portrait_depends_on_split_index_and_size_alone(train: bool) -> None:
+def test_a_portrait_depends_only_on_split_index_and_size(train: bool) -> None:
     first = portraits(train, 6, 32)
     np.random.seed(5)  # noqa: NPY002
     np.testing.assert_array_equal(portraits(train, 9, 32)[:6], first)
@@ -72,7 +72,7 @@ def test_the_light_comes_from_one_side(large: np.ndarray) -> None:
     assert np.median(np.abs(left - right) / (left + right)) > 0.08
 
 
-def test_portraits_differ_and_hold_texture(large: np.ndarray) -> None:
+def test_portraits_differ_and_have_texture(large: np.ndarray) -> None:
     assert large.std((1, 2, 3)).min() > 0.1
     assert 0.15 < large.std() < 0.35  # CelebA-HQ: 0.31
     assert large.std(0).mean() > 0.1
@@ -83,31 +83,31 @@ def test_portraits_differ_and_hold_texture(large: np.ndarray) -> None:
 
 def test_eyes_by_index() -> None:
     truth = eyes(True, [5, 2, 5])
-    assert (truth.centres.shape, truth.radius.shape, truth.colours.shape) == ((3, 2, 2), (3,), (3, 2, 3))
+    assert (truth.centers.shape, truth.radius.shape, truth.colors.shape) == ((3, 2, 2), (3,), (3, 2, 3))
     for values, alone in zip(truth, eyes(True, [2]), strict=True):
         np.testing.assert_array_equal(values[1], alone[0])
         np.testing.assert_array_equal(values[0], values[2])
-    assert not np.allclose(truth.centres[0], eyes(False, [5]).centres[0])
+    assert not np.allclose(truth.centers[0], eyes(False, [5]).centers[0])
     assert [len(values) for values in eyes(True, [])] == [0, 0, 0]
 
 
 def test_the_first_eye_is_the_left_one() -> None:
-    centres = eyes(True, range(500)).centres
-    assert ((centres > 0.25) & (centres < 0.75)).all()
-    assert (centres[:, 1, 0] - centres[:, 0, 0] > 0.15).all()
+    centers = eyes(True, range(500)).centers
+    assert ((centers > 0.25) & (centers < 0.75)).all()
+    assert (centers[:, 1, 0] - centers[:, 0, 0] > 0.15).all()
 
 
-def test_eyes_are_where_they_are_said_to_be_and_of_their_colour(large: np.ndarray) -> None:
-    """Between pupil and rim a pixel is the iris' colour times the light: the same hue, some brightness."""
+def test_eyes_have_the_stated_position_and_color(large: np.ndarray) -> None:
+    """Between pupil and rim a pixel is the iris' color times the light: the same hue, some brightness."""
     truth = eyes(False, SOME)
-    for pixels, colour in zip(irises(large, 0.55, 0.8), truth.colours.reshape(-1, 3), strict=True):
+    for pixels, color in zip(irises(large, 0.55, 0.8), truth.colors.reshape(-1, 3), strict=True):
         seen = np.median(pixels, 0)
-        light = seen / colour
+        light = seen / color
         assert 0.35 < light.min() <= light.max() < 1.6
-        np.testing.assert_allclose(seen / seen.sum(), colour / colour.sum(), atol=0.05)
+        np.testing.assert_allclose(seen / seen.sum(), color / color.sum(), atol=0.05)
 
 
-def test_the_pupil_is_in_the_middle_and_the_white_around(large: np.ndarray) -> None:
+def test_the_pupil_is_central_and_surrounded_by_white(large: np.ndarray) -> None:
     for pupil in irises(large, 0, 0.3):
         assert np.median(pupil) < 0.1
     for rim in irises(large, 1.2, 1.5):
@@ -115,20 +115,20 @@ def test_the_pupil_is_in_the_middle_and_the_white_around(large: np.ndarray) -> N
         assert (np.ptp(bright, 1) < 0.25).mean() > 0.9  # lit white, not skin
 
 
-def test_most_pairs_are_of_one_colour_and_some_of_two() -> None:
-    colours = eyes(True, range(2000)).colours
-    apart = np.abs(colours[:, 0] - colours[:, 1]).max(1)
+def test_most_pairs_have_one_color_and_some_have_two() -> None:
+    colors = eyes(True, range(2000)).colors
+    apart = np.abs(colors[:, 0] - colors[:, 1]).max(1)
     two = apart > 0
-    assert abs(two.mean() - TWO_COLOURED) < 0.03  # 3 standard deviations
+    assert abs(two.mean() - TWO_COLORS) < 0.03  # 3 standard deviations
     closest = min(np.abs(a - b).max() for n, a in enumerate(IRISES) for b in IRISES[:n])
     assert apart[two].min() > 0.9 * closest > 0.15
 
 
-def test_two_colours_are_seen_where_there_are_two(large: np.ndarray) -> None:
-    """The pictures tell which pairs are of two colours: their hues differ by far more than the light can do."""
-    colours = eyes(False, SOME).colours
+def test_different_eye_colors_are_visible(large: np.ndarray) -> None:
+    """The pictures tell which pairs are of two colors: their hues differ by far more than the light can do."""
+    colors = eyes(False, SOME).colors
     hues = np.array([np.median(pixels, 0) / np.median(pixels, 0).sum() for pixels in irises(large, 0.55, 0.8)])
     apart = np.abs(hues[::2] - hues[1::2]).max(1)
-    two = np.abs(colours[:, 0] - colours[:, 1]).max(1) > 0
+    two = np.abs(colors[:, 0] - colors[:, 1]).max(1) > 0
     assert two.any()
     assert apart[two].min() > 2 * apart[~two].max()

@@ -1,4 +1,4 @@
-"""Which data lies in a folder, what is wrong with it, and what the DataModule makes of it."""
+"""Locating data in a folder, errors, and loading by the DataModule."""
 
 import contextlib
 import os
@@ -70,12 +70,12 @@ def module_refused(root: Path | None, **options: Any) -> str:
 # -- kinds ------------------------------------------------------------------------------------------------------
 
 
-def test_without_a_root_the_embedded_images_stand_in() -> None:
+def test_embedded_images_are_used_without_a_root() -> None:
     here = found(None)
     assert (here.kind, here.root, here.name, here.title) == ("embedded", None, "photos", "embedded photos")
 
 
-def test_embedded_images_may_be_insisted_on(folder: Path) -> None:
+def test_embedded_images_can_be_requested(folder: Path) -> None:
     assert found(folder, source="embedded").kind == "embedded"
 
 
@@ -101,7 +101,7 @@ def test_official_files_come_first(folder: Path, source: Any) -> None:
     assert (here.kind, here.name, here.title) == ("official", "stl10", "STL-10 (official)")
 
 
-def test_official_files_may_be_missing_only_where_they_are_fetched(tmp_path: Path) -> None:
+def test_official_files_may_be_missing_only_with_download(tmp_path: Path) -> None:
     assert found(tmp_path / "new", source="official", download=True).kind == "official"
     assert "no such folder" in refused(tmp_path / "new", source="official")
     save(tmp_path / "a.png")
@@ -131,10 +131,10 @@ def test_empty(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("present", "missing"), [("train", "test"), ("test", "train")])
 def test_one_split_only(tmp_path: Path, present: str, missing: str) -> None:
     save(tmp_path / present / "a.png")
-    assert f"{tmp_path / missing} holds no images" in refused(tmp_path)
+    assert f"{tmp_path / missing} contains no images" in refused(tmp_path)
     (tmp_path / missing).mkdir()
     (tmp_path / missing / "notes.txt").write_text("no image")
-    assert f"{tmp_path / missing} holds no images" in refused(tmp_path)
+    assert f"{tmp_path / missing} contains no images" in refused(tmp_path)
 
 
 def test_train_array_only(arrays: Path) -> None:
@@ -142,12 +142,12 @@ def test_train_array_only(arrays: Path) -> None:
     assert "has no test.npy" in refused(arrays)
 
 
-def test_images_are_no_arrays_and_arrays_no_images(folder: Path, arrays: Path) -> None:
+def test_images_and_arrays_are_not_confused(folder: Path, arrays: Path) -> None:
     assert "no array data" in refused(folder, source="array")
     assert "Left out: 2 .npy files" in refused(arrays, source="folder")
 
 
-def test_a_link_to_nowhere_is_left_out_and_counted(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_broken_link_is_ignored_and_counted(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "train" / "gone.png").symlink_to(folder / "nothing.png")
     about = module(folder).about()
     assert (about["train"], about["left_out"]) == (6, {"broken links": 1})
@@ -157,7 +157,7 @@ def test_a_link_to_nowhere_is_left_out_and_counted(folder: Path, capsys: pytest.
 # -- which files ------------------------------------------------------------------------------------------------
 
 
-def test_hidden_and_other_files_are_left_alone(folder: Path) -> None:
+def test_hidden_and_other_files_are_ignored(folder: Path) -> None:
     before = found(folder).fingerprint
     (folder / "train" / ".hidden.png").write_bytes(b"broken")
     (folder / "train" / "._0.png").write_bytes(b"broken")
@@ -171,20 +171,20 @@ def test_hidden_and_other_files_are_left_alone(folder: Path) -> None:
     assert data.about()["left_out"] == {".csv files": 1, "hidden files and folders": 1}
 
 
-def test_images_below_a_hidden_folder_count_where_that_is_the_root(tmp_path: Path) -> None:
+def test_a_hidden_folder_can_be_the_root(tmp_path: Path) -> None:
     for split in ("train", "test"):
         save(tmp_path / ".data" / split / "a.png")
     assert found(tmp_path / ".data").kind == "folder"
 
 
-def test_nested_folders_and_capital_letters_count(folder: Path) -> None:
+def test_nested_folders_and_uppercase_extensions(folder: Path) -> None:
     save(folder / "train" / "class" / "deep" / "A.PNG")
     save(folder / "train" / "class" / "b.Jpg")
     assert len(image_files(folder / "train")) == 8
     assert len(module(folder).pixels("train")) == 8
 
 
-def test_the_order_is_stable_whatever_the_file_system_says(tmp_path: Path) -> None:
+def test_the_order_does_not_depend_on_the_file_system(tmp_path: Path) -> None:
     names = [f"{n:03}.png" for n in RANDOM.permutation(30)]
     for name in names:
         (tmp_path / name).write_bytes(b"")
@@ -194,7 +194,7 @@ def test_the_order_is_stable_whatever_the_file_system_says(tmp_path: Path) -> No
 # -- fingerprint ------------------------------------------------------------------------------------------------
 
 
-def test_the_fingerprint_follows_the_files_not_the_place(folder: Path) -> None:
+def test_the_fingerprint_does_not_depend_on_the_location(folder: Path) -> None:
     before = found(folder).fingerprint
     assert found(folder).fingerprint == before
     moved = folder.rename(folder.with_name("moved"))
@@ -246,7 +246,7 @@ def test_folder_images_are_loaded_in_order(folder: Path) -> None:
     )
 
 
-def test_an_image_that_was_painted_over_is_decoded_again(folder: Path) -> None:
+def test_a_modified_image_is_decoded_again(folder: Path) -> None:
     before = module(folder).about()["digest"]
     path = save(folder / "train" / "0.bmp", value=0)
     size = path.stat().st_size
@@ -259,7 +259,7 @@ def test_an_image_that_was_painted_over_is_decoded_again(folder: Path) -> None:
     assert (first.pixels("train")[0] == 0).all()
 
 
-def test_arrays_of_the_right_size_are_used_as_they_are(arrays: Path) -> None:
+def test_arrays_of_the_right_size_are_not_copied(arrays: Path) -> None:
     pixels = module(arrays).pixels("train")
     np.testing.assert_array_equal(pixels, np.load(arrays / "train.npy"))
     assert isinstance(pixels, np.memmap)
@@ -285,7 +285,7 @@ def test_arrays_of_another_size_are_resized(arrays: Path) -> None:
     ids=lambda array: f"{array.dtype}{array.shape}",
 )
 @pytest.mark.parametrize("split", ["train", "test"])
-def test_arrays_of_another_form_are_refused(arrays: Path, wrong: np.ndarray, split: str) -> None:
+def test_arrays_of_another_shape_are_rejected(arrays: Path, wrong: np.ndarray, split: str) -> None:
     np.save(arrays / f"{split}.npy", wrong)
     message = module_refused(arrays)
     assert str(arrays / f"{split}.npy") in message
@@ -294,7 +294,7 @@ def test_arrays_of_another_form_are_refused(arrays: Path, wrong: np.ndarray, spl
 
 
 @pytest.mark.parametrize("content", [b"", b"not numpy", b"\x93NUMPY", b"PK\x03\x04", "cut", "zip", "pickle"])
-def test_files_that_are_no_arrays_are_refused(arrays: Path, content: bytes | str) -> None:
+def test_invalid_array_files_are_rejected(arrays: Path, content: bytes | str) -> None:
     path = arrays / "train.npy"
     if content == "cut":
         path.write_bytes(path.read_bytes()[:-100])
@@ -310,12 +310,12 @@ def test_files_that_are_no_arrays_are_refused(arrays: Path, content: bytes | str
 
 
 @pytest.mark.parametrize("split", ["train", "test"])
-def test_an_array_without_images_is_refused(arrays: Path, split: str) -> None:
+def test_an_array_without_images_is_rejected(arrays: Path, split: str) -> None:
     np.save(arrays / f"{split}.npy", np.zeros((0, 16, 16, 3), np.uint8))
     module_refused(arrays)
 
 
-def test_tiny_images_in_an_array_are_refused(arrays: Path) -> None:
+def test_tiny_images_in_an_array_are_rejected(arrays: Path) -> None:
     np.save(arrays / "train.npy", np.zeros((4, 4, 4, 3), np.uint8))
     assert "4x4 pixels" in module_refused(arrays)
 
@@ -347,7 +347,7 @@ def test_a_broken_image_is_named(folder: Path) -> None:
     module(folder)  # nothing of the failed attempt is left in the way
 
 
-def test_damaged_official_files_are_refused(tmp_path: Path) -> None:
+def test_damaged_official_files_are_rejected(tmp_path: Path) -> None:
     (tmp_path / "stl10_binary").mkdir()
     for name in ("train_X.bin", "train_y.bin", "test_X.bin", "test_y.bin", "unlabeled_X.bin"):
         (tmp_path / "stl10_binary" / name).write_bytes(b"damaged")
@@ -362,8 +362,8 @@ def test_limits(folder: Path) -> None:
     assert [[index.tolist() for _, index in loader] for loader in data.test_dataloader()] == [[[0, 1]], [[0, 1], [2]]]
 
 
-def test_training_images_never_pass_for_held_out_ones(folder: Path) -> None:
-    """A dataloader is known by its place among ``test_splits``: one that is left out must not move the others up."""
+def test_training_images_are_never_held_out(folder: Path) -> None:
+    """Dataloaders are identified by their index in ``test_splits``: an empty one must not shift the others."""
     with contextlib.suppress(UserError):
         data = module(folder, test_images=0, train_set_images=2)
         loaders = dict(zip(data.test_splits, data.test_dataloader(), strict=False))
@@ -376,7 +376,7 @@ def evaluated(root: Path) -> list[int]:
     return [int(position) for _, index in loaders[1] for position in index]
 
 
-def test_training_images_are_evaluated_in_order_where_they_are_mixed(folder: Path, arrays: Path) -> None:
+def test_training_images_without_classes_are_evaluated_in_order(folder: Path, arrays: Path) -> None:
     assert evaluated(folder) == evaluated(arrays) == list(range(6))
     for number in range(20):
         save(folder / "train" / "one_class" / f"{number}.png")
@@ -384,7 +384,7 @@ def test_training_images_are_evaluated_in_order_where_they_are_mixed(folder: Pat
 
 
 def test_training_images_are_evaluated_from_all_classes(tmp_path: Path) -> None:
-    """In folders of classes the first images are all of one class."""
+    """In class folders, the first images all belong to one class."""
     for name in "abcd":
         for number in range(10):
             save(tmp_path / "train" / name / f"{number}.png")
@@ -479,7 +479,7 @@ def test_leaks_are_counted_and_said(folder: Path, capsys: pytest.CaptureFixture[
     assert capsys.readouterr().err.splitlines()[:1] == ["1 of 4 held-out images are also in training"]
 
 
-def test_held_out_images_that_are_all_in_training_are_refused(folder: Path) -> None:
+def test_fully_leaked_held_out_images_are_rejected(folder: Path) -> None:
     for number in range(3):
         (folder / "test" / f"{number}.png").unlink()
     (folder / "test").rmdir()

@@ -1,4 +1,4 @@
-"""Masks beyond the paper's patches: how much they hide, where, and what they depend on."""
+"""Masks other than the paper's patches: ratio and position of hidden pixels, and seeding."""
 
 from typing import Any
 
@@ -40,7 +40,7 @@ def test_every_random_mask_hides_its_ratio(ratio: float, side: int, training: bo
 
 @pytest.mark.parametrize("mask", [*RANDOM, CenterMask(), PatchMask()], ids=named)
 @pytest.mark.parametrize("training", [True, False])
-def test_a_mask_hides_what_it_says_and_nothing_else(mask: Mask, training: bool) -> None:
+def test_a_mask_hides_exactly_the_masked_pixels(mask: Mask, training: bool) -> None:
     images = torch.rand(3, 3, 64, 64, generator=torch.Generator().manual_seed(0)) * 0.4
     batch = mask(images.clone(), torch.tensor([7, 0, 3]), training)
     assert batch.mask is not None
@@ -52,20 +52,20 @@ def test_a_mask_hides_what_it_says_and_nothing_else(mask: Mask, training: bool) 
 
 
 @pytest.mark.parametrize(("size", "side", "first"), [(32, 64, 16), (5, 9, 2), (5, 10, 2), (64, 64, 0)])
-def test_the_centre_is_in_the_middle(size: int, side: int, first: int) -> None:
+def test_the_center_mask_is_centered(size: int, side: int, first: int) -> None:
     expected = np.pad(np.ones((size, size), bool), (first, side - size - first))
     for training in (True, False):
         masks = masks_of(CenterMask(size), torch.arange(2), training, side)
         assert np.array_equal(masks[:, 0].numpy(), [expected, expected])
 
 
-def test_pixels_are_hidden_alike() -> None:
-    """Every pixel as often as any other, and neighbours independently."""
+def test_pixels_are_hidden_uniformly() -> None:
+    """Every pixel is equally likely, and neighbors are independent."""
     masks = masks_of(PixelMask(0.25), torch.arange(4000), side=16)[:, 0].double()
     # 4,000 draws: standard deviation 0.0068 for each of 256 pixels.
     assert (masks.mean(0) - 0.25).abs().max() < 5 * 0.0068
-    centred = masks - masks.mean()
-    assert abs((centred[:, 1:] * centred[:, :-1]).mean() / centred.square().mean() + 1 / 255) < 0.01
+    centered = masks - masks.mean()
+    assert abs((centered[:, 1:] * centered[:, :-1]).mean() / centered.square().mean() + 1 / 255) < 0.01
 
 
 def power(mask: Mask) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
@@ -79,7 +79,7 @@ def power(mask: Mask) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
     return edges + 0.0125, np.array(rings)
 
 
-def test_each_colour_has_its_band() -> None:
+def test_each_color_has_its_band() -> None:
     """Half power of Gaussians of 1 and 4 pixels is at 0.13 and 0.033 cycles per pixel; thresholding leaks, but not that far."""
     rings = {color: power(ColorNoiseMask(color, 0.5)) for color in COLORS}
     places = rings["red"][0]
@@ -117,7 +117,7 @@ def test_the_filter_is_the_gaussian_blur_of_scipy() -> None:
 
 
 @pytest.mark.parametrize("mask", RANDOM, ids=named)
-def test_evaluation_masks_depend_on_the_index_alone(mask: PixelMask) -> None:
+def test_evaluation_masks_depend_only_on_the_index(mask: PixelMask) -> None:
     whole = masks_of(mask, torch.arange(8))
     assert len(torch.unique(whole.flatten(1), dim=0)) == 8
     torch.manual_seed(5)
@@ -140,7 +140,7 @@ def test_training_masks_follow_the_global_seed_and_are_shared_per_batch(mask: Pi
 
 
 def test_the_paper_s_masks_at_evaluation_never_change() -> None:
-    """Committed results rest on them."""
+    """Committed results depend on them."""
     corners = np.random.default_rng([42, 3]).integers(0, 56, (16, 2))
     expected = np.zeros((64, 64), bool)
     for top, left in corners:
@@ -165,7 +165,7 @@ def test_the_paper_s_masks_at_evaluation_never_change() -> None:
         (ColorNoiseMask, {"sigma": (0.0, 2.0)}),
     ],
 )
-def test_nonsense_is_refused(kind: type[Mask], wrong: dict[str, Any]) -> None:
+def test_invalid_settings_are_rejected(kind: type[Mask], wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=f"{kind.__name__} needs"):
         kind(**wrong)
 

@@ -1,4 +1,4 @@
-"""Masks: how much they hide, what they depend on, and what they leave alone."""
+"""Masks: ratio of hidden pixels, seeding, and unchanged visible pixels."""
 
 from typing import Any
 
@@ -73,7 +73,7 @@ def test_corners_are_uniform_but_never_the_last(training: bool) -> None:
     first=st.integers(0, 10_000),
 )
 @settings(deadline=None, max_examples=60)
-def test_a_mask_hides_what_it_says_and_nothing_else(
+def test_a_mask_hides_exactly_the_masked_pixels(
     patches: int, size: int, more: int, count: int, fill: float, per: Any, training: bool, first: int
 ) -> None:
     side = size + more
@@ -123,7 +123,7 @@ def test_training_masks_follow_the_global_seed_and_change_with_every_step(per: A
 @pytest.mark.parametrize("per", ["batch", "image"])
 @given(order=st.permutations(range(8)), cuts=st.sets(st.integers(1, 7)), seed=st.integers(0, 1000))
 @settings(deadline=None, max_examples=12)
-def test_evaluation_masks_depend_on_the_index_alone(per: Any, order: list[int], cuts: set[int], seed: int) -> None:
+def test_evaluation_masks_depend_only_on_the_index(per: Any, order: list[int], cuts: set[int], seed: int) -> None:
     whole = masks_of(PatchMask(), torch.arange(8))
     torch.manual_seed(seed)
     before = torch.random.get_rng_state()
@@ -143,13 +143,13 @@ def test_evaluation_masks_differ_between_images() -> None:
 @pytest.mark.parametrize(
     "wrong", [{"patches": 0}, {"patches": -1}, {"size": 0}, {"fill": -0.1}, {"fill": 1.1}, {"fill": float("nan")}]
 )
-def test_nonsense_is_refused(wrong: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="PatchMask needs"):
+def test_invalid_settings_are_rejected(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"PatchMask: .* must be"):
         PatchMask(**wrong)
 
 
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("side", [4, 8])
 def test_patches_must_fit_into_the_image(side: int, training: bool) -> None:
-    with pytest.raises(ValueError, match=f"patches of 8 pixels do not fit into images of {side}"):
+    with pytest.raises(ValueError, match=rf"patches of 8 pixels are larger than the images \({side} pixels\)"):
         PatchMask()(images_of(2, side), torch.arange(2), training)

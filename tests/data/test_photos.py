@@ -1,4 +1,4 @@
-"""The embedded photographs: held-out crops share nothing with training crops, and everything is repeatable."""
+"""The embedded photographs: held-out crops share nothing with training crops, and crops are deterministic."""
 
 import hashlib
 from pathlib import Path
@@ -37,12 +37,12 @@ def test_any_count_and_size(train: bool, count: int, size: int) -> None:
     assert crops.dtype == np.uint8
 
 
-def test_no_crops_at_all() -> None:
+def test_zero_crops() -> None:
     assert photo_crops(True, 0, 16).shape == (0, 16, 16, 3)
 
 
 @pytest.mark.parametrize("train", [True, False])
-def test_the_same_whatever_the_global_seed_and_the_count(train: bool) -> None:
+def test_crops_do_not_depend_on_global_seed_and_count(train: bool) -> None:
     first = photo_crops(train, 12, 32)
     np.random.seed(5)  # noqa: NPY002
     np.testing.assert_array_equal(photo_crops(train, 12, 32), first)
@@ -56,13 +56,13 @@ def test_the_crops_have_not_changed() -> None:
     np.testing.assert_allclose(held_out, [117.5, 94.9, 124.8, 62.5, 105.0, 86.4, 131.5, 86.4], atol=0.3)
 
 
-def test_crops_differ_and_hold_texture() -> None:
+def test_crops_differ_and_have_texture() -> None:
     crops = photo_crops(True, 40, 64)
     assert len({crop.tobytes() for crop in crops}) == 40
     assert np.median(crops.std((1, 2, 3))) > 20
 
 
-def test_photographs_take_turns() -> None:
+def test_crops_cycle_through_the_photographs() -> None:
     """Crop i comes from photograph i modulo their number: those of the dark sky are by far the darkest."""
     crops = photo_crops(True, 40, 32)
     means = [crops[n :: len(TRAIN)].mean() for n in range(len(TRAIN))]

@@ -1,4 +1,4 @@
-"""Epochs: every image once, in an order that depends on seed and epoch alone."""
+"""Epochs: every image once, in an order that depends only on seed and epoch."""
 
 from collections.abc import Iterable
 from itertools import chain
@@ -65,7 +65,7 @@ def test_the_order_depends_on_seed_and_epoch() -> None:
 
 @given(batch=st.integers(1, 40), noise=st.integers(0, 100))
 @settings(deadline=None)
-def test_the_order_depends_on_nothing_else(batch: int, noise: int) -> None:
+def test_the_order_does_not_depend_on_the_global_seed(batch: int, noise: int) -> None:
     expected = flat(epoch(40, 8, 2, seed=1))
     torch.manual_seed(noise)
     np.random.seed(noise)  # noqa: NPY002
@@ -76,7 +76,7 @@ def test_the_order_depends_on_nothing_else(batch: int, noise: int) -> None:
     assert flat(sampler) == flat(sampler) == expected
 
 
-def test_without_shuffling_the_stored_order_stays() -> None:
+def test_the_stored_order_is_kept_without_shuffling() -> None:
     assert epoch(7, 3, number=5, shuffle=False) == [[0, 1, 2], [3, 4, 5], [6]]
 
 
@@ -108,7 +108,7 @@ def test_taking_images_copies_them() -> None:
     assert pixels.max() == 0
 
 
-def test_the_seed_is_the_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_seed_is_that_of_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PL_GLOBAL_SEED", "17")
     assert run_seed() == 17
     monkeypatch.delenv("PL_GLOBAL_SEED")

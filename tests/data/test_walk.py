@@ -1,4 +1,4 @@
-"""The directory walker: links, names, kinds, and one order everywhere."""
+"""The directory walker: links, names, types, and a fixed order."""
 
 import os
 import socket
@@ -49,7 +49,7 @@ def test_a_folder_is_read_once_and_by_its_own_name(tmp_path: Path) -> None:
     assert left_out(tmp_path) == {"links to folders that are read already": 2}
 
 
-def test_of_two_links_the_first_in_the_order_counts(tmp_path: Path) -> None:
+def test_the_first_of_two_links_is_followed(tmp_path: Path) -> None:
     touch(tmp_path / "elsewhere/1.png")
     for name in ("b", "a", "c"):
         (tmp_path / "train").mkdir(exist_ok=True)
@@ -59,7 +59,7 @@ def test_of_two_links_the_first_in_the_order_counts(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("target", [".", "..", "../..", "/", "../train", "itself"])
-def test_loops_end(tmp_path: Path, target: str) -> None:
+def test_loops_terminate(tmp_path: Path, target: str) -> None:
     touch(tmp_path / "root/train/1.png")
     touch(tmp_path / "root/test/2.png")
     (tmp_path / "root/train/itself").symlink_to(target)
@@ -102,7 +102,7 @@ def test_broken_links_are_counted(tmp_path: Path) -> None:
 # -- kinds ---------------------------------------------------------------------------------------------------------
 
 
-def test_what_is_left_out_is_counted_by_kind(tmp_path: Path) -> None:
+def test_unused_entries_are_counted_by_kind(tmp_path: Path) -> None:
     for name in ("1.png", "a.txt", "b.TXT", "labels.csv", "README", "x.not an ending", ".hidden.png", ".git/a.png"):
         touch(tmp_path / name)
     os.mkfifo(tmp_path / "pipe.png")
@@ -145,7 +145,7 @@ def test_a_failing_disk_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         walk(tmp_path, is_image)
 
 
-def test_names_do_not_decide_what_something_is(tmp_path: Path) -> None:
+def test_types_are_not_inferred_from_names(tmp_path: Path) -> None:
     """A folder named like an image is searched; an image named like a folder is another file."""
     touch(tmp_path / "folder.png/inside.jpg")
     touch(tmp_path / "train")
@@ -158,7 +158,7 @@ def test_names_do_not_decide_what_something_is(tmp_path: Path) -> None:
 # -- names ---------------------------------------------------------------------------------------------------------
 
 
-def test_the_order_is_fixed_for_ever(tmp_path: Path) -> None:
+def test_the_order_never_changes(tmp_path: Path) -> None:
     """By bytes of the path below the folder: results depend on it."""
     wanted = [
         "10.png",
@@ -196,7 +196,7 @@ def test_the_order_does_not_depend_on_the_unicode_form(found: list[str]) -> None
     assert [unicodedata.normalize("NFC", name) for name in decomposed] == sorted(composed, key=order)
 
 
-def test_a_decomposed_name_is_on_the_same_side_of_the_split() -> None:
+def test_a_decomposed_name_is_in_the_same_split() -> None:
     for number in range(50):
         assert is_held_out(f"e\u0301{number}.jpg") == is_held_out(f"\u00e9{number}.jpg")
 
@@ -213,7 +213,7 @@ def test_undecodable_names_work_and_print(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("change", [str.upper, str.title, str.lower])
-def test_every_ending_that_pillow_registers_counts(change: Callable[[str], str]) -> None:
+def test_all_extensions_registered_by_pillow_are_images(change: Callable[[str], str]) -> None:
     Image.init()
     for ending, name in Image.registered_extensions().items():
         assert is_image(change(f"a{ending}")) == (name in FORMATS), ending

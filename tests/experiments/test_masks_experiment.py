@@ -46,7 +46,7 @@ def row(page: str) -> list[str]:
     return [cell.strip() for cell in line.strip("|").split("|")][2:]
 
 
-def test_seeds_of_a_variant_are_one_column(
+def test_seeds_of_a_variant_share_a_column(
     runs: dict[tuple[str, int], Path],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -75,7 +75,7 @@ def test_seeds_of_a_variant_are_one_column(
     assert numbers == pytest.approx(expected, abs=0.2)
 
 
-def test_other_trainings_are_no_seeds(
+def test_runs_with_other_settings_are_not_seeds(
     runs: dict[tuple[str, int], Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     record = result.read_result(runs["vae", 2] / "result.json")
@@ -92,10 +92,10 @@ def test_other_trainings_are_no_seeds(
     assert "| vae | vae, net.noise=frozen | vae, net.noise=frozen - vae |" in page
 
 
-def test_a_run_that_is_named_twice_is_refused(
+def test_duplicate_runs_are_rejected(
     runs: dict[tuple[str, int], Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as ended:
         masks(runs["vae", 1], runs["vae", 1], monkeypatch=monkeypatch, capsys=capsys)
     assert ended.value.code == 2
-    assert "vae with seed 1 is named twice" in capsys.readouterr().err
+    assert "duplicate run of vae with seed 1" in capsys.readouterr().err

@@ -1,8 +1,8 @@
-"""Damaged images of every format that Pillow writes: each gives pixels or one line that names it, soon.
+"""Damaged images of every format that Pillow writes: each is decoded or rejected in one line, within a time limit.
 
     python tests/faults/damaged_images.py 0 20000
 
-decodes so many of them, from a number on, and prints what came of each kind.
+decodes the given range of them and prints the outcomes.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ from attnae.data.decode import UnreadableImage, read_image
 from attnae.data.location import FORMATS
 
 PATIENCE = 10.0
-"""Seconds on a processor that an image may take."""
+"""Maximum processor time per image in seconds."""
 
 MEMORY = 4 << 30
-"""Bytes that the decoding process may map."""
+"""Maximum address space of the decoding process in bytes."""
 
 MODES = ("RGB", "L", "RGBA", "P", "1", "I;16", "F", "CMYK", "LA")
 
 
 def samples() -> list[tuple[str, bytes]]:
-    """Sound files: every format in every mode that it takes, with metadata and with several frames where it has them."""
+    """Valid files: every format in every supported mode, with metadata and several frames where supported."""
     Image.init()
     pixels = np.random.default_rng(0).integers(0, 256, (24, 24, 4), dtype=np.uint8)
     exif = Image.Exif()
@@ -74,7 +74,7 @@ def header(content: bytearray, other: bytes, chance: random.Random) -> bytearray
 
 
 def metadata(content: bytearray, other: bytes, chance: random.Random) -> bytearray:
-    """Other values where headers, chunks and directories are."""
+    """Changes values in headers, chunks and directories."""
     for _ in range(chance.randint(1, 6)):
         place = chance.randrange(min(200, len(content)))
         value = chance.choice(
@@ -93,7 +93,7 @@ DAMAGES: list[Callable[[bytearray, bytes, random.Random], bytearray]] = [cut, bi
 
 
 def damaged(number: int, sound: list[tuple[str, bytes]]) -> tuple[str, bytes]:
-    """A damaged file and what it is; always the same for the same number."""
+    """A damaged file and its description, deterministic for a given number."""
     chance = random.Random(f"damage {number}")
     name, content = sound[number % len(sound)]
     damage = DAMAGES[chance.randrange(len(DAMAGES))]
@@ -131,7 +131,7 @@ def decode(start: int, count: int) -> None:
 
 
 def outcome(start: int, count: int, seconds: float) -> dict[str, object]:
-    """What came of so many damaged files, decoded in a process of their own.
+    """Outcomes of damaged files, decoded in a separate process.
 
     Raises:
         AssertionError: The process hung or died; the message names the file.
@@ -148,14 +148,14 @@ def outcome(start: int, count: int, seconds: float) -> dict[str, object]:
     return found
 
 
-def add_to_catalogue() -> None:
-    """Adds the fault; a process that only decodes does without the harness, which imports torch."""
+def add_to_catalog() -> None:
+    """Registers the fault. A process that only decodes skips the harness, which imports torch."""
     from harness import Tally, fault
 
     @fault(
         "Lied to",
-        "Damaged images of every format that Pillow writes: cut, bits turned, headers swapped, metadata and chunks changed",
-        "Pixels, or one line that names the file; no other error, no hang",
+        "Damaged images of every format that Pillow writes: truncated, bits flipped, changed headers, metadata and chunks",
+        "Decoded, or one line that names the file; no other error, no hang",
         short=150,
         long=2000,
     )
@@ -174,4 +174,4 @@ def add_to_catalogue() -> None:
 if __name__ == "__main__":
     decode(int(sys.argv[1]), int(sys.argv[2]))
 else:
-    add_to_catalogue()
+    add_to_catalog()

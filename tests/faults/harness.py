@@ -113,15 +113,15 @@ class Tally:
 
 @dataclass(frozen=True)
 class Fault:
-    """Something that goes wrong outside, and what is promised then.
+    """An external failure, and the promised behavior.
 
     Attributes:
         family: Heading in the table.
-        name: What is done.
-        happens: What is promised, and checked at each try.
-        short: Tries in the test suite; 0 for those that the long form alone makes.
-        long: Tries of the long form.
-        inject: Does it so many times, in a folder of its own.
+        name: Name of the fault.
+        happens: Promised behavior, checked in each trial.
+        short: Number of trials in the test suite; 0 for faults that are only in the long form.
+        long: Number of trials in the long form.
+        inject: Injects the fault the given number of times, in a separate folder.
     """
 
     family: str
@@ -132,17 +132,17 @@ class Fault:
     inject: Callable[[Tally, int, Path], None]
 
 
-CATALOGUE: list[Fault] = []
+CATALOG: list[Fault] = []
 """All faults, in the order of the table."""
 
 Injector = Callable[[Tally, int, Path], None]
 
 
 def fault(family: str, name: str, happens: str, short: int, long: int) -> Callable[[Injector], Injector]:
-    """Adds a function to the catalogue, see :class:`Fault`."""
+    """Registers a function in the catalog, see :class:`Fault`."""
 
     def add(inject: Injector) -> Injector:
-        CATALOGUE.append(Fault(family, name, happens, short, long, inject))
+        CATALOG.append(Fault(family, name, happens, short, long, inject))
         return inject
 
     return add

@@ -1,4 +1,4 @@
-"""Processes that end at any moment."""
+"""Processes killed at any moment."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from harness import (
 )
 
 EPOCHS = {"saaae_vs_vae": 60, "attentive_vqvae": 30, "moe_denoising": 16}
-"""Long enough to be killed in several times."""
+"""A run long enough to be killed several times."""
 
 PATIENCE = 300.0
 """Seconds for what takes a few where nothing else runs."""
@@ -75,7 +75,7 @@ def moment(when: str, cwd: Path, benchmark: str) -> Callable[[], bool]:
 
 
 def kill(cwd: Path, benchmark: str, when: str, number: signal.Signals, who: str, delay: float) -> None:
-    """Starts the command, ends it in the middle of something, and looks at what is left."""
+    """Starts the command, kills it at a given moment, and checks what it left behind."""
     process = background(*run_arguments(benchmark, EPOCHS[benchmark]), "--retry-failed", cwd=cwd)
     try:
         come = moment(when, cwd, benchmark)
@@ -97,7 +97,7 @@ def kill(cwd: Path, benchmark: str, when: str, number: signal.Signals, who: str,
 
 
 def campaign(tally: Tally, benchmark: str, kills: list[tuple[str, signal.Signals, str]], folder: Path) -> None:
-    """One run that is killed again and again, then left in peace, beside one that was never disturbed."""
+    """Compares a run that was killed repeatedly and resumed with an uninterrupted run."""
     calm, cwd = scratch(folder), scratch(folder)
     command = run_arguments(benchmark, EPOCHS[benchmark])
     done = bench(*command, cwd=calm)
@@ -130,8 +130,8 @@ def campaign(tally: Tally, benchmark: str, kills: list[tuple[str, signal.Signals
     "Killed",
     "SIGKILL, SIGTERM or SIGINT to the runner or its training, in a cache build, an epoch, a checkpoint, between fit and "
     "test, and in a report; all three benchmarks",
-    "No process stays behind and no file is half there; the next `run` goes on and ends with the weights, metrics and "
-    "curves of an undisturbed run, bit by bit; a finished run is not repeated",
+    "No processes or partial files are left; the next `run` resumes and ends with the same weights, metrics and curves as "
+    "an uninterrupted run, bit for bit; a finished run is not repeated",
     short=3,
     long=30,
 )
@@ -143,8 +143,8 @@ def killed(tally: Tally, times: int, folder: Path) -> None:
 
 @fault(
     "Two at once",
-    "A second runner with the same two runs, started while the first works",
-    "Each run is executed once; the second takes what is free and names the process and the machine that hold the rest",
+    "A second runner with the same two runs, started while the first is running",
+    "Each run is executed once; the second executes unlocked runs and names the process and machine that lock the others",
     short=0,
     long=1,
 )

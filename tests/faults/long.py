@@ -1,4 +1,4 @@
-"""The long form: every fault as often as the catalogue says, and a table of what came of it.
+"""The long form: injects every fault as often as stated in the catalog, and writes a table of the results.
 
     python tests/faults/long.py --out reports/reliability.md
 
@@ -20,7 +20,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import catalogue
+import catalog
 from harness import Fault, Impossible, Tally
 
 from attnae.bench.markdown import escape
@@ -77,7 +77,7 @@ def page(records: list[tuple[Fault, dict[str, Any]]]) -> str:
         "",
         "Faults from outside, put through the commands that people type on tiny runs, and checked against what is "
         f"promised: **{total - failed} of {total} survived.** Written by `python tests/faults/long.py`; CI runs a short "
-        "form of the same catalogue (`pytest tests/faults`).",
+        "form of the same catalog (`pytest tests/faults`).",
         "",
         f"- {platform.system()} {platform.machine()}, Python {platform.python_version()}, {versions}",
         f"- tried {', '.join(sorted({r['date'] for _, r in records} - {''}))} at commit "
@@ -97,7 +97,7 @@ def page(records: list[tuple[Fault, dict[str, Any]]]) -> str:
         lines += ["", f"## {family}", "", rows[0], "|---|---|---:|", *rows[1:]]
         problems = [each for fault, r in records if fault.family == family for each in r["failures"]]
         lines += ["", *(f"- not survived: {escape(each)}" for each in problems)] if problems else []
-    return "\n".join([*lines, "", catalogue.LIMITS.strip(), ""])
+    return "\n".join([*lines, "", catalog.LIMITS.strip(), ""])
 
 
 def main() -> int:
@@ -109,7 +109,7 @@ def main() -> int:
     chosen = options.parse_args()
     records = [
         (fault, tried(fault, chosen.work, chosen.only is None or fault.inject.__name__ in chosen.only))
-        for fault in catalogue.CATALOGUE
+        for fault in catalog.CATALOG
     ]
     write_text(chosen.out, page(records))
     return 1 if any(record["failures"] for _, record in records) else 0

@@ -1,4 +1,4 @@
-"""Numbers that are none, and inputs for which a formula has no value."""
+"""Non-finite numbers, and inputs for which a formula is undefined."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ RATES = ("1e30", "inf", "nan", "1e12", "1e20")
 @fault(
     "Numerically safe",
     "Learning rates of 1e12 to 1e30, infinite and none at all; all three benchmarks",
-    "The run stops before a checkpoint keeps broken weights, in one line with the step and the first tensor or loss that "
-    "is not finite; no weights are left that look finished",
+    "The run stops before non-finite weights are saved in a checkpoint, with one line that names the step and the first "
+    "tensor or loss that is not finite; no weights are left that could be taken for finished ones",
     short=3,
     long=15,
 )

@@ -1,4 +1,4 @@
-"""The same numbers twice, whatever runs beside them and however they are loaded."""
+"""Reproducible numbers, independent of parallel runs and of how models are loaded."""
 
 from __future__ import annotations
 

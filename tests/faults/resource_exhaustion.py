@@ -1,4 +1,4 @@
-"""Too little of something: disk, memory, open files, time, or the right to write."""
+"""Lack of resources: disk space, memory, open files, time, or write permission."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from harness import (
 from attnae import result
 
 SIZES = ("16k", "64k", "4k", "8k", "32k", "96k", "112k", "128k")
-"""Of disks that are too small: a run ends at its log, its configuration, or its first or second checkpoint."""
+"""Disk sizes at which a run fails at its log, its configuration, or its first or second checkpoint."""
 
 
 def mounted(folder: Path, options: str) -> tuple[str, ...]:
-    """What to put before a command so that it alone sees another, small or read-only, file system in a folder."""
+    """Command prefix that mounts a small or read-only file system in a folder, visible only to that command."""
     folder.mkdir(parents=True, exist_ok=True)
     script = f'mount -t tmpfs -o {options} none "$0" && exec "$@"'
     prefix = (
@@ -49,12 +49,12 @@ def mounted(folder: Path, options: str) -> tuple[str, ...]:
 
 
 def limited(limit: str) -> tuple[str, ...]:
-    """What to put before a command to limit it as ``ulimit`` does."""
+    """Command prefix that limits resources with ``ulimit``."""
     return ("sh", "-c", f'ulimit {limit} && exec "$@"', "sh")
 
 
 def row(cwd: Path) -> result.Result:
-    """The result of the one failed run, which is in the report, too."""
+    """Result of the failed run, which must also be in the report."""
     (path,) = cwd.glob("runs/*/tiny/*/*/result.json")
     found = result.read_result(path)
     assert found.status == "failed"
@@ -88,7 +88,7 @@ def full_disk(tally: Tally, times: int, folder: Path) -> None:
 @fault(
     "Starved",
     "The disk of the image cache is full",
-    "The row of the run says how much the cache needs and what is left; the report is written",
+    "The row of the run states the required and the available disk space; the report is written",
     short=0,
     long=1,
 )
@@ -102,9 +102,9 @@ def full_cache(tally: Tally, times: int, folder: Path) -> None:
 
 @fault(
     "Starved",
-    "A folder is read-only: of the runs, of one run, of the reports, of the cache",
-    "Runs and reports are refused in one line before anything trains; a run's own folder or the cache make a failed run, "
-    "and the others go on",
+    "A folder is read-only: the runs, one run, the reports, the cache",
+    "Read-only runs and reports are an error in one line before training; a read-only run folder or cache fails that run, "
+    "and the others continue",
     short=1,
     long=4,
 )
@@ -128,8 +128,8 @@ def read_only(tally: Tally, times: int, folder: Path) -> None:
 
 @fault(
     "Starved",
-    "A training asks for more memory than there is",
-    "The row of the run says that memory was out, and how much was asked for at once",
+    "A training requests more memory than available",
+    "The row of the run states that it ran out of memory, and the size of the request",
     short=0,
     long=1,
 )
@@ -143,8 +143,8 @@ def no_memory(tally: Tally, times: int, folder: Path) -> None:
 
 @fault(
     "Starved",
-    "Too few open files are allowed: for the runner, or for the training",
-    "One line, or a failed run, that says `Too many open files`",
+    "The limit of open files is too low for the runner or for the training",
+    "One line, or a failed run, with `Too many open files`",
     short=0,
     long=4,
 )
@@ -159,8 +159,8 @@ def no_files(tally: Tally, times: int, folder: Path) -> None:
 
 @fault(
     "Starved",
-    "A training hangs and does not listen to signals",
-    "`--timeout` ends it after its grace of 20 s; the row says so",
+    "A training hangs and ignores signals",
+    "`--timeout` kills it after a grace period of 20 s; the row states it",
     short=0,
     long=1,
 )

@@ -1,4 +1,4 @@
-"""Many epochs, many images."""
+"""Many epochs and many images."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from PIL import Image
 EPOCHS = 3000
 IMAGES = 100_000
 LINKS = 1000
-"""File systems limit how many names a file can have: so many names each."""
+"""Hard links per file, because file systems limit their number."""
 
 LOAD = """\
 import json, resource, sys, time
@@ -37,7 +37,7 @@ print(json.dumps({"seconds": time.perf_counter() - imported, "cpu": used.ru_utim
 @fault(
     "Long and large",
     f"{EPOCHS:,} epochs of a tiny run",
-    "Memory is flat, metrics.csv and log grow by a line an epoch, one checkpoint is kept",
+    "Memory is constant, metrics.csv and log grow by one line per epoch, one checkpoint is kept",
     short=0,
     long=1,
 )
@@ -89,7 +89,7 @@ def _megabytes(process: int) -> float:
 
 
 def _folder(cwd: Path, count: int) -> Path:
-    """A folder of so many small images, few of which differ."""
+    """Creates a folder of many small images, only a few of them distinct."""
     root = cwd / f"images-{count}"
     chance = np.random.default_rng(0)
     for split, number in (("train", count), ("test", LINKS)):
@@ -121,7 +121,7 @@ def _loaded(cwd: Path, root: Path) -> dict[str, float]:
 @fault(
     "Long and large",
     f"A folder of {IMAGES:,} images, and one of a tenth of them",
-    "The cost of an image is constant, and so is memory but for what names the files; the second start decodes nothing",
+    "The cost per image is constant, and so is memory except for the file names; the second start decodes nothing",
     short=0,
     long=1,
 )

@@ -1,4 +1,4 @@
-"""The short form: every fault of the catalogue a few times, through the commands that people type."""
+"""The short form: injects every fault of the catalog a few times, through the public commands."""
 
 import sys
 from pathlib import Path
@@ -7,14 +7,14 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-import catalogue
+import catalog
 from harness import Fault, Impossible, Tally
 
 SLOW = {"killed", "seeds"}
 
 SHORT = [
     pytest.param(fault, id=name, marks=[pytest.mark.slow] if name in SLOW else [])
-    for fault in catalogue.CATALOGUE
+    for fault in catalog.CATALOG
     if fault.short and (name := fault.inject.__name__)
 ]
 

@@ -50,7 +50,7 @@ def modules(source: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.relative_to(Path(attnae.__file__).parent).as_posix())
-def test_nothing_is_executed_or_fetched_unasked(source: Path) -> None:
+def test_no_unrequested_execution_or_download(source: Path) -> None:
     assert not modules(source) & FETCHES
     for name, call in calls(source):
         given = keywords(call)
@@ -67,7 +67,7 @@ def test_nothing_is_executed_or_fetched_unasked(source: Path) -> None:
             assert given["download"] in ("False", "self.download"), f"line {call.lineno}"
 
 
-def test_downloads_are_off_unless_asked_for() -> None:
+def test_downloads_are_off_by_default() -> None:
     for source in SOURCES:
         for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):
             if isinstance(node, ast.FunctionDef):
@@ -97,14 +97,14 @@ def requirements() -> list[Requirement]:
     return [Requirement(text) for texts in every for text in texts]
 
 
-def test_every_requirement_is_pinned_to_what_it_allows() -> None:
+def test_pins_satisfy_the_requirements() -> None:
     pinned = pins()
     for requirement in requirements():
         version = pinned[requirement.name.lower().replace("_", "-")]
         assert requirement.specifier.contains(version), f"{requirement} and {version}"
 
 
-def test_pins_hold_what_the_packages_ask_of_each_other() -> None:
+def test_pins_satisfy_the_requirements_of_other_packages() -> None:
     for name, version in pins().items():
         try:
             if Version(metadata.version(name)) != version:

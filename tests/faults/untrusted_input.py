@@ -321,7 +321,7 @@ HONEST = result.Result(
         "test": 16,
         "size": 64,
         "digest": "ab-cd",
-        "converted": {"grey": 1},
+        "converted": {"gray": 1},
     },
     selection="last epoch",
     versions={"torch": "2"},

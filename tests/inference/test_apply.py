@@ -1,4 +1,4 @@
-"""``attnae apply`` on tiny models and every sort of image."""
+"""``attnae apply`` on tiny models and all image types."""
 
 from __future__ import annotations
 
@@ -52,8 +52,8 @@ def test_denoising_with_a_truth(denoiser: Path, tmp_path: Path, capsys: pytest.C
     assert "Next: attnae export" in printed
 
 
-def test_denoising_what_it_gets(denoiser: Path, tmp_path: Path) -> None:
-    """The model's own result, whatever the size of the image, and nothing to measure it by."""
+def test_denoising_without_a_truth(denoiser: Path, tmp_path: Path) -> None:
+    """The output equals the model's for any image size; without a truth there are no metrics."""
     source = save(tmp_path / "in.png", 16, 16)
     larger = save(tmp_path / "larger.png", 30, 17)
     assert apply(denoiser, source, larger, "-o", tmp_path / "out") == 0
@@ -133,8 +133,8 @@ def test_warnings_compare_what_the_digits_show() -> None:
     assert summary.warning([row("a", 20.0, 20.0)], "Trained.") == ""
 
 
-def test_results_do_not_depend_on_company_or_order(run: Path, tmp_path: Path) -> None:
-    """Neither does the chance in them: masks and noise are drawn from the image itself."""
+def test_results_do_not_depend_on_other_images_or_order(run: Path, tmp_path: Path) -> None:
+    """Random masks and noise are seeded by the image."""
     sources = [save(tmp_path / "in" / f"{name}.png", 20, 24, seed) for seed, name in enumerate("abc")]
     chance = ["--sigma", "0.1"] if "denoiser" in str(run) else []
     assert apply(run, *sources, "-o", tmp_path / "all", *chance) == 0
@@ -144,7 +144,7 @@ def test_results_do_not_depend_on_company_or_order(run: Path, tmp_path: Path) ->
     assert [row["image"] for row in rows(tmp_path / "all")] == list(map(str, sources))
 
 
-def test_seeds_draw_different_masks_and_images_too(saaae: Path) -> None:
+def test_seeds_and_images_have_different_masks(saaae: Path) -> None:
     model, one, other = load(saaae), pixels(16, 16, 0), pixels(16, 16, 1)
     drawn = [
         mask_for(model, "random", (16, 16), seed, image) for seed, image in ((1, one), (1, one), (2, one), (1, other))
@@ -154,7 +154,7 @@ def test_seeds_draw_different_masks_and_images_too(saaae: Path) -> None:
     assert not np.array_equal(drawn[0], drawn[3])
 
 
-def test_noise_is_the_same_however_it_is_cut() -> None:
+def test_noise_does_not_depend_on_the_rows_requested() -> None:
     image = pixels(30, 11)
     whole = images.noisy_rows(image, 0.3, (1, 2), 0, 30)
     assert torch.equal(whole[:, 7:19], images.noisy_rows(image, 0.3, (1, 2), 7, 19))
@@ -172,14 +172,14 @@ SIXTEEN = (np.add.outer(np.arange(20), np.arange(20)) * 1600).astype(np.uint16)
     [
         ("transparent.png", Image.new("RGBA", (20, 20), (0, 0, 0, 0)), "transparent (on white)"),
         ("sixteen.png", Image.fromarray(SIXTEEN), "16-bit"),
-        ("grey.png", Image.new("L", (20, 20), 90), "grayscale"),
+        ("gray.png", Image.new("L", (20, 20), 90), "grayscale"),
         ("palette.gif", Image.new("P", (20, 20), 3), ""),
         ("one.png", Image.new("RGB", (1, 1), (10, 20, 30)), ""),
         ("line.png", Image.new("RGB", (90, 1)), ""),
         ("cmyk.jpg", Image.new("CMYK", (20, 20)), "CMYK"),
     ],
 )
-def test_every_sort_of_image(
+def test_all_image_types(
     denoiser: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, image: Image.Image, said: str
 ) -> None:
     image.save(tmp_path / name)
@@ -217,7 +217,7 @@ def test_bad_images_among_good_ones(denoiser: Path, tmp_path: Path, capsys: pyte
     assert captured.err.count("Skipped") == 2
     assert "2 images could not be read" in captured.out
     assert (tmp_path / "out" / "deep" / "good.png").exists()
-    with pytest.raises(UserError, match=r"None of the 2 images can be used\. The first: Cannot read"):
+    with pytest.raises(UserError, match=r"None of the 2 images is usable\. The first: Cannot read"):
         apply(denoiser, folder / "*.*g", "-o", tmp_path / "other")
     capsys.readouterr()
     with pytest.raises(UserError, match="Cannot read the image"):
@@ -225,7 +225,7 @@ def test_bad_images_among_good_ones(denoiser: Path, tmp_path: Path, capsys: pyte
     assert not capsys.readouterr().err
 
 
-def test_nothing_is_overwritten_unless_told(denoiser: Path, tmp_path: Path) -> None:
+def test_nothing_is_overwritten_by_default(denoiser: Path, tmp_path: Path) -> None:
     source = save(tmp_path / "in.png", 16, 16)
     apply(denoiser, source, "-o", tmp_path / "out")
     (tmp_path / "out" / "in.png").write_bytes(b"mine")
@@ -255,13 +255,13 @@ def test_names_patterns_and_equal_names(tmp_path: Path) -> None:
         inputs.find([str(tmp_path / "empty")])
 
 
-def test_options_that_do_not_suit(denoiser: Path, saaae: Path, vqvae: Path, tmp_path: Path) -> None:
+def test_invalid_options_for_the_model(denoiser: Path, saaae: Path, vqvae: Path, tmp_path: Path) -> None:
     source = save(tmp_path / "in.png", 32, 32)
     for run, options, word in (
         (vqvae, ["--sigma", "0.1"], "--sigma"),
         (denoiser, ["--mask", source], "--mask"),
         (saaae, ["--mask", tmp_path / "no.png"], "no.png"),
-        (saaae, ["--mask", save(tmp_path / "other.png", 8, 8)], "other.png has 8x8"),
+        (saaae, ["--mask", save(tmp_path / "other.png", 8, 8)], "other.png is 8x8"),
         (denoiser, ["--sigma", "-1"], "argument --sigma"),
         (denoiser, ["--sigma", "nan"], "argument --sigma"),
         (denoiser, ["--batch-size", "0"], "argument --batch-size"),

@@ -1,4 +1,4 @@
-"""Files of codes."""
+"""Code files."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def model(vqvae: Path) -> Model:
     return load(vqvae)
 
 
-def test_round_trip_is_the_networks_own_reconstruction(vqvae: Path, model: Model, tmp_path: Path) -> None:
+def test_round_trip_equals_the_networks_reconstruction(vqvae: Path, model: Model, tmp_path: Path) -> None:
     source = save(tmp_path / "in.png", 32, 32)
     assert commands.run(["encode", str(vqvae), str(source), "-o", str(tmp_path / "coded")]) == 0
     assert commands.run(["decode", str(vqvae), str(tmp_path / "coded"), "-o", str(tmp_path / "out")]) == 0
@@ -34,7 +34,7 @@ def test_round_trip_is_the_networks_own_reconstruction(vqvae: Path, model: Model
 
 
 @pytest.mark.parametrize("size", [(1, 1), (7, 90), (33, 31), (64, 96), (100, 40)])
-def test_any_size_comes_back_with_its_codes(model: Model, size: tuple[int, int]) -> None:
+def test_round_trip_of_any_image_size(model: Model, size: tuple[int, int]) -> None:
     found = codes.code_map(model, pixels(*size))
     assert found.shape == (-(-size[0] // 8), -(-size[1] // 8))
     back, shape = codes.unpack(model, codes.pack(model, found, size), "x")
@@ -44,7 +44,7 @@ def test_any_size_comes_back_with_its_codes(model: Model, size: tuple[int, int])
 
 
 def test_windows_decode_like_the_whole(model: Model) -> None:
-    """A window sees far enough that its middle does not know that it is one."""
+    """The overlap exceeds the receptive field, so the center of a window is exact."""
     found = np.random.default_rng(0).integers(0, 16, (6, 150))
     whole = images.to_pixels(model.task.decode(torch.from_numpy(found)[None])[0].clamp(0, 1))
     pieces = codes.decoded(model, found, (48, 1200))
@@ -55,14 +55,14 @@ def test_windows_decode_like_the_whole(model: Model) -> None:
 
 @settings(max_examples=15, deadline=None)
 @given(st.integers(1, 12), st.integers(1, 12), st.integers(1, 16), st.integers(0, 2**32 - 1))
-def test_every_map_survives(model: Model, height: int, width: int, kinds: int, seed: int) -> None:
+def test_round_trip_of_any_code_map(model: Model, height: int, width: int, kinds: int, seed: int) -> None:
     found = np.random.default_rng(seed).integers(0, kinds, (height, width))
     back, _ = codes.unpack(model, codes.pack(model, found, (8 * height, 8 * width)), "x")
     assert np.array_equal(back, found)
 
 
-def test_regular_maps_take_less_than_random_ones(model: Model) -> None:
-    """Random codes of 16 take their 4 bits, and a repeated pattern next to nothing."""
+def test_regular_maps_are_smaller_than_random_ones(model: Model) -> None:
+    """Random codes out of 16 take 4 bits each; a repeated pattern takes almost none."""
     random = np.random.default_rng(0).integers(0, 16, (64, 64))
     regular = np.arange(64)[None, :] % 16 + np.zeros((64, 1), np.int64)
     plain = 64 * 64 * 4 / 8
@@ -75,7 +75,7 @@ def coded(model: Model) -> bytes:
     return codes.pack(model, codes.code_map(model, pixels(64, 64)), (64, 64))
 
 
-def test_a_file_that_is_cut_short_is_refused(model: Model, coded: bytes) -> None:
+def test_a_truncated_file_is_rejected(model: Model, coded: bytes) -> None:
     for length in range(len(coded)):
         with pytest.raises(UserError, match=r"^x (is|has)"):
             codes.unpack(model, coded[:length], "x")
@@ -94,7 +94,7 @@ def test_a_flipped_bit_is_noticed(model: Model, coded: bytes) -> None:
 def test_bytes_with_a_right_checksum_are_refused_or_decoded(
     model: Model, payload: bytes, height: int, width: int
 ) -> None:
-    """Whoever means harm can compute a checksum."""
+    """An attacker can compute a checksum."""
     if height * width <= codes.MOST_PIXELS:  # would be decoded
         height, width = min(height, 200), min(width, 200)
     body = codes.HEADER.pack(codes.MAGIC, codes.VERSION, codes.fingerprint(model), height, width) + payload
@@ -104,9 +104,9 @@ def test_bytes_with_a_right_checksum_are_refused_or_decoded(
         assert ((found >= 0) & (found < 16)).all()
 
 
-def test_another_model_is_told_apart(model: Model, coded: bytes, tmp_path: Path) -> None:
+def test_codes_of_another_model_are_rejected(model: Model, coded: bytes, tmp_path: Path) -> None:
     other = load(write_run(tmp_path / "other", "vqvae", seed=1))
-    with pytest.raises(UserError, match="another model"):
+    with pytest.raises(UserError, match="Decode it with the model that encoded it"):
         codes.unpack(other, coded, "x")
 
 
@@ -126,5 +126,5 @@ def test_a_bad_file_among_good_ones(vqvae: Path, tmp_path: Path, capsys: pytest.
     (tmp_path / "coded" / "b.codes").write_bytes(b"ATNC")
     assert commands.run(["decode", str(vqvae), str(tmp_path / "coded"), "-o", str(tmp_path / "out")]) == 1
     captured = capsys.readouterr()
-    assert "cut short" in captured.err
+    assert "truncated" in captured.err
     assert (tmp_path / "out" / "a.png").exists()

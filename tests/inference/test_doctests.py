@@ -1,4 +1,4 @@
-"""The examples in the documentation of what people import."""
+"""Doctests of the public API."""
 
 from __future__ import annotations
 

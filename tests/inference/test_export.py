@@ -29,7 +29,7 @@ def exported(denoiser: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_round_trip(run: Path, tmp_path: Path) -> None:
-    """Every paper's model comes back from a folder, and its graph takes any number of images."""
+    """Every paper's model can be reloaded, and its graph accepts any batch size."""
     commands.run(["export", str(run), str(tmp_path / "out")])
     model, back = attnae.load(run), attnae.load(tmp_path / "out")
     for count in (1, 2, 5):
@@ -45,14 +45,14 @@ def test_round_trip(run: Path, tmp_path: Path) -> None:
     ).read_bytes()
 
 
-def test_training_only_parts_stay_behind(vqvae: Path, tmp_path: Path) -> None:
+def test_training_only_modules_are_not_exported(vqvae: Path, tmp_path: Path) -> None:
     commands.run(["export", str(vqvae), str(tmp_path / "out")])
     assert not [name for name in load_file(tmp_path / "out" / "model.safetensors") if "discriminator" in name]
     assert "iscriminator" not in (tmp_path / "out" / "config.yaml").read_text()
 
 
 def test_plain_pytorch(exported: Path) -> None:
-    """What the model card says about it is true."""
+    """The code in the model card works."""
     config = yaml.safe_load((exported / "config.yaml").read_text())["model"]["init_args"]["net"]["init_args"]
     net = MoEDenoiser(**config).eval()
     net.load_state_dict(load_file(exported / "model.safetensors"))
@@ -69,12 +69,12 @@ def test_card(exported: Path) -> None:
         assert word in card
 
 
-def test_folders_in_the_way(denoiser: Path, exported: Path, tmp_path: Path) -> None:
+def test_existing_folders(denoiser: Path, exported: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="is not empty"):
         commands.run(["export", str(denoiser), str(exported)])
     assert commands.run(["export", str(denoiser), str(exported), "--overwrite"]) == 0
     (tmp_path / "mine").write_text("x")
-    with pytest.raises(UserError, match="which no export has written"):
+    with pytest.raises(UserError, match="which was not written by attnae export"):
         commands.run(["export", str(denoiser), str(tmp_path), "--overwrite"])
     with pytest.raises(UserError, match="is a file"):
         commands.run(["export", str(denoiser), str(tmp_path / "mine")])
@@ -82,22 +82,22 @@ def test_folders_in_the_way(denoiser: Path, exported: Path, tmp_path: Path) -> N
 
 
 class Drifting(DnCNN):
-    """A network that its weights alone do not make."""
+    """A network that is not determined by its weights."""
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         return 1 - super().forward(images)
 
 
-def test_what_comes_back_different_is_not_exported(tmp_path: Path) -> None:
+def test_a_model_that_reloads_differently_is_not_exported(tmp_path: Path) -> None:
     net = {"class_path": "attnae.papers.moe_denoiser.DnCNN", "init_args": {"depth": 2, "channels": 4}}
     config = {"class_path": "attnae.papers.moe_denoiser.MoEDenoiserTask", "init_args": {"net": net}}
     task = MoEDenoiserTask(Drifting(2, 4)).eval()
     about = {"model": config, "image_size": 16, "corruption": None}
-    with pytest.raises(UserError, match="make other images"):
+    with pytest.raises(UserError, match="output of the exported weights differs"):
         export.write(Model(task, 16, PatchMask(), about, Part(), tmp_path), tmp_path)
 
 
-def test_of_another_format(exported: Path, tmp_path: Path) -> None:
+def test_another_format(exported: Path, tmp_path: Path) -> None:
     import shutil
 
     copy = Path(shutil.copytree(exported, tmp_path / "copy"))
@@ -119,11 +119,11 @@ def test_samples(saaae: Path, tmp_path: Path) -> None:
             assert (image.height, image.width) == shape
     with pytest.raises(UserError, match="exists"):
         commands.run(["sample", str(saaae), "-o", str(tmp_path / "3.png")])
-    with pytest.raises(UserError, match="names a PNG"):
+    with pytest.raises(UserError, match="not a PNG file"):
         commands.run(["sample", str(saaae), "-o", str(tmp_path / "3.gif")])
 
 
-def test_on_the_way_between_two_images(saaae: Path, tmp_path: Path) -> None:
+def test_interpolation_between_two_images(saaae: Path, tmp_path: Path) -> None:
     from attnae.inference.sample import interpolated, prior, read_square
 
     model: Model = attnae.load(saaae)
@@ -146,7 +146,7 @@ def test_models_without_a_prior(denoiser: Path, tmp_path: Path) -> None:
 # -- the command line --------------------------------------------------------------------------------------------------
 
 
-def test_help_is_light_and_errors_are_lines(tmp_path: Path) -> None:
+def test_help_is_fast_and_errors_are_one_line(tmp_path: Path) -> None:
     script = (
         "import sys\nfrom attnae.cli import main\n"
         "for words in (['apply', '--help'], ['apply', 'x'], ['apply', 'nowhere', 'x.png'], ['--print-completion', 'bash']):\n"

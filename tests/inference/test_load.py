@@ -1,4 +1,4 @@
-"""Opening runs and exported models, and refusing what is not to be trusted."""
+"""Loading runs and exported models, and rejecting untrusted content."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def refused(folder: Path, *words: str) -> None:
         assert word in line
 
 
-def test_a_run_computes_what_its_network_computes(run: Path) -> None:
+def test_a_loaded_run_equals_its_network(run: Path) -> None:
     model = attnae.load(run)
     assert isinstance(model, Model)
     images = torch.rand(2, 3, model.size, model.size)
@@ -66,7 +66,7 @@ def test_any_size_in_tiles_or_none(denoiser: Path, saaae: Path) -> None:
     assert attnae.load(denoiser)(image).shape == image.shape
     with pytest.raises(ValueError, match="resize them to 16x16"):
         attnae.load(saaae)(image)
-    with pytest.raises(ValueError, match="does not fill in"):
+    with pytest.raises(ValueError, match="is not an inpainting model"):
         attnae.load(denoiser)(image, torch.zeros(1, 1, 21, 50, dtype=torch.bool))
     with pytest.raises(ValueError, match="must be"):
         attnae.load(denoiser)(image[0])
@@ -83,7 +83,7 @@ def test_a_mask_hides(saaae: Path) -> None:
 
 
 class Payload:
-    """Leaves a file behind when it is unpickled."""
+    """Creates a file when unpickled."""
 
     def __init__(self, path: Path):
         self.path = path
@@ -129,7 +129,7 @@ def test_foreign_corruptions(copy: Path) -> None:
     change(copy, lambda config: config["data"]["init_args"].update(corruption={"class_path": "os.Path"}))
     refused(copy, "attnae.data")
     change(copy, lambda config: config["data"]["init_args"].update(corruption={"class_path": "attnae.data.Nothing"}))
-    refused(copy, "does not have")
+    refused(copy, "does not exist in this version")
     change(
         copy, lambda config: config["data"]["init_args"].update(corruption={"class_path": "attnae.data.Uncorrupted.x"})
     )
@@ -154,17 +154,17 @@ def test_arguments_that_do_not_fit(copy: Path, key: str, value: Any) -> None:
 
 
 @pytest.mark.parametrize("value", [0, -1, 2.5, True, None, "16", 10**9])
-def test_image_sizes_that_are_none(copy: Path, value: Any) -> None:
+def test_invalid_image_sizes(copy: Path, value: Any) -> None:
     change(copy, lambda config: config["data"]["init_args"].update(image_size=value))
     refused(copy, "image_size")
 
 
 def test_weights_of_another_network(copy: Path) -> None:
     change(copy, lambda config: config["model"]["init_args"]["net"]["init_args"].update(feedforward=12))
-    refused(copy, "do not fit MoEDenoiser", "should be")
+    refused(copy, "do not fit MoEDenoiser", "must be")
 
 
-def test_missing_further_and_broken_weights(copy: Path) -> None:
+def test_missing_unexpected_and_damaged_weights(copy: Path) -> None:
     path = copy / "weights.safetensors"
     state = load_file(path)
     save_file({name: tensor for name, tensor in state.items() if name != "net.pos_embed"}, path)
@@ -177,23 +177,23 @@ def test_missing_further_and_broken_weights(copy: Path) -> None:
     refused(copy, "weights.safetensors")
 
 
-def test_folders_that_are_none(copy: Path, tmp_path: Path) -> None:
-    refused(tmp_path / "nowhere", "no folder")
+def test_invalid_folders(copy: Path, tmp_path: Path) -> None:
+    refused(tmp_path / "nowhere", "does not exist")
     refused(tmp_path, "neither a run nor an exported model")
-    refused(copy / "config.yaml", "no folder")
+    refused(copy / "config.yaml", "is not a folder")
     (copy / "weights.safetensors").rename(copy / "elsewhere")
     refused(copy, "needs no training")
     (copy / "result.json").unlink()
     refused(copy, "not finished")
     (copy / "config.yaml").write_text("model: {}\n")
-    refused(copy, "no configuration of a run")
+    refused(copy, "not the configuration of a run")
 
 
 @pytest.mark.parametrize(
     ("key", "value", "word"),
     [("version", 2, "version 2"), ("status", "failed", "has failed"), ("metrics", 1, "metrics")],
 )
-def test_results_that_are_not_complete(copy: Path, key: str, value: Any, word: str) -> None:
+def test_incomplete_results(copy: Path, key: str, value: Any, word: str) -> None:
     import json
 
     path = copy / "result.json"

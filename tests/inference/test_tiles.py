@@ -20,7 +20,7 @@ LENGTHS = st.integers(1, 60)
 @given(
     LENGTHS, LENGTHS, st.integers(1, 24), st.integers(1, 24), st.integers(0, 23), st.integers(0, 5), st.integers(1, 3)
 )
-def test_a_function_that_changes_nothing_changes_nothing(
+def test_the_identity_function_preserves_the_image(
     height: int, width: int, tall: int, wide: int, overlap: int, batch: int, scale: int
 ) -> None:
     image = torch.rand(2, height, width)
@@ -80,7 +80,7 @@ def test_seams_fade() -> None:
     assert line.diff().max() < 0.3
 
 
-def test_mirroring_is_numpys_symmetric_padding() -> None:
+def test_mirroring_matches_numpys_symmetric_padding() -> None:
     values = torch.arange(12).view(1, 3, 4)
     expected = np.pad(values.numpy(), ((0, 0), (0, 8), (0, 13)), "symmetric")
     assert np.array_equal(extended(values, 11, 17).numpy(), expected)

@@ -1,4 +1,4 @@
-"""Symmetry and eye colors against plain formulas and drawn faces; the use of a codebook against closed forms."""
+"""Symmetry and eye colors against plain formulas and drawn faces; codebook usage against closed forms."""
 
 import math
 import warnings
@@ -30,7 +30,7 @@ def faces(indices: list[int], size: int = 64) -> tuple[Tensor, Tensor, Tensor, E
 
 
 @pytest.mark.parametrize("width", [1, 8, 9])
-def test_symmetry_is_numpys(width: int) -> None:
+def test_symmetry_matches_numpy(width: int) -> None:
     output, target = noise(0, 5, 3, 6, width), noise(1, 5, 3, 6, width)
     x, y = target.double().numpy(), output.double().numpy()
     expected = np.abs((y - y[..., ::-1]) - (x - x[..., ::-1])).mean((1, 2, 3))
@@ -49,7 +49,7 @@ def test_symmetry_of_known_pictures() -> None:
     assert symmetry_error(target.flip(-2), target).min() > 0.1  # left and right, not up and down
 
 
-def test_a_symmetrised_face_is_found_out() -> None:
+def test_a_symmetrized_face_has_a_large_error() -> None:
     images, *_ = faces([0, 1, 2, 3])
     assert symmetry_error((images + images.flip(-1)) / 2, images).min() > 0.02
 
@@ -76,7 +76,7 @@ def plain(output: Tensor, target: Tensor, centers: Tensor, radius: Tensor) -> li
     return errors
 
 
-def test_eye_colors_are_the_plain_loops() -> None:
+def test_eye_colors_match_a_plain_loop() -> None:
     output, target = noise(3, 4, 3, 20, 24), noise(4, 4, 3, 20, 24)
     centers, radius = 0.2 + 0.6 * noise(5, 4, 2, 2), 0.08 + 0.1 * noise(6, 4)
     expected = plain(output, target, centers, radius)
@@ -98,7 +98,7 @@ def test_eye_colors_of_known_pictures() -> None:
     assert eye_color_error(elsewhere, images, centers, radius).max() < 1e-6
 
 
-def test_eyes_painted_alike_are_found_out() -> None:
+def test_equal_eye_colors_have_a_large_error() -> None:
     """Each pair's right eye is replaced by its left one: that matters where they are of two colors."""
     indices = list(range(24))
     images, centers, radius, truth = faces(indices)
@@ -157,7 +157,7 @@ def test_bits_per_pixel_of_known_usage() -> None:
     seed=st.integers(0, 99),
 )
 @settings(deadline=None)
-def test_usage_is_numpys_however_it_is_batched(counts: list[int], cuts: list[int], seed: int) -> None:
+def test_usage_matches_numpy_for_any_batching(counts: list[int], cuts: list[int], seed: int) -> None:
     indices = np.random.default_rng(seed).permutation(np.repeat(np.arange(len(counts)), counts))
     batches = [torch.from_numpy(part) for part in np.split(indices, sorted(min(cut, len(indices)) for cut in cuts))]
     usage = used(*batches, codes=len(counts)).compute()
@@ -174,7 +174,7 @@ def test_usage_is_over_the_whole_set() -> None:
     )
 
 
-def test_without_images_there_is_no_perplexity_and_reset_forgets() -> None:
+def test_perplexity_without_images_and_after_reset() -> None:
     use = used(torch.tensor([5, 6]))
     use.reset()
     with warnings.catch_warnings():
@@ -186,12 +186,12 @@ def test_without_images_there_is_no_perplexity_and_reset_forgets() -> None:
     assert use.compute().counts.nonzero().flatten().tolist() == [3]
 
 
-def test_a_code_outside_the_book_is_an_error() -> None:
+def test_a_code_outside_the_codebook_is_an_error() -> None:
     with pytest.raises(RuntimeError):
         used(torch.tensor([4]), codes=4)
 
 
-def test_processes_count_together() -> None:
+def test_counts_are_summed_over_processes() -> None:
     """What torchmetrics gathers under DDP is added up: here from a second process that is made up."""
     use = used(torch.tensor([0, 0, 1]), codes=4)
     other = torch.tensor([5, 0, 1, 0])

@@ -63,7 +63,7 @@ def reference_ssim(output: Tensor, target: Tensor, **options: object) -> list[fl
 
 
 @every_pair
-def test_psnr_is_scikit_images(output: Tensor, target: Tensor) -> None:
+def test_psnr_matches_scikit_image(output: Tensor, target: Tensor) -> None:
     with np.errstate(divide="ignore"):
         expected = [
             min(peak_signal_noise_ratio(y, x, data_range=1.0), PSNR_LIMIT)
@@ -73,7 +73,7 @@ def test_psnr_is_scikit_images(output: Tensor, target: Tensor) -> None:
 
 
 @every_pair
-def test_ssim_is_scikit_images_default(output: Tensor, target: Tensor) -> None:
+def test_ssim_matches_scikit_images_default(output: Tensor, target: Tensor) -> None:
     np.testing.assert_allclose(ssim_uniform(output, target).numpy(), reference_ssim(output, target), atol=1e-4)
 
 
@@ -90,13 +90,13 @@ def with_border(images: Tensor) -> Tensor:
 
 
 @every_pair
-def test_gaussian_ssim_is_scikit_images_with_a_mirrored_border(output: Tensor, target: Tensor) -> None:
+def test_gaussian_ssim_matches_scikit_image_with_a_mirrored_border(output: Tensor, target: Tensor) -> None:
     expected = reference_ssim(with_border(output), with_border(target), **GAUSSIAN)
     np.testing.assert_allclose(ssim_gaussian(output, target).numpy(), expected, atol=1e-4)
 
 
 @every_pair
-def test_gaussian_ssim_is_torchmetrics_default(output: Tensor, target: Tensor) -> None:
+def test_gaussian_ssim_matches_torchmetrics_default(output: Tensor, target: Tensor) -> None:
     expected = structural_similarity_index_measure(output.double(), target.double(), data_range=1.0, reduction="none")
     np.testing.assert_allclose(ssim_gaussian(output, target).numpy(), expected, atol=1e-4)
 
@@ -134,7 +134,7 @@ def test_psnr_of_known_images() -> None:
 
 
 @pytest.mark.parametrize("measure", [psnr, ssim_uniform, ssim_gaussian, symmetry_error])
-def test_an_image_is_measured_alone(measure: object) -> None:
+def test_metrics_of_an_image_do_not_depend_on_the_batch(measure: object) -> None:
     assert callable(measure)
     output, target = smooth(5, 0), smooth(5, 1)
     whole = measure(output, target)
@@ -155,7 +155,7 @@ def computed(
 
 
 @pytest.mark.parametrize("sizes", [[13], [5, 5, 3], [1] * 13, [12, 1]])
-def test_numbers_are_numpys_however_the_images_are_batched(sizes: list[int]) -> None:
+def test_metrics_match_numpy_for_any_batching(sizes: list[int]) -> None:
     output, target = smooth(13, 0), smooth(13, 1)
     kl = torch.rand(13, generator=torch.Generator().manual_seed(3)) * 50
     numbers = computed(output, target, sizes, {"kl": kl, "gate_mean": kl / 50, "symmetry": kl})
@@ -213,14 +213,14 @@ def test_sigma_is_over_all_values_of_all_targets() -> None:
 
 
 @pytest.mark.parametrize("level", [0.0, 0.3, 0.7, 1.0])
-def test_without_any_spread_there_is_no_ratio(level: float) -> None:
+def test_ratios_are_missing_without_contrast(level: float) -> None:
     numbers = computed(flat(0.5, 0.5, 0.5), flat(level, level, level), [2, 1], {"symmetry": torch.ones(3)})
     assert math.isnan(numbers["mae_over_sigma"])
     assert math.isnan(numbers["symmetry"])
     assert numbers["sigma"] < 1e-3
 
 
-def test_identical_images_have_the_best_of_everything() -> None:
+def test_identical_images_have_the_best_values() -> None:
     numbers = computed(smooth(3, 0), smooth(3, 0), [3])
     assert numbers["psnr_mean"] == numbers["psnr_p10"] == numbers["psnr_p90"] == 100
     assert numbers["mse"] == numbers["sse"] == numbers["mae"] == numbers["mae_over_sigma"] == numbers["psnr_std"] == 0
@@ -238,7 +238,7 @@ def test_per_image_measures_keep_the_order() -> None:
     torch.testing.assert_close(images["sse"], (output - target).square().sum((1, 2, 3)).double())
 
 
-def test_reset_forgets_everything() -> None:
+def test_reset_clears_all_state() -> None:
     quality = ImageQuality()
     quality.update(smooth(3, 5), smooth(3, 6), {"kl": torch.ones(3)})
     quality.compute()
@@ -247,7 +247,7 @@ def test_reset_forgets_everything() -> None:
     assert quality.compute() == computed(smooth(2, 0), smooth(2, 1), [2])
 
 
-def test_measuring_keeps_no_graph() -> None:
+def test_metrics_keep_no_graph() -> None:
     output = smooth(2, 0).requires_grad_()
     quality = ImageQuality()
     quality.update(output, smooth(2, 1), {"kl": output.sum((1, 2, 3))})
@@ -257,7 +257,7 @@ def test_measuring_keeps_no_graph() -> None:
 # -- definitions ------------------------------------------------------------------------------------------------
 
 
-def test_every_number_is_defined() -> None:
+def test_every_metric_is_defined() -> None:
     from attnae.data import Batch
     from attnae.papers.saaae import SAAAE, SAAAETask
 
@@ -285,17 +285,17 @@ def test_the_page_defines_every_column_and_protocol() -> None:
     assert {c.better for c in COLUMNS.values()} <= {"lower", "higher", "-"}
 
 
-def test_headings_tell_the_better_direction() -> None:
+def test_headings_show_the_better_direction() -> None:
     assert column("heldout/psnr_mean").heading == "PSNR ↑"
     assert column("mse").heading == "MSE ↓"
     assert column("train_set/kl").heading == "KL"
 
 
-def test_an_unknown_number_describes_itself() -> None:
+def test_an_unknown_metric_gets_a_generic_definition() -> None:
     assert column("heldout/active_codes_top").title == "active codes top"
 
 
-def test_numbers_of_a_level_share_a_definition() -> None:
+def test_metrics_of_a_level_share_a_definition() -> None:
     assert column("heldout/active_codes_2").title == "active codes 2"
     assert column("heldout/perplexity_1").formula == COLUMNS["perplexity"].formula
     assert {"sigma", "symmetry", "eye_color", "params_keras"} <= COLUMNS.keys()

@@ -57,9 +57,9 @@ def test_images_too_small_for_alexnet(perceptual: Perceptual) -> None:
         perceptual.update("heldout", torch.rand(2, 3, 8, 8), torch.rand(2, 3, 8, 8))
 
 
-def test_no_network_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_download_of_weights_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     for name in ("http_proxy", "https_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")  # nobody listens there, wherever the test runs
-    with pytest.raises(UserError, match=r"cannot be downloaded .* leave perceptual=true out"):
+    with pytest.raises(UserError, match=r"cannot be downloaded .* leave out perceptual=true"):
         Perceptual.pretrained(torch.device("cpu"))

@@ -1,4 +1,4 @@
-"""One thread for all tests of the training."""
+"""All training tests run on one thread."""
 
 from collections.abc import Iterator
 
@@ -8,7 +8,7 @@ import torch
 
 @pytest.fixture(scope="module", autouse=True)
 def one_thread() -> Iterator[None]:
-    """Networks this small are slower on two, and on a busy machine by far."""
+    """Networks this small are slower on two threads, especially on a busy machine."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

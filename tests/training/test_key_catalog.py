@@ -1,4 +1,4 @@
-"""The catalog of keys that ships with the package."""
+"""The catalog of keys included in the package."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ def test_the_committed_catalog_is_current() -> None:
     assert keys.FILE.read_text(encoding="utf-8") == keys.text(), how
 
 
-def test_the_catalog_holds_what_signatures_and_docstrings_say() -> None:
+def test_the_catalog_matches_signatures_and_docstrings() -> None:
     made = json.loads(keys.FILE.read_text(encoding="utf-8"))
     assert made["classes"]["attnae.data.masks.PatchMask"]["arguments"]["patches"] == {
         "type": "int",
         "default": 16,
-        "help": "Patches per image",
+        "help": "Number of patches per image",
     }
     assert made["classes"]["attnae.data.masks.PatchMask"]["fits"] == ["attnae.data.batch.Corruption"]
     assert made["arguments"]["trainer.max_epochs"]["type"] == "int | None"

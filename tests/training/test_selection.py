@@ -1,4 +1,4 @@
-"""Which epoch's weights are evaluated, and the test metrics of the last epochs."""
+"""Selection of the evaluated epoch, and test metrics of the last epochs."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def wobbly(folder: Path, *arguments: str | Path) -> Path:
 
 @pytest.fixture(scope="module")
 def selected(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Four epochs of which the best is evaluated. Not to be changed."""
+    """Four epochs, of which the best is evaluated. Do not modify."""
     return wobbly(tmp_path_factory.mktemp("selected"), "--last_epochs=4")
 
 
@@ -78,7 +78,7 @@ def test_the_epoch_with_the_lowest_error_is_selected(selected: Path) -> None:
     ],
     ids=["list", "two", "appended", "none"],
 )
-def test_callbacks_of_a_user_change_neither_selection_nor_records(
+def test_user_callbacks_do_not_affect_selection_or_records(
     arguments: list[str], selected: Path, tmp_path: Path
 ) -> None:
     run = wobbly(tmp_path / "run", *arguments)
@@ -99,8 +99,8 @@ def test_a_config_file_may_append_callbacks(selected: Path, tmp_path: Path) -> N
     assert (run / "checkpoints/worst.ckpt").exists()
 
 
-def test_early_stopping_of_a_user_ends_the_training(tmp_path: Path) -> None:
-    """The last epochs are those before the end, wherever that is."""
+def test_user_early_stopping_ends_the_training(tmp_path: Path) -> None:
+    """The last epochs are relative to the actual end of the training."""
     strict = {
         **STOP,
         "init_args": {"monitor": "train/mse", "mode": "max", "patience": 1, "check_on_train_epoch_end": True},
@@ -125,7 +125,7 @@ def test_without_a_rule_the_last_epoch_is_selected(tmp_path: Path) -> None:
     assert all(torch.equal(last[name], tensor) for name, tensor in weights(run).items())
 
 
-def test_other_numbers_select_too(tmp_path: Path) -> None:
+def test_other_metrics_can_select(tmp_path: Path) -> None:
     run = wobbly(tmp_path, "--selection=train/mse")
     errors = [float(row["train/mse"]) for row in rows(run)]
     assert part(run, "fit.json")["selection"] == f"best train/mse (epoch {errors.index(min(errors)) + 1})"
@@ -147,7 +147,7 @@ def test_resuming_with_another_rule_is_one_line(selected: Path, tmp_path: Path) 
 
 
 def test_metrics_of_the_last_epochs(selected: Path, tmp_path: Path) -> None:
-    """Those of each epoch are what a test of its weights alone gives."""
+    """The metrics of each epoch equal those of a separate test of its weights."""
     run = shutil.copytree(selected, tmp_path / "run")
     evaluate(run, "--trainer.default_root_dir", run)
     record = part(run, "test.json")
@@ -170,7 +170,7 @@ def test_metrics_of_the_last_epochs(selected: Path, tmp_path: Path) -> None:
 
 
 def test_equal_weights_are_tested_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the last epoch is evaluated, its metrics stand in both places."""
+    """If the last epoch is evaluated, its metrics are in both places."""
     run = fit(tmp_path, "--last_epochs=2", epochs=3)
     tested: list[int] = []
     start = Progress.on_test_start
@@ -196,7 +196,7 @@ def test_short_trainings_have_fewer_last_epochs(tmp_path: Path) -> None:
     assert part(run, "test.json")["last_epochs"]["epoch"] == [1, 2]
 
 
-def test_missing_weights_are_left_out(tmp_path: Path) -> None:
+def test_missing_weights_are_skipped(tmp_path: Path) -> None:
     run = fit(tmp_path, "--last_epochs=3", epochs=4)
     (run / "checkpoints/epoch-00004.safetensors").unlink()
     evaluate(run)
@@ -250,7 +250,7 @@ def test_interrupted_trainings_select_and_keep_the_same(
     assert found[0][0]["epoch"] == [3, 4]
 
 
-def test_another_folder_fetches_the_weights_beside_the_checkpoint(selected: Path, tmp_path: Path) -> None:
+def test_resuming_in_another_folder_copies_the_kept_weights(selected: Path, tmp_path: Path) -> None:
     ckpt = selected / "checkpoints/last.ckpt"
     run = wobbly(tmp_path / "run", "--ckpt_path", ckpt)
     assert same_bits(selected, run)
@@ -263,7 +263,7 @@ def test_another_folder_fetches_the_weights_beside_the_checkpoint(selected: Path
 
 
 def test_a_schedule_of_another_length_is_one_line(tmp_path: Path) -> None:
-    """A cosine that has come to its end would train on at rate 0."""
+    """A finished cosine schedule would continue at learning rate 0."""
     short = ["fit", "-c", DNCNN, *FEW, "--trainer.default_root_dir", tmp_path]
     assert attnae(*short, "--trainer.max_epochs=1").code == 0
     before = (tmp_path / "weights.safetensors").read_bytes()
@@ -317,8 +317,8 @@ def test_limits_of_the_trainer_are_counted(tmp_path: Path) -> None:
     assert (joined["train"], joined["test"]) == (16, 4)
 
 
-def test_gradient_norm_is_that_before_clipping(tmp_path: Path) -> None:
-    """A clip changes the steps, not what is logged of the first one."""
+def test_gradient_norm_is_measured_before_clipping(tmp_path: Path) -> None:
+    """Clipping changes the steps, but not the logged norm of the first one."""
     one = ["--trainer.limit_train_batches=1"]
     free, clipped = fit(tmp_path / "free", *one), fit(tmp_path / "clip", *one, "--trainer.gradient_clip_val=0.001")
     norms = [float(rows(run)[0]["train/grad_norm"]) for run in (free, clipped)]

@@ -43,7 +43,7 @@ from attnae.training.progress import Progress
 
 @pytest.fixture(scope="module")
 def vae(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three epochs of a VAE with seed 1, then its evaluation. Not to be changed."""
+    """Three epochs of a VAE with seed 1, and its evaluation. Do not modify."""
     run = fit(tmp_path_factory.mktemp("vae"), epochs=3)
     config = (run / "config.yaml").stat().st_mtime_ns, (run / "config.yaml").read_bytes()
     evaluate(run)
@@ -128,7 +128,7 @@ def test_resumed_equals_uninterrupted(config: str, arguments: list[str], tmp_pat
 def test_stopped_within_an_epoch_equals_uninterrupted(
     config: str, small: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Half an epoch is lost and done again; schedules, the best epoch so far and all draws go on as they would have."""
+    """Half an epoch is repeated; schedules, the best epoch so far and all random draws continue unchanged."""
     whole, broken = ([f"--trainer.default_root_dir={tmp_path / name}"] for name in ("whole", "broken"))
     command = ["fit", "-c", config, *small, "--trainer.max_epochs=3"]
     assert attnae(*command, *whole).code == 0
@@ -153,7 +153,7 @@ def test_stopped_within_an_epoch_equals_uninterrupted(
 
 
 def test_selected_weights_are_the_best_epoch(tmp_path: Path) -> None:
-    """Where a config selects by validation, the epoch with the smallest error is what is kept and evaluated."""
+    """With selection by validation, the epoch with the lowest error is kept and evaluated."""
     run = ["--trainer.default_root_dir", tmp_path, "--trainer.max_epochs=4", "--model.init_args.lr=0.3"]
     done = attnae("fit", "-c", config_of("moe_denoising", "dncnn"), *FEW, *run)
     assert done.code == 0, done.err
@@ -231,8 +231,8 @@ def test_test_record(vae: Path) -> None:
     assert all((vae / image).is_file() for image in record["images"])
 
 
-def test_first_epoch_alone_gives_no_speed(tmp_path: Path) -> None:
-    """The median excludes the first epoch: without a second one there is no number, rather than a wrong one."""
+def test_a_single_epoch_gives_no_speed(tmp_path: Path) -> None:
+    """The median excludes the first epoch, so a single epoch has no value."""
     assert part(fit(tmp_path), "fit.json")["efficiency"].keys() == {"peak_memory_mb"}
 
 
@@ -261,7 +261,7 @@ def test_finished_training_is_not_overwritten(vae: Path) -> None:
     assert (vae / "weights.safetensors").stat().st_mtime_ns == before
 
 
-def test_broken_numbers_stop_the_training(tmp_path: Path) -> None:
+def test_non_finite_numbers_stop_the_training(tmp_path: Path) -> None:
     run = ["--trainer.default_root_dir", tmp_path, "--trainer.max_epochs=3", "--model.init_args.lr=1e30"]
     done = attnae("fit", "-c", VAE, *TINY, *run)
     refused(done, "loss is nan")

@@ -58,7 +58,7 @@ SMALL: dict[str, list[str]] = {"saaae_vs_vae": TINY, "attentive_vqvae": NARROW}
 
 
 class Outcome(NamedTuple):
-    """What a person would see of a command."""
+    """Output of a command."""
 
     code: int
     out: str
@@ -119,7 +119,7 @@ def part(run: Path, name: str) -> dict[str, Any]:
 
 
 def refused(done: Outcome, *culprits: str, code: int = 2) -> None:
-    """One line that names the culprit, and nothing else."""
+    """A single line that names the cause."""
     assert done.code == code, done
     lines = done.err.strip().splitlines()
     assert len(lines) == 1, done.err

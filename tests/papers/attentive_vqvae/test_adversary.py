@@ -1,4 +1,4 @@
-"""Options of the adversary, what training logs about it, and training without one."""
+"""Options and logs of adversarial training, and training without a discriminator."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_gradient_norms_before_clipping_are_logged(tmp_path: Path, clip: float |
     assert max(norms.norms["net"]) > 0.01
 
 
-def test_accuracy_is_the_share_of_patches_judged_right(tmp_path: Path) -> None:
+def test_accuracy_is_the_share_of_correct_patches(tmp_path: Path) -> None:
     real, fake = torch.tensor([2.0, 0.5, -1.0, 3.0]), torch.tensor([-2.0, 0.25, -1.0, -0.1])
     assert float(accuracy(real, fake)) == pytest.approx((3 + 3) / 8)
     assert float(accuracy(torch.zeros(3), torch.zeros(3))) == 0.5
@@ -97,7 +97,7 @@ def test_dropout_is_random_in_training_only() -> None:
     assert torch.equal(discriminator(images), discriminator(images))
 
 
-def test_each_network_has_its_own_adam() -> None:
+def test_each_network_has_a_separate_adam() -> None:
     one = task(betas=(0.5, 0.999), discriminator_betas=(0.4, 0.99), lr=1e-4, discriminator_lr=3e-4)
     generator, discriminator = one.configure_optimizers()
     assert (generator.defaults["betas"], generator.defaults["lr"]) == ((0.5, 0.999), 1e-4)
@@ -105,7 +105,7 @@ def test_each_network_has_its_own_adam() -> None:
     assert task(betas=(0.3, 0.8)).configure_optimizers()[1].defaults["betas"] == (0.3, 0.8)
 
 
-def test_without_an_adversary_there_is_one_optimizer_and_the_same_model(tmp_path: Path) -> None:
+def test_one_optimizer_and_the_same_model_without_a_discriminator(tmp_path: Path) -> None:
     alone, both = task(adversary=False), task()
     assert len(alone.configure_optimizers()) == 1
     assert alone.parameter_counts() == both.parameter_counts()
@@ -116,7 +116,7 @@ def test_without_an_adversary_there_is_one_optimizer_and_the_same_model(tmp_path
     assert shown == {"train/loss", "train/reconstruction", "train/vq", "train/grad_norm"}
 
 
-def test_flips_mirror_inputs_and_targets_alike() -> None:
+def test_flips_apply_to_inputs_and_targets() -> None:
     from attnae.data.batch import Batch
 
     images = torch.rand(64, 3, 8, 8)

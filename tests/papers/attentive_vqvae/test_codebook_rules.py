@@ -1,4 +1,4 @@
-"""The rules by which codebooks begin and learn: k-means and expiry, finite scalar quantization, and all of them in training."""
+"""Codebook rules: k-means initialization and expiry, finite scalar quantization, and training with each rule."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def active(codes: Tensor) -> int:
 # -- k-means ------------------------------------------------------------------------------------------------------
 
 
-def test_kmeans_is_as_good_as_scipys() -> None:
+def test_kmeans_matches_scipy() -> None:
     points = rows(clustered(clusters=40))
     means, counts = kmeans(points, 16)
     theirs, _ = kmeans2(points.double().numpy(), 16, iter=10, minit="++", rng=0)
@@ -72,7 +72,7 @@ def test_kmeans_of_fewer_points_than_clusters() -> None:
 
 
 def test_codebook_from_kmeans_beats_a_random_one_on_clusters() -> None:
-    """Random codes lie around zero, of which one is nearest to everything: the collapse that k-means avoids."""
+    """All latents share the nearest of the random codes around zero; k-means avoids this collapse."""
     latents = clustered()
     started, random = (Quantizer(16, 6, rule) for rule in ("ema_kmeans", "ema"))  # type: ignore[arg-type]
     for step in range(5):
@@ -103,7 +103,7 @@ def test_kmeans_runs_once_and_on_the_first_training_batch() -> None:
 
 
 def test_expiry_revives_codes() -> None:
-    """The data moves from one half of the clusters to the other: unused codes follow."""
+    """The data switches to the other half of the clusters; unused codes are replaced."""
     module, kept = Quantizer(16, 6, "ema_kmeans", decay=0.5), Quantizer(16, 6, "ema_kmeans", decay=0.5, revive=0)
     assert (module.revive, kept.revive) == (0.1, 0)
     near, far = clustered(), clustered(seed=1) + 50
@@ -115,7 +115,7 @@ def test_expiry_revives_codes() -> None:
     assert active(module.eval()(far).codes) > 2 * active(kept.eval()(far).codes)
 
 
-def test_state_dict_of_other_rules_is_that_of_before() -> None:
+def test_state_dict_of_other_rules_is_unchanged() -> None:
     assert set(Quantizer(16, 6).state_dict()) == {"counts", "codebook", "sums"}
     assert set(Quantizer(16, 6, "gradient").state_dict()) == {"counts", "codebook"}
 
@@ -131,7 +131,7 @@ def test_grid_has_as_many_points_as_codes(codes: int) -> None:
 
 @pytest.mark.parametrize("codes", [8, 16, 128])
 def test_indices_are_bijective(codes: int) -> None:
-    """Every index has a point of its own, and the point at each index is quantized to that index."""
+    """Indices and grid points correspond one to one."""
     torch.manual_seed(0)
     module = FiniteScalarQuantizer(codes, 5).double()
     indices = torch.arange(codes).view(1, 1, codes)
@@ -177,7 +177,7 @@ def test_gradient_passes_straight_through_the_rounding() -> None:
     assert rounded.grad.abs().min() > 0
 
 
-def test_uses_are_counted_in_training_only() -> None:
+def test_usage_is_counted_only_in_training() -> None:
     module = FiniteScalarQuantizer(16, 6, decay=0.5)
     found = module(clustered())
     expected = 0.5 + 0.5 * found.codes.flatten().bincount(minlength=16)
@@ -188,7 +188,7 @@ def test_uses_are_counted_in_training_only() -> None:
     assert module(torch.zeros(0, 6, 2, 2)).codes.shape == (0, 2, 2)
 
 
-def test_autocast_does_not_reach_the_grid() -> None:
+def test_autocast_does_not_affect_the_grid() -> None:
     torch.manual_seed(0)
     module, latents = FiniteScalarQuantizer(128, 6).eval(), (clustered() - 5).bfloat16()
     with torch.autocast("cpu", torch.bfloat16):
@@ -245,7 +245,7 @@ def test_size_of_the_network_by_rule() -> None:
     assert counts["ema"] - counts["fsq"] == 128 * 256 - (256 * 3 + 3 + 3 * 256 + 256)  # projections, no codebook
 
 
-def test_settings_that_a_rule_has_not() -> None:
+def test_settings_unknown_to_a_rule() -> None:
     with pytest.raises(ValueError, match="'fsq' has no codes to revive"):
         AttentiveVQVAE(codebook="fsq", revive=0.1)
     with pytest.raises(ValueError, match="codebook must be 'ema', 'gradient', 'ema_kmeans' or 'fsq', got 'lfq'"):

@@ -1,4 +1,4 @@
-"""The patch discriminator: its size, its map of logits, its norms."""
+"""The patch discriminator: parameter count, logits and normalization."""
 
 from typing import Literal
 
@@ -31,7 +31,7 @@ def test_layers() -> None:
 
 
 @pytest.mark.parametrize(("norm", "alike"), [("batch", False), ("group", True), ("none", True)])
-def test_only_batch_norm_lets_images_see_each_other(norm: Literal["batch", "group", "none"], alike: bool) -> None:
+def test_only_batch_norm_couples_images(norm: Literal["batch", "group", "none"], alike: bool) -> None:
     torch.manual_seed(0)
     discriminator, images = PatchDiscriminator(16, norm), torch.rand(4, 3, 32, 32)
     assert torch.allclose(discriminator(images)[:1], discriminator(images[:1]), atol=1e-5) == alike

@@ -1,4 +1,4 @@
-"""Keras' kernels against Keras' own formula; normalization that keeps its statistics; what both leave as it was."""
+"""Keras initialization against Keras' formula, and normalization with fixed statistics."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_kernels_are_glorot_uniform_and_biases_zero(module: nn.Module) -> None:
 
 
 def test_initialization_touches_kernels_and_biases_only() -> None:
-    """Codebooks and normalization begin alike, so that seeds pair runs of both kinds."""
+    """Codebooks and normalization have the same initial values, so runs with equal seeds are paired."""
     one = net()
     first, second = one.state_dict(), net(init="keras").state_dict()
     assert first.keys() == second.keys()
@@ -66,7 +66,7 @@ def test_initialization_touches_kernels_and_biases_only() -> None:
 
 
 @pytest.mark.parametrize("settings", [SMALL, {"levels": 2, "attention": "pixel"}], ids=["small", "published"])
-def test_names_and_counts_do_not_depend_on_initialization_nor_on_affine(settings: dict[str, Any]) -> None:
+def test_names_and_counts_do_not_depend_on_initialization_or_affine(settings: dict[str, Any]) -> None:
     with torch.device("meta"):
         today = AttentiveVQVAE(**settings)
         keras = AttentiveVQVAE(**settings, init="keras", norm="affine")
@@ -93,7 +93,7 @@ def test_affine_scales_and_shifts_and_keeps_its_statistics() -> None:
 
 
 @pytest.mark.parametrize(("norm", "alike"), [("batch", False), ("affine", True), ("group", True)])
-def test_only_batch_norm_lets_images_see_each_other(norm: Any, alike: bool) -> None:
+def test_only_batch_norm_couples_images(norm: Any, alike: bool) -> None:
     one, images = net(norm=norm, attention="none"), torch.rand(4, 3, 32, 32)
 
     def features(batch: Tensor) -> Tensor:

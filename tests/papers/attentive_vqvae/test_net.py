@@ -1,4 +1,4 @@
-"""The Attentive VQ-VAE: its published size, its parts against plain references, and what its methods promise."""
+"""The Attentive VQ-VAE: published parameter counts, modules against plain references, and the public methods."""
 
 from collections.abc import Iterator
 from typing import Any, Literal
@@ -20,7 +20,7 @@ SMALL: dict[str, Any] = {"width": 8, "latent": 12, "codes": 16}
 
 @pytest.fixture(scope="module", autouse=True)
 def one_thread() -> Iterator[None]:
-    """Nothing here is large enough for two, and on a busy machine two wait for each other."""
+    """One thread: the networks are too small for two, which would wait for each other on a busy machine."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -116,7 +116,7 @@ def test_shapes(levels: int, size: tuple[int, int], attention: Any) -> None:
 
 
 @pytest.mark.parametrize("levels", [1, 2, 3])
-def test_codes_hold_all_that_the_reconstruction_needs(levels: int) -> None:
+def test_codes_determine_the_reconstruction(levels: int) -> None:
     images = torch.rand(4, 3, 32, 64)
     net = scattered(small(levels), images)
     output = net.forward_with_codes(images)
@@ -128,7 +128,7 @@ def test_codes_hold_all_that_the_reconstruction_needs(levels: int) -> None:
     torch.testing.assert_close(net.decode(codes[0]), output.reconstruction)
 
 
-def test_lower_level_sees_the_level_above() -> None:
+def test_lower_level_depends_on_the_level_above() -> None:
     images = torch.rand(4, 3, 32, 32)
     net = scattered(small(3), images)
     before = net.encode(images)

@@ -21,7 +21,7 @@ CODES, DIM = 16, 6
 
 @pytest.fixture(scope="module", autouse=True)
 def one_thread() -> Iterator[None]:
-    """Nothing here is large enough for two, and on a busy machine two wait for each other."""
+    """One thread: the networks are too small for two, which would wait for each other on a busy machine."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -61,8 +61,8 @@ def test_nearest_code_and_its_vector() -> None:
     assert found.codes.unique().numel() > CODES // 2
 
 
-def test_common_offset_does_not_drown_the_distances() -> None:
-    """Published attention adds hundreds of times the mean pixel to every latent."""
+def test_distances_are_accurate_with_a_common_offset() -> None:
+    """Attention as in the paper adds hundreds of times the mean pixel to every latent."""
     module = quantizer()
     module.codebook.add_(3000)
     latents = latents_of(30) + 3000
@@ -182,7 +182,7 @@ def test_dead_codes_become_latents(codebook: Literal["ema", "gradient"], pixels:
     torch.testing.assert_close(module.codebook.detach()[dead & ~revived], before[dead & ~revived], rtol=1e-3, atol=0)
 
 
-def test_never_revives_by_default() -> None:
+def test_codes_are_not_replaced_by_default() -> None:
     module = quantizer()
     module.codebook[3:] += 100
     module.sums.copy_(module.codebook)
@@ -191,7 +191,7 @@ def test_never_revives_by_default() -> None:
     assert (module.codebook[3:] > 90).all()
 
 
-def test_nothing_changes_in_evaluation_nor_without_learning() -> None:
+def test_nothing_changes_in_evaluation_or_without_learning() -> None:
     module = quantizer(revive=10)
     before = {name: value.clone() for name, value in module.state_dict().items()}
     module(latents_of(2), learn=False)
@@ -215,7 +215,7 @@ def test_empty_and_tiny_batches(decay: float, revive: float) -> None:
     assert all(value.isfinite().all() for value in module.state_dict().values())
 
 
-def test_unused_codes_stay_finite_for_ever() -> None:
+def test_unused_codes_stay_finite() -> None:
     module = quantizer(decay=0.5)
     for _ in range(300):
         module(latents_of(1)[:, :, :1, :1])
@@ -223,7 +223,7 @@ def test_unused_codes_stay_finite_for_ever() -> None:
     assert all(value.isfinite().all() for value in module.state_dict().values())
 
 
-def test_autocast_does_not_reach_the_codebook() -> None:
+def test_autocast_does_not_affect_the_codebook() -> None:
     module, other, latents = quantizer(), quantizer(), latents_of(20).bfloat16()
     with torch.autocast("cpu", torch.bfloat16):
         found = module(latents)
@@ -263,7 +263,7 @@ def train(module: nn.Module, share: slice) -> None:
 
 
 def train_on_rank(rank: int, port: int, folder: Path) -> None:
-    """Trains on half of each batch. Codebooks are made before there is a process group, as under Lightning."""
+    """Trains on half of each batch. Codebooks are created before the process group, as in Lightning."""
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     torch.set_num_threads(1)
     modules = {name: quantizer(**settings) for name, settings in JOINED.items()}
@@ -275,7 +275,7 @@ def train_on_rank(rank: int, port: int, folder: Path) -> None:
     dist.destroy_process_group()
 
 
-def test_ranks_learn_from_the_joined_batch(tmp_path: Path) -> None:
+def test_ranks_learn_from_the_global_batch(tmp_path: Path) -> None:
     mp.spawn(train_on_rank, (free_port(), tmp_path), nprocs=2)
     first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
     for name, settings in JOINED.items():

@@ -1,4 +1,4 @@
-"""Adversarial training by manual optimization: losses in closed form, who is updated when, and what is refused."""
+"""Adversarial training by manual optimization: losses in closed form, order of updates, and invalid settings."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Follow(L.Callback):
         self.seen.append((module.generator_steps, moved))
 
 
-def test_discriminator_enters_after_so_many_generator_steps(tmp_path: Path) -> None:
+def test_adversarial_training_starts_after_the_configured_steps(tmp_path: Path) -> None:
     """Counted in the generator's steps: Lightning's own counter has both networks' and would be twice as fast."""
     follow = Follow()
     trained = trainer(tmp_path, callbacks=[follow], max_epochs=2)
@@ -61,7 +61,7 @@ def test_discriminator_enters_after_so_many_generator_steps(tmp_path: Path) -> N
     assert "train/discriminator" in trained.callback_metrics
 
 
-def test_discriminator_may_be_left_out(tmp_path: Path) -> None:
+def test_discriminator_is_optional(tmp_path: Path) -> None:
     alone = task()
     alone.discriminator = None
     trained = trainer(tmp_path)
@@ -87,8 +87,8 @@ def test_adversarial_losses_in_closed_form(adversarial: Any) -> None:
         assert fooled == pytest.approx(cross_entropy(made, 1), rel=1e-5)
 
 
-def test_generator_feels_the_discriminator() -> None:
-    """Judged apart from real images, the last BatchNorm would give made ones a constant mean logit: no gradient."""
+def test_generator_gets_a_gradient_from_the_discriminator() -> None:
+    """In separate batches, the last BatchNorm would give a constant mean logit and no gradient."""
     one = task()
     assert isinstance(one.discriminator, nn.Module)
     images = torch.rand(4, 3, 16, 16)
@@ -99,7 +99,7 @@ def test_generator_feels_the_discriminator() -> None:
     assert float(apart.abs().max()) < 1e-3 * float(together.abs().max())
 
 
-def test_divergence_stops_with_its_cause(tmp_path: Path) -> None:
+def test_divergence_is_reported_with_its_cause(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"diverged at step \d+ \(epoch \d+\): reconstruction .*Lower"):
         trainer(tmp_path, max_epochs=20).fit(task(lr=1e30, clip=None), faces())
 
@@ -116,7 +116,7 @@ def test_clipping_bounds_the_gradient(tmp_path: Path) -> None:
     assert max(norms) <= 0.01 * 1.001
 
 
-def test_half_precision_is_refused_with_a_reason(tmp_path: Path) -> None:
+def test_half_precision_is_rejected_with_a_reason(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="bf16-mixed"):
         trainer(tmp_path, precision="16-true").fit(task(), faces())
     trainer(tmp_path, precision="bf16-mixed").fit(task(), faces())
@@ -130,7 +130,7 @@ def test_bad_settings() -> None:
         task(clip=0)
 
 
-def test_sizes_that_the_strides_do_not_divide_are_refused(tmp_path: Path) -> None:
+def test_sizes_not_divisible_by_the_stride_are_rejected(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="multiples of 8"):
         trainer(tmp_path).fit(task(), faces(image_size=20))
 
@@ -157,7 +157,7 @@ trainer.fit(task, data)
 
 @pytest.mark.slow
 def test_two_processes_train_one_model(tmp_path: Path) -> None:
-    """Both ranks end with the same weights and codebooks; a strategy that cannot work is refused with the one that can."""
+    """Both ranks end with the same weights and codebooks; an invalid strategy is rejected with a suggestion."""
     script = tmp_path / "ddp.py"
     script.write_text(DDP)
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[3])}

@@ -96,7 +96,7 @@ def test_both_protocols_are_reported_and_the_weights_stay_as_trained(tmp_path: P
     assert metrics_of(with_copy, tmp_path)["heldout/mse"] == pytest.approx(numbers["heldout/mse"])
 
 
-def test_other_weights_are_tested_with_statistics_of_their_own(tmp_path: Path) -> None:
+def test_other_weights_have_separate_statistics(tmp_path: Path) -> None:
     """As when each of the last epochs is tested: weights are loaded into the same task, one after the other."""
     one, other = task(recompute_batchnorm=12), task(recompute_batchnorm=12)
     with torch.no_grad():
@@ -179,7 +179,7 @@ def aligned_folder(folder: Path) -> Path:
     return folder
 
 
-def test_eye_color_of_aligned_faces_is_measured_where_the_eyes_are(tmp_path: Path) -> None:
+def test_eye_color_of_aligned_faces_is_measured_at_the_eyes(tmp_path: Path) -> None:
     """The files are drawn with colored eyes where CelebA's alignment puts them, and read as any folder is."""
     module = data(aligned_folder(tmp_path / "faces"), image_size=64)
     module.setup("test")
@@ -191,7 +191,7 @@ def test_eye_color_of_aligned_faces_is_measured_where_the_eyes_are(tmp_path: Pat
     torch.testing.assert_close(error, (colors[:, 0] - colors[:, 1]).abs().mean(1), atol=0.03, rtol=0.1)
 
 
-def test_eye_color_of_folders_only_where_the_user_says_that_they_are_aligned(tmp_path: Path) -> None:
+def test_eye_color_of_folders_only_if_configured_as_aligned(tmp_path: Path) -> None:
     folder = aligned_folder(tmp_path / "faces")
     assert "heldout/eye_color" not in metrics_of(task(), tmp_path, data(folder))
     assert metrics_of(task(aligned="celeba"), tmp_path, data(folder))["heldout/eye_color"] > 0

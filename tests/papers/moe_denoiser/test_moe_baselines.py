@@ -1,4 +1,4 @@
-"""DnCNN's cost, and the classical denoisers' common shape, their agreement with scikit-image, and their tuning."""
+"""FLOPs of DnCNN; shapes, agreement with scikit-image, and tuning of the classical denoisers."""
 
 import importlib.util
 import math
@@ -23,7 +23,7 @@ METHODS = [method for method in get_args(Method) if method != "bm3d" or importli
 
 @pytest.fixture(scope="module", autouse=True)
 def one_thread() -> Iterator[None]:
-    """Nothing here is large enough for two, and on a busy machine two wait for each other."""
+    """One thread: the networks are too small for two, which would wait for each other on a busy machine."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -49,7 +49,7 @@ def flops(net: nn.Module) -> int:
     return counter.get_total_flops()
 
 
-def test_dncnn_costs_what_the_moe_denoiser_costs() -> None:
+def test_dncnn_has_the_flops_of_the_moe_denoiser() -> None:
     ours = flops(DnCNN())
     assert ours == pytest.approx(flops(MoEDenoiser()), rel=0.02)
     assert ours == pytest.approx(0.09e9, rel=0.1)
@@ -65,7 +65,7 @@ def test_dncnn_subtracts_noise_and_clamps_in_evaluation_only() -> None:
     torch.testing.assert_close(net.eval()(images), (images - 0.5).clamp(0, 1))
 
 
-def test_dncnn_starts_with_a_signal_in_every_layer() -> None:
+def test_dncnn_initialization_preserves_the_signal() -> None:
     torch.manual_seed(0)
     net, images = DnCNN(), torch.rand(2, 3, 16, 16)
     for layer in net.noise[:-1]:
@@ -76,7 +76,7 @@ def test_dncnn_starts_with_a_signal_in_every_layer() -> None:
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_classical_denoisers_have_one_shape(method: Method, pictures: tuple[Tensor, Tensor]) -> None:
+def test_classical_denoisers_preserve_the_shape(method: Method, pictures: tuple[Tensor, Tensor]) -> None:
     clean, noisy = pictures
     denoiser = ClassicalDenoiser(method, 0.5)
     output = denoiser(noisy, SIGMA)
@@ -93,7 +93,7 @@ def test_classical_denoisers_have_one_shape(method: Method, pictures: tuple[Tens
     assert torch.equal(each[1::2], noisy[1::2])
 
 
-def test_classical_denoisers_are_those_of_scikit_image(pictures: tuple[Tensor, Tensor]) -> None:
+def test_classical_denoisers_match_scikit_image(pictures: tuple[Tensor, Tensor]) -> None:
     noisy = pictures[1][:1]
     array = noisy[0].permute(1, 2, 0).numpy()
     expected = {
@@ -120,7 +120,7 @@ def test_noisy_needs_no_choice(pictures: tuple[Tensor, Tensor]) -> None:
 
 
 @pytest.mark.skipif(importlib.util.find_spec("bm3d") is not None, reason="bm3d is installed")
-def test_missing_bm3d_is_said() -> None:
+def test_missing_bm3d_is_reported() -> None:
     with pytest.raises(ImportError, match="pip install bm3d"):
         ClassicalDenoiser("bm3d")
 
@@ -144,6 +144,6 @@ def test_bad_settings() -> None:
         DnCNN(depth=1)
 
 
-def test_importing_is_light() -> None:
+def test_importing_is_fast() -> None:
     code = "import sys, attnae.papers.moe_denoiser; print([m for m in ('lightning', 'skimage', 'bm3d') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

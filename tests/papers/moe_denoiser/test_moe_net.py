@@ -1,4 +1,4 @@
-"""The MoE denoiser against a plain reference of the released algorithm, and what its parts promise."""
+"""The MoE denoiser against a plain reference of the released algorithm, and its modules."""
 
 import importlib.util
 import math
@@ -35,7 +35,7 @@ Released = reference_class()
 
 @pytest.fixture(scope="module", autouse=True)
 def one_thread() -> Iterator[None]:
-    """Nothing here is large enough for two, and on a busy machine two wait for each other."""
+    """One thread: the networks are too small for two, which would wait for each other on a busy machine."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -137,7 +137,7 @@ def test_one_expert_without_budget_is_standard_attention() -> None:
     torch.testing.assert_close(found, standard(tokens, tokens, tokens)[0], atol=1e-5, rtol=0)
 
 
-def test_uniform_router_is_a_learned_one_that_says_nothing() -> None:
+def test_uniform_router_equals_a_learned_one_with_equal_weights() -> None:
     reference, ours = pair(**SMALL, budgets=(2, 5, 16))
     uniform = MoEDenoiser(**SMALL, budgets=(2, 5, 16), router="uniform")
     uniform.load_state_dict({name: value for name, value in ours.state_dict().items() if ".router." not in name})
@@ -148,7 +148,7 @@ def test_uniform_router_is_a_learned_one_that_says_nothing() -> None:
     torch.testing.assert_close(uniform(images), reference(images), atol=1e-5, rtol=0)
 
 
-def test_single_expert_is_the_chosen_one() -> None:
+def test_single_expert_is_the_selected_one() -> None:
     """A router that is certain of expert 1 gives what ``router=1`` gives, and the others' weights do not matter."""
     reference, ours = pair(**SMALL, budgets=(2, 5, 16))
     single = MoEDenoiser(**SMALL, budgets=(2, 5, 16), router=1)
@@ -166,7 +166,7 @@ def test_single_expert_is_the_chosen_one() -> None:
 
 
 def test_single_expert_is_dense_attention_and_a_merge_layer() -> None:
-    """At 32x32 there are 64 tokens: k = 128 is full attention, and the merge layer is all that ``dense`` lacks."""
+    """A 32x32 image has 64 tokens: k = 128 is full attention, and only the merge layer differs from ``dense``."""
     torch.manual_seed(0)
     single, dense = MoEDenoiser(router=2), MoEDenoiser(budgets=[None])
     weights, rows = single.state_dict(), slice(2 * 128, 3 * 128)  # of the third expert
@@ -253,19 +253,19 @@ def test_half_precision_still_keeps_exactly_k() -> None:
     assert (weights.ne(0).sum(-1) == 32).all()
 
 
-def test_not_a_number_is_not_masked_away() -> None:
+def test_nan_is_not_masked() -> None:
     query = torch.randn(1, 1, 8, 4)
     query[0, 0, 3] = math.nan
     assert top_k_attention(query, torch.randn(1, 1, 8, 4), torch.randn(1, 1, 8, 4), [2])[0, 0, 3].isnan().all()
 
 
-def test_kth_largest_is_the_same_on_either_way(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_kth_largest_matches_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     scores = torch.randn(3, 4, 33)
     before = scores.clone()
-    vectorised = kth_largest(scores, 7)
+    vectorized = kth_largest(scores, 7)
     monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
-    assert torch.equal(vectorised, kth_largest(scores, 7))
-    assert torch.equal(vectorised, scores.sort(-1, descending=True).values[..., 6:7])
+    assert torch.equal(vectorized, kth_largest(scores, 7))
+    assert torch.equal(vectorized, scores.sort(-1, descending=True).values[..., 6:7])
     assert torch.equal(scores, before)
 
 
@@ -299,7 +299,7 @@ def test_other_image_sizes(height: int, width: int) -> None:
 # -- released weights ---------------------------------------------------------------------------------------------
 
 
-def test_released_weights_compute_what_the_release_computes(tmp_path: Path) -> None:
+def test_released_weights_reproduce_the_released_model(tmp_path: Path) -> None:
     torch.manual_seed(1)
     reference = Released()
     torch.save(reference.state_dict(), tmp_path / "released.pth")
@@ -310,7 +310,7 @@ def test_released_weights_compute_what_the_release_computes(tmp_path: Path) -> N
 
 
 class Payload:
-    """Executes when it is unpickled without care."""
+    """Executes code when unpickled."""
 
     def __init__(self, path: Path):
         self.path = path
@@ -342,7 +342,7 @@ QUERY = "blocks__0__attn__experts__1__W_q__weight"
     ],
     ids=["list", "no tensors", "empty", "missing", "shape", "unknown", "expert missing", "expert shape"],
 )
-def test_other_weights_are_refused(content: Any, message: str, tmp_path: Path) -> None:
+def test_other_weights_are_rejected(content: Any, message: str, tmp_path: Path) -> None:
     torch.save(content, tmp_path / "file.pth")
     with pytest.raises(ValueError, match=message) as error:
         MoEDenoiser.from_released_weights(tmp_path / "file.pth")
@@ -350,7 +350,7 @@ def test_other_weights_are_refused(content: Any, message: str, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("kind", ["torch", "pickle", "noise", "empty", "text"])
-def test_files_that_are_no_weights_are_refused_and_not_executed(kind: str, tmp_path: Path) -> None:
+def test_invalid_weight_files_are_rejected_and_not_executed(kind: str, tmp_path: Path) -> None:
     path, touched = tmp_path / "file.pth", tmp_path / "executed"
     if kind == "torch":
         torch.save({"pos_embed": Payload(touched)}, path)

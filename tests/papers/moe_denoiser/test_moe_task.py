@@ -15,7 +15,7 @@ SMALL: dict[str, Any] = {"image_size": 16, "width": 8, "heads": 2, "depth": 1, "
 
 
 def task_of(net: nn.Module) -> MoEDenoiserTask:
-    """In a test, as far as the task can tell."""
+    """Simulates a test."""
     torch.manual_seed(0)
     task = MoEDenoiserTask(net).eval()
     task._trainer = SimpleNamespace(testing=True)  # type: ignore[assignment]
@@ -57,7 +57,7 @@ def test_dead_rows_are_counted() -> None:
     assert some["heldout/dead"] == pytest.approx(2 / 48)
 
 
-def test_a_row_that_lives_in_one_patch_is_not_dead() -> None:
+def test_a_row_active_in_one_patch_is_not_dead() -> None:
     torch.manual_seed(0)
     task = task_of(MoEDenoiser(**SMALL))
     task.saturated = torch.zeros(3, 16, 16, dtype=torch.bool)

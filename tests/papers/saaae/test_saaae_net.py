@@ -1,4 +1,4 @@
-"""VAE and SAAAE against closed forms and against the published formula written down a second time."""
+"""VAE and SAAAE against closed forms and an independent implementation of the published formula."""
 
 from collections.abc import Callable
 from importlib import import_module
@@ -134,7 +134,7 @@ moments = st.lists(
 
 @given(moments)
 @settings(deadline=None)
-def test_kl_is_that_of_torch(values: list[tuple[float, float]]) -> None:
+def test_kl_matches_torch(values: list[tuple[float, float]]) -> None:
     mean, log_variance = torch.tensor(values, dtype=torch.float64).T[:, None]
     ours = Posterior(mean, log_variance, Gate(torch.ones(1, 1))).kl_per_latent()
     normal = torch.distributions.Normal(mean, (log_variance / 2).exp())
@@ -168,10 +168,10 @@ def test_a_net_whose_gate_is_closed_reconstructs_the_mean() -> None:
     assert torch.equal(output, net(images)[0])
 
 
-# -- a prior that is learnt -------------------------------------------------------------------------------------
+# -- a prior that is learned -------------------------------------------------------------------------------------
 
 
-def test_kl_from_a_learnt_prior_is_that_of_torch() -> None:
+def test_kl_from_a_learned_prior_matches_torch() -> None:
     mean, log_variance = torch.randn(2, 5, 12, dtype=torch.float64).unbind()
     variance = torch.linspace(0.1, 4, 12, dtype=torch.float64)[None]
     ours = Posterior(mean, log_variance, Gate(torch.ones(1, 1)), variance).kl_per_latent()
@@ -185,8 +185,8 @@ def test_kl_from_a_learnt_prior_is_that_of_torch() -> None:
 
 
 @pytest.mark.parametrize("variance", [None, 0.25])
-def test_gated_kl_is_that_of_torch(variance: float | None) -> None:
-    """Of N(mean, (gate * std)^2): what the decoder sees."""
+def test_gated_kl_matches_torch(variance: float | None) -> None:
+    """KL of N(mean, (gate * std)^2), the distribution of the decoder's input."""
     generator = torch.Generator().manual_seed(0)
     mean, log_variance = torch.randn(2, 5, 7, dtype=torch.float64, generator=generator)
     gate = torch.rand(5, 7, dtype=torch.float64, generator=generator).clamp_min(0.01)
@@ -227,7 +227,7 @@ def test_the_prior_moves_to_the_second_moment_of_the_latents_in_training_only() 
     assert VAE(**SMALL).state_dict().keys() == net.state_dict().keys() - {"prior_variance"}
 
 
-def test_latents_for_use_are_standard_normal_by_the_prior() -> None:
+def test_inference_latents_are_standard_normal_under_the_prior() -> None:
     task, images = SAAAETask(VAE(**SMALL, prior="relevance")).eval(), (images_of(3) + 1) / 2
     with torch.no_grad():
         task.net.prior_variance.copy_(torch.linspace(0.1, 4, 12))
@@ -258,7 +258,7 @@ def test_frozen_noise_is_the_same_at_every_call_and_in_every_network(net: type[V
     assert first.std() > 0.5  # noise, not a constant
 
 
-def test_frozen_noise_leaves_the_global_generator_alone() -> None:
+def test_frozen_noise_does_not_affect_the_global_generator() -> None:
     frozen, images = SAAAE(**SMALL, noise="frozen"), images_of(5)
     torch.manual_seed(3)
     expected = torch.rand(4)
@@ -287,7 +287,7 @@ def test_fresh_noise_differs_and_follows_the_global_seed() -> None:
 # -- gate -------------------------------------------------------------------------------------------------------
 
 
-def test_vae_gate_is_wide_open() -> None:
+def test_vae_gate_is_one() -> None:
     gate = VAE(**SMALL).gate(images_of(3))
     assert gate.scale.expand(3, 12).eq(1).all()
     assert gate.importance is None
@@ -320,7 +320,7 @@ def test_the_most_important_latent_gets_no_noise(normalize: Any) -> None:
     assert (scale[0][order].diff() <= 0).all()
 
 
-def test_only_a_gate_per_image_is_independent_of_the_neighbours() -> None:
+def test_only_a_gate_per_image_is_independent_of_the_batch() -> None:
     torch.manual_seed(0)
     images, others = images_of(3), images_of(3, seed=1)
     mixed = torch.cat([images[:1], 3 * others])
@@ -377,7 +377,7 @@ def test_importance_and_gradients_are_those_of_the_modules_in_either_order(
         torch.testing.assert_close(own, reference, rtol=1e-10, atol=1e-12 * float(reference.abs().max()))
 
 
-def test_many_images_cost_fewer_operations_than_the_modules() -> None:
+def test_folding_saves_operations_for_large_batches() -> None:
     with FakeTensorMode():
         gate, planes = SelfAttentionGate(64, 128), torch.rand(256, 3, 64, 64)
 
