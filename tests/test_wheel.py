@@ -59,6 +59,14 @@ def test_wheel_contains_configs_and_benchmarks(wheel: Path) -> None:
         files = {f"attnae/_files/{path.relative_to(CHECKOUT).as_posix()}" for path in shipped(folder).rglob("*.yaml")}
         assert files
         assert files <= names
+    models = {
+        f"attnae/_files/models/{path.relative_to(shipped('models')).as_posix()}"
+        for path in shipped("models").rglob("*")
+        if path.is_file()
+    }
+    assert models
+    assert models <= names
+    assert wheel.stat().st_size < 8e6
     assert "attnae/py.typed" in names
     assert not [name for name in names if name.startswith(("tests/", "reports/", "data/", "runs/"))]
 

@@ -64,7 +64,7 @@ def add_commands(commands: Any) -> None:
         "Denoisers and VQ-VAEs take images of any size in overlapping tiles; for a VAE they are cropped to a square and "
         "resized. Writes IMAGE.png, IMAGE-compared.png and metrics.csv (PSNR and SSIM of the 8-bit images) into OUT, and "
         "warns where a result is worse than its input.",
-        "attnae apply dncnn_denoiser photos/ -o denoised --sigma 0.2",
+        "attnae apply runs/moe_denoising/quick/moe/seed1-* photos/ -o denoised --sigma 0.2",
     )
     _images(apply)
     _folder(apply)

@@ -80,12 +80,12 @@ def as_json(title: str, folder: Path, rows: Sequence[Row], conversions: Counter[
 
 
 def show(rows: Sequence[Row]) -> None:
-    """Prints a table of the images, with a line of means if there are several."""
-    shown = [name for name in COLUMNS if name != "file" and any(row[name] is not None for row in rows)]
-    lines = [{**row, "": "worse than input" if is_worse(row) else ""} for row in rows]
+    """Prints a table of the results, with a line of means if there are several; paths and seconds are in metrics.csv."""
+    shown = [name for name in ("file", "pixels", *MEASURES) if any(row[name] is not None for row in rows)]
+    lines = [{**row, "": "worse" if is_worse(row) else ""} for row in rows]
     average = means(rows)
     if len(rows) > 1 and average:
-        lines.append({"image": f"mean of {len(rows)}", **average, "": ""})
+        lines.append({"file": f"mean of {len(rows)}", **average, "": ""})
     if any(line[""] for line in lines):
         shown.append("")
     show_table(shown, lines)

@@ -47,7 +47,10 @@ def show_table(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> Non
     """Prints rows with "-" for missing values. Long tables show only the first rows and the last."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for column in columns:
-        table.add_column(column, justify="left" if column in ("image", "file", "") else "right", overflow="fold")
+        # With a space, a long heading is wrapped at a word and not folded.
+        table.add_column(
+            column.replace("_", " "), justify="left" if column in ("image", "file", "") else "right", overflow="fold"
+        )
     shown = (
         list(rows)
         if len(rows) <= MOST + 1

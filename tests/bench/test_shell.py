@@ -359,7 +359,7 @@ def test_completion_of_attnae(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
     monkeypatch.setattr("sys.argv", ["attnae", "--print-completion", "bash"])
     assert cli.main() == 0
     script = capsys.readouterr().out
-    use = ["apply", "encode", "decode", "sample", "export"]
+    use = ["apply", "encode", "decode", "sample", "export", "models"]
     assert completed(script, "attnae", "") == [*use, "fit", "validate", "test", "predict"]
     assert "--sigma" in completed(script, "attnae", "apply", "--s")
     assert "--trainer.max_epochs" in completed(script, "attnae", "fit", "--trainer.m")

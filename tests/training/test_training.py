@@ -236,12 +236,13 @@ def test_a_single_epoch_gives_no_speed(tmp_path: Path) -> None:
     assert part(fit(tmp_path), "fit.json")["efficiency"].keys() == {"peak_memory_mb"}
 
 
-def test_validate_and_predict(vae: Path, tmp_path: Path) -> None:
+def test_validate_and_predict(vae: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     before = {path: path.stat().st_mtime_ns for path in vae.rglob("*")}
     for command in ("validate", "predict"):
         evaluate(vae, "--trainer.default_root_dir", tmp_path, command=command)
     assert {path: path.stat().st_mtime_ns for path in vae.rglob("*")} == before
     assert len(list((tmp_path / "predictions").glob("*.png"))) == 16
+    assert f"{tmp_path / 'predictions'}: 16 images" in capfd.readouterr().out
 
 
 def test_evaluation_never_touches_the_saved_config(vae: Path, tmp_path: Path) -> None:

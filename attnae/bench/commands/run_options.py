@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from attnae.bench import precision
-from attnae.bench.commands.arguments import minutes, path, positive
+from attnae.bench.commands.arguments import images, minutes, path, positive
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -32,7 +32,7 @@ def _what(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--data-root",
-        type=path,
+        type=images,
         metavar="DIR",
         help="images instead of the profile's: train/ and test/ folders, or train.npy and test.npy",
     )
