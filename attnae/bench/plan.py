@@ -201,9 +201,9 @@ def _location(request: Request, merged: dict[str, Any], settings: Settings) -> L
     root = data.get("root")
     if not isinstance(root, str | None):
         raise UserError(f"data.init_args.root is {root!r}, not a folder.")
-    stated = root is not None and PLACE[0] in settings.place and not root.startswith("hf://")
-    if request.dry and stated and not Path(str(root)).exists():
-        raise UserError(f"There is no folder {shown(Path(root))}. Point --data-root at one with images.")
+    stated = root if PLACE[0] in settings.place and root and not root.startswith("hf://") else None
+    if request.dry and stated and not Path(stated).exists():
+        raise UserError(f"There is no folder {shown(Path(stated))}. Point --data-root at one with images.")
     try:
         return locate(request.benchmark.dataset, request.benchmark.embedded, root, source, bool(data.get("download")))
     except UserError:
