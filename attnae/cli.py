@@ -1,4 +1,4 @@
-"""The command ``attnae``: Lightning's command line over any task and DataModule of the suite, and the use of what it trains."""
+"""Entry point of ``attnae``: LightningCLI for tasks and DataModules, and commands that use trained models."""
 
 from __future__ import annotations
 
@@ -16,30 +16,30 @@ usage: attnae {fit,validate,test,predict} -c CONFIG [-c CONFIG ...] [--KEY VALUE
        attnae {apply,encode,decode,sample,export} MODEL ...
        attnae models
 
-Trains and evaluates one variant of one paper. Later files and keys override earlier ones.
+Train and evaluate a model. Later files and keys override earlier ones.
 
   attnae-bench config saaae_vs_vae --variant vae > vae.yaml
   attnae fit -c vae.yaml --trainer.default_root_dir runs/my-vae
   attnae fit -c configs/saaae.yaml --trainer.max_epochs 4 --trainer.default_root_dir runs/my-saaae
   attnae test -c runs/my-vae/config.yaml --weights runs/my-vae/weights.safetensors
 
-Uses what was trained. MODEL is a run's folder, what attnae export made of it, or a name that attnae models lists.
+Use a trained model. MODEL is a run folder, a folder written by attnae export, or a name listed by attnae models.
 
-  attnae models                         lists the trained models that are shipped, with their numbers
-  attnae apply MODEL photos/ -o OUT     denoises, fills in or reconstructs images of any size
-  attnae encode MODEL photos/ -o OUT    images to small files of code indices (VQ-VAE); decode goes back
-  attnae sample MODEL -o sampled.png    images from the prior (VAE)
-  attnae export RUN DIR                 a folder to give away: attnae.load("DIR")
+  attnae models                         list shipped models with their metrics
+  attnae apply MODEL photos/ -o OUT     denoise, inpaint or reconstruct images of any size
+  attnae encode MODEL photos/ -o OUT    compress images to code indices (VQ-VAE); decode restores them
+  attnae sample MODEL -o sampled.png    sample images from the prior (VAE)
+  attnae export RUN DIR                 export a model for attnae.load("DIR")
 
-  attnae apply --help       all options; likewise encode, decode, sample, export
-  attnae fit --help         all keys
+  attnae apply --help       options of apply; likewise encode, decode, sample, export
+  attnae fit --help         all keys of fit
   attnae --print-completion bash
-  attnae-bench run ...      compares variants and writes a report; see attnae-bench --help
+  attnae-bench run ...      compare variants and write a report; see attnae-bench --help
 """
 
 
 def main() -> int:
-    """Runs ``sys.argv``; returns the exit code. Errors that a user can mend are one line without a traceback."""
+    """Runs the command line in ``sys.argv``; returns the exit code. User errors print one line without a traceback."""
     args = sys.argv[1:]
     if not args or args[0] in ("-h", "--help", "--version"):
         from attnae._version import __version__
@@ -61,26 +61,26 @@ def main() -> int:
         print(f"attnae: error: {error}", file=sys.stderr)
         return 2
     except (KeyboardInterrupt, SystemExit) as end:
-        # Lightning turns Ctrl-C during training into an exit with code 1 and says so in a log that is off by default.
+        # Lightning turns Ctrl-C during training into exit code 1 and only logs a message that is hidden by default.
         if isinstance(end, SystemExit) and not isinstance(end.__context__, KeyboardInterrupt):
             raise
-        kept = "what is finished" if args[0] in commands.NAMES else "the checkpoint of the last finished epoch"
-        print(f"attnae: interrupted; {kept} is kept", file=sys.stderr)
+        kept = "finished files were" if args[0] in commands.NAMES else "the checkpoint of the last finished epoch was"
+        print(f"attnae: interrupted; {kept} kept", file=sys.stderr)
         return 130
     return 0
 
 
 def _shipped_config(arg: str) -> str:
-    """``configs/...`` means the file of that name that travels with the package, wherever the command is typed."""
+    """Resolves ``configs/...`` to the file shipped with the package, unless the file exists locally."""
     if arg.startswith("configs/") and not Path(arg).exists() and shipped(arg).exists():
         return str(shipped(arg))
     return arg
 
 
 def _completion(shell: str) -> str:
-    """Completes the commands, the files and the keys of the benchmarks' classes.
+    """The completion script for commands, files and the keys of benchmark classes.
 
-    The real parser knows thousands of keys and takes minutes to write them all down.
+    The parser of ``attnae fit`` is not used: it has thousands of keys and would take minutes.
     """
     import shtab
 
@@ -90,7 +90,7 @@ def _completion(shell: str) -> str:
     subparsers = parser.add_subparsers()
     commands.add_commands(subparsers)
     for name in ("fit", "validate", "test", "predict"):
-        command = subparsers.add_parser(name, help=name)  # shtab leaves out what has no help
+        command = subparsers.add_parser(name, help=name)  # shtab skips entries without help
         for option in (("-c", "--config"), ("--weights",), ("--ckpt_path",)):
             command.add_argument(*option, help="file").complete = shtab.FILE  # type: ignore[attr-defined]
         for key in ["seed_everything", "trainer.default_root_dir", "trainer.devices", "trainer.precision", *keys()]:
@@ -101,20 +101,23 @@ def _completion(shell: str) -> str:
 
 
 def _check_configs(args: list[str]) -> None:
-    """Names the file that is no YAML, which the parser would not, and before Lightning is imported."""
+    """Checks that the config files exist and are valid YAML before Lightning is imported.
+
+    Unlike the parser, the error message includes the file name.
+    """
     files = [value for flag, value in pairwise(args) if flag in ("-c", "--config")]
     files += [arg.split("=", 1)[1] for arg in args if arg.startswith(("-c=", "--config="))]
     for file in map(Path, files):
         if not file.is_file():
-            raise UserError(f"There is no configuration file {file}.")
+            raise UserError(f"The configuration file {file} does not exist.")
         read_yaml(file)
 
 
 def console() -> None:
-    """Console script."""
+    """Console script entry point."""
     sys.exit(main())
 
 
-if __name__ == "__main__":  # so Lightning starts a run's further processes, with this file's folder first in the path
+if __name__ == "__main__":  # Lightning starts DDP processes this way, with the folder of this file first in sys.path
     sys.path[:] = [entry for entry in sys.path if Path(entry).resolve() != Path(__file__).resolve().parent]
     console()

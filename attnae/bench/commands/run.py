@@ -1,4 +1,4 @@
-"""``attnae-bench run``: trains and evaluates variants and writes the report."""
+"""``attnae-bench run``: trains and evaluates variants, then writes the report."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from attnae.result import Record, Result
 def register(commands: Subparsers[Any]) -> None:
     """Adds the command to the parser."""
     parser = commands.add_parser(
-        "run", help="train and evaluate variants and write the report; goes on where it was interrupted"
+        "run", help="train and evaluate variants and write the report; resumes interrupted runs"
     )
     _what(parser)
     _where(parser)
@@ -32,25 +32,25 @@ def register(commands: Subparsers[Any]) -> None:
 
 
 def _what(parser: argparse.ArgumentParser) -> None:
-    """Arguments that say which runs there are."""
-    parser.add_argument("benchmark", metavar="BENCHMARK", help="see attnae-bench list")
+    """Adds arguments that select the runs."""
+    parser.add_argument("benchmark", metavar="BENCHMARK", help="name, see attnae-bench list")
     parser.add_argument(
-        "--profile", metavar="P", help="data and schedule, see attnae-bench show BENCHMARK; default: its first profile"
+        "--profile", metavar="P", help="data and schedule, see attnae-bench show BENCHMARK; default: the first profile"
     )
     parser.add_argument(
-        "--variants", metavar="a,b", help="names separated by commas, or all; default: the ones that the paper compares"
+        "--variants", metavar="a,b", help="comma-separated names, or all; default: the variants compared in the paper"
     )
     parser.add_argument(
         "--seeds",
         default="1",
         metavar="N|a,b,c",
-        help="how many seeds, or which ones ('7,' is the one seed 7); default 1",
+        help="number of seeds, or comma-separated seeds ('7,' means seed 7 only); default: 1",
     )
     parser.add_argument(
         "--data-root",
         type=path,
         metavar="DIR",
-        help="images instead of the profile's: train/ and test/ folders, or train.npy and test.npy",
+        help="folder of images to use instead of the profile's data: train/ and test/, or train.npy and test.npy",
     )
     parser.add_argument(
         "--set",
@@ -64,54 +64,54 @@ def _what(parser: argparse.ArgumentParser) -> None:
         "--precision",
         choices=precision.CHOICES,
         default="fp32",
-        help="32-bit numbers (the default), bfloat16 where that is as good, or auto: bfloat16 if the hardware has it",
+        help="fp32: 32-bit (default); bf16: bfloat16 mixed precision; auto: bf16 if the hardware supports it",
     )
-    parser.add_argument("--label", metavar="NAME", help="name of the report; default: profile, data and schedule")
+    parser.add_argument("--label", metavar="NAME", help="name of the report; default: profile, data and settings")
 
 
 def _where(parser: argparse.ArgumentParser) -> None:
-    """Arguments that say where files are and where numbers are shown."""
-    parser.add_argument("--out", type=path, default="runs", metavar="DIR", help="folder of the runs; default runs")
+    """Adds arguments for the output folders."""
+    parser.add_argument("--out", type=path, default="runs", metavar="DIR", help="folder of runs; default: runs")
     parser.add_argument(
-        "--reports", type=path, default="reports", metavar="DIR", help="folder of the reports; default reports"
+        "--reports", type=path, default="reports", metavar="DIR", help="folder of reports; default: reports"
     )
 
 
 def _how(parser: argparse.ArgumentParser) -> None:
-    """Arguments that say how the runs are executed."""
+    """Adds arguments for the execution of the runs."""
     parser.add_argument(
         "--jobs",
         type=positive,
         metavar="N",
-        help="runs at once, each with its own GPUs or its share of the threads; default 1, on SLURM as many as it lets",
+        help="number of concurrent runs, each with its own GPUs or share of CPU threads; default: 1; on SLURM no limit",
     )
     parser.add_argument(
         "--devices",
         type=positive,
         default=1,
         metavar="N",
-        help="GPUs, or processes on a CPU, that train one run together (DDP); they share the batch that the "
-        "configuration states; default 1. A test always takes one",
+        help="GPUs, or CPU processes, that train one run together (DDP), splitting the configured batch size; "
+        "default: 1. Tests always use one",
     )
     parser.add_argument(
         "--nodes",
         type=positive,
         default=1,
         metavar="M",
-        help="machines of SLURM that train one run, each with N devices",
+        help="SLURM nodes that train one run, each with N devices; default: 1",
     )
     parser.add_argument(
         "--timeout",
         type=minutes,
         metavar="MIN",
-        help="end a run that takes longer; it has failed, and --retry-failed goes on from its checkpoint",
+        help="stop runs that take longer and mark them as failed; --retry-failed resumes from the checkpoint",
     )
     parser.add_argument(
         "--launcher",
         choices=("local", "slurm", "submitit-local"),
         default="local",
-        help="local: processes of this command (the default); slurm: submits an array of jobs and returns; "
-        "submitit-local: the same jobs on this machine, to try them",
+        help="local: run on this machine (default); slurm: submit a job array and return; "
+        "submitit-local: run the SLURM jobs on this machine, for testing",
     )
     parser.add_argument(
         "--slurm-option",
@@ -119,37 +119,37 @@ def _how(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="KEY=VALUE",
         dest="slurm_options",
-        help="any option of sbatch, such as partition=gpu, gres=gpu:1, account=lab or time=240 (minutes; the default; "
-        "a job that reaches it is queued again and goes on); repeatable",
+        help="any sbatch option, such as partition=gpu, gres=gpu:1, account=lab or time=240 (minutes, the default; "
+        "jobs that reach the limit are requeued and resume); repeatable",
     )
     parser.add_argument(
         "--wandb",
         nargs="?",
         const="attnae",
         metavar="PROJECT",
-        help="also log to Weights & Biases, by default to the project attnae; needs a login or WANDB_MODE=offline",
+        help="also log to Weights & Biases (default project: attnae); requires a login or WANDB_MODE=offline",
     )
-    parser.add_argument("--retry-failed", action="store_true", help="repeat runs that failed")
+    parser.add_argument("--retry-failed", action="store_true", help="rerun failed runs")
     parser.add_argument(
         "--retest",
         action="store_true",
-        help="test complete runs again, for what is measured since then; trains nothing",
+        help="test complete runs again to add new metrics, without training",
     )
     parser.add_argument(
         "--keep-checkpoints",
         action="store_true",
-        help="keep the checkpoints of complete runs, with the optimizer's state",
+        help="keep checkpoints of complete runs, including the optimizer state",
     )
-    parser.add_argument("--dry-run", action="store_true", help="only show the commands")
+    parser.add_argument("--dry-run", action="store_true", help="print the commands without running them")
 
 
 class Work(NamedTuple):
-    """What a plan still takes.
+    """The remaining work of a plan.
 
     Attributes:
         made: The plan.
-        waiting: Runs to execute.
-        complete: How many are complete already.
+        waiting: Runs left to execute.
+        complete: Number of complete runs.
     """
 
     made: plan.Plan
@@ -158,23 +158,24 @@ class Work(NamedTuple):
 
     @property
     def home(self) -> Path:
-        """Folder of the label's runs."""
+        """Folder of all runs with this label."""
         return self.made.runs[0].folder.parents[1]
 
 
 def run(options: argparse.Namespace) -> int:
-    """``attnae-bench run``."""
+    """Executes the runs and writes the report; returns the exit code."""
     out = console()
     if options.wandb and not (account := tracking.login()).usable:
         out.print(
-            f"[yellow]No Weights & Biases[/]: {account.text}. metrics.csv and the report are written.", soft_wrap=True
+            f"[yellow]Not logging to Weights & Biases[/]: {account.text}. metrics.csv and the report are still written.",
+            soft_wrap=True,
         )
         options.wandb = None
     made = plan.make(_request(options))
     if options.nodes > 1 and options.launcher != "slurm":
-        raise UserError("--nodes needs --launcher slurm, which starts a process on every machine.")
+        raise UserError("--nodes requires --launcher slurm. Add it, or leave out --nodes.")
     if options.slurm_options and options.launcher != "slurm":
-        raise UserError("--slurm-option needs --launcher slurm.")
+        raise UserError("--slurm-option requires --launcher slurm. Add it, or leave out --slurm-option.")
     if options.dry_run:
         for one in made.runs:
             print(f"# {one.name}: {one.epochs} epochs, {shown(one.folder)}", *one.commands, sep="\n")
@@ -192,7 +193,7 @@ def run(options: argparse.Namespace) -> int:
         return 1
     _report(options, work, out)
     if any(last.status == "failed" for one in made.runs if (last := store.read(one))):
-        out.print("Some runs failed; their logs say more. Next: the same command with --retry-failed")
+        out.print("Some runs failed; see their logs. Next: rerun this command with --retry-failed")
         return 1
     out.print(f"Next: {_next(made)}", soft_wrap=True)
     return 1 if any(stage != "complete" for stage in stages) else 0
@@ -219,13 +220,13 @@ def _request(options: argparse.Namespace) -> Request:
 
 
 def _work(options: argparse.Namespace, made: plan.Plan, out: Console) -> Work:
-    """Which runs of a plan are still to do."""
+    """Determines which runs of a plan are left to execute."""
     known = {one.name: last.status if (last := store.read(one)) else "" for one in made.runs}
     complete, total = sum(status == "complete" for status in known.values()), len(made.runs)
     if options.retest:
         waiting = [plan.as_retest(one) for one in made.runs if known[one.name] == "complete"]
         if not waiting:
-            raise UserError(f"No run to test again: none of these {total} is complete. Leave --retest out to train.")
+            raise UserError(f"Nothing to retest: 0 of {total} runs are complete. Leave out --retest to train them.")
     else:
         wanted = ("", "failed") if options.retry_failed else ("",)
         waiting = [one for one in made.runs if known[one.name] in wanted]
@@ -237,35 +238,35 @@ def _work(options: argparse.Namespace, made: plan.Plan, out: Console) -> Work:
     for line in made.notices:
         out.print(escape(line), soft_wrap=True, highlight=False)
     if complete and not options.retest and any(text.partition("=")[0] in MEASURES for text in options.overrides):
-        out.print("Complete runs are not tested again, unless with --retest.")
+        out.print("Complete runs are not tested again. Use --retest to test them.")
     return Work(made, waiting, complete)
 
 
 def _submit(options: argparse.Namespace, work: Work, out: Console) -> int:
-    """Submits what is not queued or running already."""
+    """Submits the runs that are not queued or running yet."""
     from attnae.bench import jobs
     from attnae.bench.running import cluster
 
     busy = jobs.alive(folder for one in work.waiting for folder in (one.folder, one.undecoded))
     waiting = [one for one in work.waiting if not {one.folder, one.undecoded} & busy.keys()]
     if busy:
-        out.print(f"{len(work.waiting) - len(waiting)} runs are queued or running already.")
+        out.print(f"{len(work.waiting) - len(waiting)} runs are already queued or running.")
     if waiting:
         names = cluster.submit(
             work.made, waiting, work.home / "jobs", options.slurm_options, options.jobs, options.timeout
         )
         out.print(f"Submitted {len(names)} runs as {', '.join(names)}", soft_wrap=True, highlight=False)
-    command = "without --retest" if options.retest else "again"
+    command = "this command without --retest" if options.retest else "this command"
     out.print(
-        f"Next: attnae-bench status {escape(shown(work.home))}; when they are over, the same command {command} "
-        "writes the report",
+        f"Next: attnae-bench status {escape(shown(work.home))}. When all jobs have finished, rerun {command} "
+        "to write the report.",
         soft_wrap=True,
     )
     return 0
 
 
 def _execute(options: argparse.Namespace, work: Work, out: Console) -> list[str] | None:
-    """Executes the runs here; their last stages, or ``None`` if somebody stopped them."""
+    """Executes the runs on this machine; returns their final stages, or ``None`` if interrupted."""
     from attnae.bench.running import cluster, resources
     from attnae.bench.running.execution import DONE, Execution
     from attnae.bench.running.launch import Launcher, Stopped
@@ -285,12 +286,10 @@ def _execute(options: argparse.Namespace, work: Work, out: Console) -> list[str]
         done, total = sum(e.stage == DONE for e in launcher.over), len(work.made.runs)
         if options.retest:
             out.print(
-                f"Stopped. {done} of {len(work.waiting)} runs were tested again; previous results of the others were kept."
+                f"Stopped. {done} of {len(work.waiting)} runs were retested; previous results of the others were kept."
             )
         else:
-            out.print(
-                f"Stopped. {work.complete + done} of {total} runs are complete; the same command goes on from here."
-            )
+            out.print(f"Stopped. {work.complete + done} of {total} runs are complete. Rerun this command to resume.")
         return None
     return [e.stage for e in launcher.over]
 
