@@ -155,7 +155,7 @@ def test_different_images_have_separate_reports(here: Path) -> None:
     assert sorted(path.name for path in (second / "runs").iterdir()) == ["noisy-seed1.json", "wavelet-seed1.json"]
     for page, other in ((first, second), (second, first)):
         text = (page / "README.md").read_text(encoding="utf-8")
-        assert f"[{other.name}](../{other.name}/README.md), other images" in text
+        assert f"[{other.name}](../{other.name}/README.md), different images" in text
     assert report("--check") == 0
 
 
