@@ -97,9 +97,7 @@ def test_grid_curves_and_trade_off_of_an_ordinary_report(tmp_path: Path) -> None
     drawn = figures.draw(BENCHMARK, results, folders, tmp_path / "figures")
     assert drawn == ["curves.png", "grid.png", "tradeoff.png"]
     for name in drawn:
-        assert (
-            850 <= Image.open(tmp_path / "figures" / name).width <= 1050
-        )  # about the page width of 900 pixels, so text is not rescaled
+        assert 850 <= Image.open(tmp_path / "figures" / name).width <= 1050  # about the page width, 900 pixels
     first = (tmp_path / "figures" / "curves.png").read_bytes()
     figures.draw(BENCHMARK, results, folders, tmp_path / "figures")
     assert (tmp_path / "figures" / "curves.png").read_bytes() == first

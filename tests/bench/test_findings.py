@@ -56,9 +56,8 @@ def test_hand_edited_number_is_detected(tmp_path: Path) -> None:
 
 
 def test_effects_are_relative_to_published_values(tmp_path: Path) -> None:
-    (one,) = effects.effects([BENCHMARK], REPORTS)[
-        "Example"
-    ]  # equality claims and claims without two numbers have no effect size
+    # Equality claims and claims without two numbers have no effect size.
+    (one,) = effects.effects([BENCHMARK], REPORTS)["Example"]
     assert one.published == pytest.approx(2.5)
     assert one.ours.mean == pytest.approx(32 / 15)
     effects.draw([BENCHMARK], REPORTS, tmp_path / "effects.png")

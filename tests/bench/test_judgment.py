@@ -188,9 +188,7 @@ def test_required_number_of_seeds_by_hand() -> None:
 
 
 def test_holm_by_hand() -> None:
-    assert holm([0.01, 0.04, 0.03]) == pytest.approx(
-        [0.05 / 3, 0.025, 0.025]
-    )  # the second is not rejected, so neither is the third
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.05 / 3, 0.025, 0.025])  # only the first is rejected
     assert holm([0.01, 0.02, 0.04]) == pytest.approx([0.05 / 3, 0.025, 0.05])  # all rejected
     assert holm([0.019, 0.001, 1.0]) == pytest.approx([0.025, 0.05 / 3, 0.05])
     assert holm([0.019, 0.5, 1.0]) == pytest.approx([0.05 / 3] * 3)

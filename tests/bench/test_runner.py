@@ -261,9 +261,7 @@ def test_failed_retest_keeps_previous_results(damage: str, complete: Path, tmp_p
 def test_killed_retest_keeps_previous_results(complete: Path, tmp_path: Path) -> None:
     before = (complete / "result.json").read_bytes()
     process = start(*ONE, "--retest", cwd=tmp_path)
-    wait_for(
-        lambda: (complete / "test.json").exists(), process
-    )  # the test has finished, but its result is not written yet
+    wait_for(lambda: (complete / "test.json").exists(), process)  # after the test, before its result is written
     process.kill()
     process.communicate()
     assert (complete / "result.json").read_bytes() == before

@@ -117,11 +117,7 @@ def _costs(benchmark: Benchmark, done: list[Result], folder: Path, out: Console)
     out.print("* compared by default by `attnae-bench run`\n")
     for profile, stated in benchmark.profiles.items():
         times, sizes = ([value for value in values[profile] if value] for values in (seconds, weights))
-        cost = (
-            f"about {duration(sum(times))} of training"
-            if len(times) == len(seconds[profile])
-            else "unknown training time"
-        )
+        cost = f"about {duration(sum(times))} of training" if len(times) == len(seconds[profile]) else "unknown time"
         disk = "unknown disk usage"
         if len(sizes) == len(weights[profile]):
             kept, extra = sum(sizes) + PICTURES * len(sizes), 2 * CHECKPOINT * max(sizes)
