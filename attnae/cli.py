@@ -18,25 +18,25 @@ usage: attnae {fit,validate,test,predict} -c CONFIG [-c CONFIG ...] [--KEY VALUE
        attnae {apply,encode,decode,sample,export} MODEL ...
        attnae models
 
-Trains and evaluates one variant of one paper. Later files and keys override earlier ones.
+Train and evaluate a model. Later files and keys override earlier ones.
 
   attnae-bench config saaae_vs_vae --variant vae > vae.yaml
   attnae fit -c vae.yaml --trainer.default_root_dir runs/my-vae
   attnae fit -c configs/saaae.yaml --trainer.max_epochs 4 --trainer.default_root_dir runs/my-saaae
   attnae test -c runs/my-vae/config.yaml --weights runs/my-vae/weights.safetensors
 
-Uses what was trained. MODEL is a run's folder, what attnae export made of it, or a name that attnae models lists.
+Use a trained model. MODEL is a run folder, a folder written by attnae export, or a name listed by attnae models.
 
-  attnae models                         lists the trained models that are shipped, with their numbers
-  attnae apply MODEL photos/ -o OUT     denoises, fills in or reconstructs images of any size
-  attnae encode MODEL photos/ -o OUT    images to small files of code indices (VQ-VAE); decode goes back
-  attnae sample MODEL -o sampled.png    images from the prior (VAE)
-  attnae export RUN DIR                 a folder to give away: attnae.load("DIR")
+  attnae models                         list shipped models with their metrics
+  attnae apply MODEL photos/ -o OUT     denoise, inpaint or reconstruct images of any size
+  attnae encode MODEL photos/ -o OUT    compress images to code indices (VQ-VAE); decode restores them
+  attnae sample MODEL -o sampled.png    sample images from the prior (VAE)
+  attnae export RUN DIR                 export a model for attnae.load("DIR")
 
   attnae apply --help       all options; also for encode, decode, sample, export
   attnae fit --help         all keys
   attnae --print-completion bash
-  attnae-bench run ...      compares variants and writes a report; see attnae-bench --help
+  attnae-bench run ...      compare variants and write a report; see attnae-bench --help
 """
 
 

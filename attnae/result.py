@@ -1,35 +1,36 @@
-"""The record of a run, ``result.json``, format 2: the one thing that training and the benchmark runner share. Plain Python.
+"""The result of a run, ``result.json`` (format 2): the interface between training and the benchmark runner.
 
-A run is two commands. ``attnae fit`` leaves ``fit.json`` in the run's folder, ``attnae test`` leaves ``test.json``
-(both are a :class:`Part`); the runner joins them with the run's identity into ``result.json``, written last and
-atomically: its presence means that the run is over, its ``status`` says how. The file is one flat JSON object:
+A run consists of two commands. ``attnae fit`` writes ``fit.json`` to the run folder, ``attnae test`` writes
+``test.json`` (both are a :class:`Part`). The runner merges them with the run identity into ``result.json``, which is
+written last and atomically: if it exists, the run has ended, and ``status`` is its outcome. The file is a flat JSON
+object:
 
 =================  =====================================================================================================
-``benchmark``      Name of the benchmark file, and ``revision``, the number in it that changes with the numbers.
-``variant``        Name of the variant, and ``seed`` and ``profile``.
-``overrides``      Key of ``attnae fit`` to value: what the request changed against benchmark and profile.
-``configuration``  The stated configuration: everything that files and overrides say about the numbers, without class
-                   defaults, loggers, paths, callbacks of the suite and what only measures.
-``precision``      ``fp32`` or ``bf16``; ``devices`` per machine and ``nodes``: how many trained together.
-``data_digest``    Digest of the decoded pixels of both splits; empty where nobody has taken it.
+``benchmark``      Name of the benchmark file; ``revision``: its revision number.
+``variant``        Name of the variant; ``seed``; ``profile``: name of the profile.
+``overrides``      Keys of ``attnae fit`` that the request changed, with their values.
+``configuration``  The stated configuration: all settings from files and overrides that affect results, without class
+                   defaults, loggers, paths, callbacks of the suite and keys that only add measurements.
+``precision``      ``fp32`` or ``bf16``; ``devices`` per machine and ``nodes`` (machines) used for training.
+``data_digest``    Digest of the decoded pixels of both splits; empty if it was not computed.
 ``reconstructed``  Whether the identity above was rebuilt from commands and commit (results migrated from format 1).
 -----------------  -----------------------------------------------------------------------------------------------------
 ``label``          Name of the report that the run was made for.
-``status``         ``complete`` or ``failed``; then ``reason`` says why in one line.
-``finished_at``    When the run ended, UTC, such as ``2026-01-31T12:00:00.000Z``; empty in migrated results.
-``metrics``        ``"<protocol>/<name>"`` to number; see ``attnae.metrics.columns``.
-``last_epochs``    Equally long lists: ``epoch``, and test metrics at each of the last epochs by ``"<protocol>/<name>"``.
+``status``         ``complete`` or ``failed``; ``reason``: the cause of a failure in one line.
+``finished_at``    UTC time at which the run ended, such as ``2026-01-31T12:00:00.000Z``; empty in migrated results.
+``metrics``        Numbers by ``"<protocol>/<name>"``; see ``attnae.metrics.columns``.
+``last_epochs``    Lists of equal length: ``epoch``, and test metrics after each of the last epochs.
 ``efficiency``     Parameters, operations, seconds, memory, by name.
-``curves``         Equally long lists: ``epoch``, ``seconds``, and what was logged in each epoch.
-``selection``      The rule by which the evaluated weights were chosen.
-``data``           Name, kind, counts and image size of the data, and the digest that training measured.
-``commands``       The commands that repeat the run, with paths relative to the working folder or to home (``~``).
-``versions``       Package names to versions; shown, never part of the identity.
-``hardware``       Device, processor, threads, operating system.
-``git``            Commit and dirty flag of the checkout; ``tested``: the same of a later test, with its versions.
-``wall_seconds``   Time from the first command to the end of the last, of the attempt that finished the run.
-``images``         Paths of pictures, relative to the run's folder.
-``version``        Format of this file: 2.
+``curves``         Lists of equal length: ``epoch``, ``seconds``, and the values logged in each epoch.
+``selection``      The rule that selected the evaluated weights.
+``data``           Name, kind, counts and image size of the data, and the digest computed in training.
+``commands``       Commands that reproduce the run, with paths relative to the working folder or home (``~``).
+``versions``       Package versions by name; shown in reports, not part of the identity.
+``hardware``       Device, CPU, threads and operating system.
+``git``            Commit and dirty flag of the checkout; ``tested``: the same for a later test, with versions.
+``wall_seconds``   Time from the start of the first command to the end of the last, for the final attempt.
+``images``         Paths of pictures, relative to the run folder.
+``version``        Format of this file, 2.
 =================  =====================================================================================================
 """
 
@@ -47,12 +48,12 @@ from attnae.errors import UserError
 from attnae.files import write_text
 
 VERSION = 2
-"""Version of the file format; a reader refuses any other."""
+"""Version of the file format; other versions are rejected."""
 
 
 @dataclass
 class Part:
-    """What one command measured; the module's table describes every field."""
+    """Measurements of one command; the fields are described in the module docstring."""
 
     metrics: dict[str, float] = field(default_factory=dict)
     efficiency: dict[str, float] = field(default_factory=dict)
@@ -67,7 +68,7 @@ class Part:
 
 @dataclass
 class Result(Part):
-    """A finished run; the module's table describes every field."""
+    """A finished run; the fields are described in the module docstring."""
 
     benchmark: str = ""
     revision: int = 1
@@ -92,34 +93,34 @@ class Result(Part):
 
 
 NAME = re.compile(r"[A-Za-z0-9][\w.=+-]{0,199}")
-"""What can name a folder on its way to a report: no separators, nothing that Markdown or HTML would read."""
+"""Valid folder names: no separators, and no characters with a meaning in Markdown or HTML."""
 
 NAMES = {"benchmark", "label", "profile", "variant"}
 
 TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z)?", re.ASCII)
 
 MOST_LEVELS = 50
-"""Of a result: a configuration has ten."""
+"""Maximum nesting depth of a result; typical configurations have ten levels."""
 
 Record = tuple[Path, Result]
-"""The folder in which a result was found, and the result."""
+"""A result and the folder in which it was found."""
 
 
 P = TypeVar("P", bound=Part)
 
 
 def now() -> str:
-    """The present time as ``finished_at`` tells it: equally long texts whose order is that of the times."""
+    """The current time in the format of ``finished_at``; strings sort chronologically."""
     return datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
 
 
 def label_part(text: str) -> str:
-    """What of a text can stand in a label."""
+    """Replaces characters that are not allowed in a label."""
     return re.sub(r"[^\w.=+-]+", "_", text)
 
 
 def write(part: Part, path: Path) -> None:
-    """Writes a part or a result atomically; numbers that are not finite become ``null``."""
+    """Writes a part or a result atomically; non-finite numbers become ``null``."""
     write_text(
         path, json.dumps(finite(asdict(part)), indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
     )
@@ -129,16 +130,16 @@ def read_part(path: Path) -> Part:
     """Reads ``fit.json`` or ``test.json``.
 
     Raises:
-        UserError: The file is missing, cut short or of another form.
+        UserError: The file is missing, truncated or malformed.
     """
     return parse(load(path), Part, path)
 
 
 def read_result(path: Path) -> Result:
-    """Reads ``result.json``, which may come from anybody: a report is made of whatever passes here.
+    """Reads and validates ``result.json``; the file may come from an untrusted source.
 
     Raises:
-        UserError: The file is missing, cut short, of another format or of another form.
+        UserError: The file is missing, truncated, malformed, or has another format version.
     """
     raw = load(path)
     if isinstance(raw, dict) and type(version := raw.get("version")) is int and version != VERSION:
@@ -146,20 +147,20 @@ def read_result(path: Path) -> Result:
             advice = f"Convert it with `python -m attnae.bench.migrate {path.parent}`"
         else:
             advice = "Update attnae" if version > VERSION else "Delete the file to repeat the run"
-        raise UserError(f"{path} has format {version}, this attnae reads format {VERSION}. {advice}.")
+        raise UserError(f"{path} has format {version}, but this version of attnae reads format {VERSION}. {advice}.")
     result = parse(raw, Result, path)
     if result.status not in ("complete", "failed"):
         raise UserError(f"{path} has the unknown status {result.status!r}. Delete it to repeat the run.")
     if not TIME.fullmatch(result.finished_at):
-        raise UserError(f"{path} has the unreadable time finished_at = {result.finished_at!r:.60}.")
+        raise UserError(f"{path} has an invalid finished_at: {result.finished_at!r:.60}. Delete it to repeat the run.")
     return result
 
 
 def load(path: Path) -> Any:
-    """The JSON value in a file.
+    """Reads a JSON file.
 
     Raises:
-        UserError: The file is missing or cut short.
+        UserError: The file is missing or truncated.
     """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
@@ -168,10 +169,10 @@ def load(path: Path) -> Any:
 
 
 def parse(raw: Any, kind: type[P], path: Path) -> P:
-    """A part or a result from JSON; every value has the type that the class gives it.
+    """Converts JSON to a part or a result and checks the type of every value.
 
     Raises:
-        UserError: A key is unknown, or a value has another form; names ``path``.
+        UserError: A key is unknown, or a value is malformed; the message includes ``path``.
     """
     try:
         known = {f.name: f for f in fields(kind)}
@@ -181,32 +182,32 @@ def parse(raw: Any, kind: type[P], path: Path) -> P:
         if _deep(raw):
             raise ValueError(f"nested more than {MOST_LEVELS} levels deep")
         if unknown := sorted(set(raw) - set(known)):
-            raise ValueError(f"unknown keys, such as {unknown[0]!r:.60}")
+            raise ValueError(f"unknown key {unknown[0]!r:.60}")
         for name, value in raw.items():
             expected = type(getattr(defaults, name))
             fits = isinstance(value, (int, float) if expected is float else expected)
             if not fits or isinstance(value, bool) != (expected is bool):
                 raise ValueError(f"{name} is not a {expected.__name__}")
-        for name in ("metrics", "efficiency"):  # null means "not a finite number": a missing value, shown as "-"
+        for name in ("metrics", "efficiency"):  # null is a non-finite number, treated as missing and shown as "-"
             numbers = {key: float(number) for key, number in raw.get(name, {}).items() if number is not None}
             raw[name] = {key: number for key, number in numbers.items() if math.isfinite(number)}
         for curve in (*raw.get("curves", {}).values(), *raw.get("last_epochs", {}).values()):
             if not isinstance(curve, list) or not all(value is None or _is_number(value) for value in curve):
                 raise ValueError("a curve is not a list of numbers")
         if not all(isinstance(text, str) for name in ("images", "commands") for text in raw.get(name, [])):
-            raise ValueError("a path or command is not text")
-        for name in NAMES & raw.keys():  # they become folders
+            raise ValueError("a path or command is not a string")
+        for name in NAMES & raw.keys():  # used as folder names
             if not NAME.fullmatch(raw[name]) and raw[name]:
-                raise ValueError(f"the {name} {raw[name]!r:.60} cannot name a folder")
+                raise ValueError(f"the {name} {raw[name]!r:.60} is not a valid folder name")
         if not isinstance(raw.get("data", {}).get("converted", {}), dict):
-            raise ValueError("converted images are not counted by reason")
+            raise ValueError("data.converted is not an object")
         return kind(**raw)
     except (ValueError, TypeError, OverflowError, RecursionError) as error:
         raise UserError(f"Cannot read {path}: {error}. Delete it to repeat the run.") from error
 
 
 def _deep(value: Any) -> bool:
-    """Whether a JSON value is nested so deep that only a recursion without end would read it."""
+    """Whether a JSON value is nested deeper than :data:`MOST_LEVELS`."""
     level = [value]
     for _ in range(MOST_LEVELS):
         level = [inner for outer in level if isinstance(outer, dict | list)
@@ -219,7 +220,7 @@ def _is_number(value: Any) -> bool:
 
 
 def finite(value: Any) -> Any:
-    """A JSON value with ``null`` for numbers that are not finite."""
+    """Replaces non-finite numbers in a JSON value with ``null``."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):

@@ -176,7 +176,7 @@ def test_times_are_ordered_as_their_texts(tmp_path: Path) -> None:
 
 
 def test_an_unknown_key(tmp_path: Path) -> None:
-    assert "unknown keys, such as 'surprise'" in refused(changed(tmp_path / "result.json", surprise=1))
+    assert "unknown key 'surprise'" in refused(changed(tmp_path / "result.json", surprise=1))
 
 
 def test_a_part_has_no_keys_of_a_result(tmp_path: Path) -> None:

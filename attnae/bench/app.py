@@ -1,4 +1,4 @@
-"""The command ``attnae-bench``."""
+"""Entry point of ``attnae-bench``."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from attnae.errors import UserError
 from attnae.streams import replace_unprintable
 
 COMMANDS = ("list", "show", "config", "doctor", "run", "status", "report", "compare", "merge", "clean")
-"""In the order of ``--help``; each is a module of :mod:`attnae.bench.commands`."""
+"""Subcommands in the order of ``--help``; each is a module in :mod:`attnae.bench.commands`."""
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs the command line; returns the exit code: 0 all fine, 1 something failed, 2 wrong usage, 130 interrupted."""
+    """Runs the command line and returns the exit code: 0 success, 1 failure, 2 usage error, 130 interrupted."""
     try:
         options = parser().parse_args(arguments)
         return int(options.handler(options))
@@ -26,7 +26,7 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:  # | head
         sys.stderr.close()
         return 0
-    except OSError as error:  # a disk or a system that is at its end; what a user's files have to do with is said above
+    except OSError as error:  # such as a full disk; errors in user files raise UserError
         print(f"attnae-bench: error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -35,20 +35,20 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def console() -> None:
-    """Console script."""
+    """Console script entry point."""
     replace_unprintable()
     sys.exit(main())
 
 
 class _Parser(argparse.ArgumentParser):
-    """argparse, with errors that name the next command to try instead of the usage."""
+    """An argument parser whose errors refer to ``--help`` instead of printing the usage."""
 
     def error(self, message: str) -> None:  # type: ignore[override]
         raise UserError(f"{message}. See `{self.prog} --help`.")
 
 
 class _Completion(argparse.Action):
-    """Prints what a shell evaluates to complete commands and options."""
+    """Prints the completion script of a shell."""
 
     def __call__(self, parser: argparse.ArgumentParser, namespace: Any, values: Any, option: str | None = None) -> None:
         import shtab
@@ -63,11 +63,14 @@ class _Completion(argparse.Action):
 
 
 def parser() -> argparse.ArgumentParser:
-    """All commands and options."""
-    top = _Parser(prog="attnae-bench", description="Compares the variants of a paper: trains, evaluates, reports.")
+    """Builds the parser with all commands and options."""
+    top = _Parser(prog="attnae-bench", description="Train, evaluate and compare the variants of a paper.")
     top.add_argument("--version", action="version", version=f"attnae {__version__}")
     top.add_argument(
-        "--print-completion", action=_Completion, metavar="SHELL", help="completion script for bash, zsh or tcsh"
+        "--print-completion",
+        action=_Completion,
+        metavar="SHELL",
+        help="print the completion script for bash, zsh or tcsh",
     )
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
 

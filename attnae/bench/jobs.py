@@ -1,4 +1,4 @@
-"""Which runs are queued or running on a cluster."""
+"""Tracks which runs are queued or running on a SLURM cluster."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from attnae.errors import UserError
 from attnae.files import write_text
 
 RECORD = "submitted.json"
-"""File in a run's folder that holds the job it was submitted as."""
+"""File in the run folder that records the submitted job."""
 
 
 class Job(NamedTuple):
-    """A job that is not over.
+    """An unfinished job.
 
     Attributes:
-        name: SLURM's name of it, such as ``12_3`` for the fourth of an array.
-        state: ``queued`` or ``running``; ``submitted`` where SLURM cannot be asked.
+        name: SLURM job ID, such as ``12_3`` for the fourth task of an array.
+        state: ``queued`` or ``running``; ``submitted`` if SLURM is not available.
     """
 
     name: str
@@ -29,12 +29,12 @@ class Job(NamedTuple):
 
 
 def note(folder: Path, name: str) -> None:
-    """Remembers the job of a run."""
+    """Records the job of a run."""
     write_text(folder / RECORD, json.dumps({"job": name}))
 
 
 def move(old: Path, new: Path) -> None:
-    """Takes what was noted of a run to its folder, whose name nobody knew before its images were decoded."""
+    """Moves the job record of a run to its final folder, whose name depends on the digest of the decoded images."""
     if old != new and (name := noted(old)):
         note(new, name)
         (old / RECORD).unlink(missing_ok=True)
@@ -43,10 +43,10 @@ def move(old: Path, new: Path) -> None:
 
 
 def alive(folders: Iterable[Path]) -> dict[Path, Job]:
-    """Jobs that are not over, by the folders of their runs.
+    """Unfinished jobs by run folder.
 
     Raises:
-        UserError: SLURM is here and does not answer.
+        UserError: ``squeue`` is installed but does not answer.
     """
     names = {folder: name for folder in folders if (name := noted(folder))}
     if not names:
@@ -55,12 +55,12 @@ def alive(folders: Iterable[Path]) -> dict[Path, Job]:
     command = ["squeue", "--noheader", "--array", "--format", "%i %T", "--jobs", wanted]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    except FileNotFoundError:  # a machine that shares the folder but not the cluster
+    except FileNotFoundError:  # this machine shares the folder but not the cluster
         return {folder: Job(name, "submitted") for folder, name in names.items()}
     except (OSError, subprocess.SubprocessError) as error:
-        raise UserError(f"Cannot ask SLURM for its jobs: {error}") from error
-    if done.returncode and "Invalid job id" not in done.stderr:  # which means that all are over for long
-        raise UserError(f"Cannot ask SLURM for its jobs: {' '.join(done.stderr.split())}")
+        raise UserError(f"Cannot list SLURM jobs: {error}") from error
+    if done.returncode and "Invalid job id" not in done.stderr:  # SLURM has forgotten jobs that ended long ago
+        raise UserError(f"Cannot list SLURM jobs: {' '.join(done.stderr.split())}")
     states = dict(line.split(maxsplit=1) for line in done.stdout.splitlines() if line.strip())
     return {
         folder: Job(name, "running" if states[name] == "RUNNING" else "queued")
@@ -70,7 +70,7 @@ def alive(folders: Iterable[Path]) -> dict[Path, Job]:
 
 
 def noted(folder: Path) -> str | None:
-    """Name of the job that a run was last submitted as; ``None`` if it never was, or is complete."""
+    """ID of the job that a run was last submitted as; ``None`` if it was not submitted or is complete."""
     try:
         return str(json.loads((folder / RECORD).read_text(encoding="utf-8"))["job"])
     except (OSError, ValueError, KeyError, TypeError):

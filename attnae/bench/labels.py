@@ -1,4 +1,4 @@
-"""The name of a report that nobody has named: profile, data, and what differs from the profile."""
+"""Default report names: the profile, followed by data and settings that differ from it."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from attnae.bench.run import short_hash
 from attnae.result import label_part
 
 MOST_BYTES = 120
-"""Of a default label: file systems take 255 for a name, and a label may get a suffix."""
+"""Maximum length of a default label: file systems allow 255 bytes per name, and a label may get a suffix."""
 
 AMBIGUOUS = re.compile(r"=|(^|-)(\d+ep|bf16)(-|$)")
-"""What in the name of a folder of images could be taken for a setting."""
+"""Parts of a data folder name that could be mistaken for a setting."""
 
 
 def default(profile: str, data: str, overrides: Mapping[str, Any], precision: str, devices: int, nodes: int) -> str:
-    """A label that tells the settings apart: no two different sets of settings have the same.
+    """A label that is unique for its settings.
 
     Args:
         profile: Name of the profile.
-        data: Short name of the data; empty where it is what the profile uses.
-        overrides: Key to value.
-        precision: ``fp32``, which is not told, or ``bf16``.
-        devices: Devices on each machine, told if there are several.
-        nodes: Machines, likewise.
+        data: Short name of the data; empty for the profile's own data.
+        overrides: Maps keys to values.
+        precision: ``fp32``, which is omitted from the label, or ``bf16``.
+        devices: Devices per machine; omitted from the label if 1.
+        nodes: Machines; omitted from the label if 1.
     """
     parts = [profile, *([data] if data else []), *settings(overrides)]
     parts += [precision] if precision != "fp32" else []
@@ -40,13 +40,13 @@ def default(profile: str, data: str, overrides: Mapping[str, Any], precision: st
 
 
 def settings(overrides: Mapping[str, Any]) -> list[str]:
-    """Overrides as a title tells them, such as ``net.noise=frozen`` or ``3ep``; the epochs come first."""
+    """Overrides as shown in titles, such as ``net.noise=frozen`` or ``3ep``; epochs come first."""
     ordered = sorted(overrides.items(), key=lambda item: (item[0] != "trainer.max_epochs", item[0]))
     return [f"{value}ep" if key == "trainer.max_epochs" else f"{short(key)}={_text(value)}" for key, value in ordered]
 
 
 def short(key: str) -> str:
-    """A key without ``init_args`` and without ``model`` at its beginning; two keys never become one."""
+    """A key without ``init_args`` and without a leading ``model``; different keys stay different."""
     parts = [part for part in key.split(".") if part != "init_args"] or [key]
     return ".".join(parts[1:] if parts[0] == "model" and len(parts) > 1 else parts)
 
@@ -58,7 +58,7 @@ def _text(value: Any) -> str:
 
 
 def _plain(value: Any) -> bool:
-    """Whether a value's text in a label can mean nothing else."""
+    """Whether the text of a value in a label is unambiguous."""
     if isinstance(value, str):
         return bool(re.fullmatch(r"[A-Za-z_][\w.]*", value)) and value not in ("true", "false", "null")
     return not isinstance(value, list | dict)

@@ -1,4 +1,4 @@
-"""Markdown that reads well on a page and in a terminal."""
+"""Markdown that is readable both rendered and as plain text."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from typing import Any
 
 
 def one_line(text: Any) -> str:
-    """Text that stays on its line, in a file and on a terminal: no line breaks, no control characters."""
+    """Converts text to a single line without line breaks or control characters."""
     return "".join(character for character in " ".join(str(text).split()) if character.isprintable())
 
 
 def escape(text: Any) -> str:
-    """Text that cannot break a table or become HTML: one line, no pipes, no tags."""
+    """Escapes text for a Markdown table cell: one line, no unescaped pipes, no HTML tags."""
     line = one_line(text)
     return line.replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|")
 
 
 def number(value: float | None, digits: int) -> str:
-    """Fixed digits with thousands separators; "-" for a missing value."""
+    """Formats a number with fixed digits and thousands separators; "-" for a missing value."""
     return "-" if value is None else f"{value:,.{digits}f}"
 
 

@@ -1,11 +1,12 @@
-"""Converts results of format 1 below a folder to format 2: ``python -m attnae.bench.migrate DIR...``.
+"""Converts results in a folder from format 1 to format 2: ``python -m attnae.bench.migrate DIR...``.
 
-Nothing is invented. Digests of decoded pixels stand; what format 1 called the digest of an array was one of three windows
-of its file and becomes ``data.windows``. The configuration is rebuilt from the commands and the files at the commit that
-the result names, and marked ``reconstructed``. There is no ``finished_at``, which makes a result the oldest. The protocol
-``published`` is called ``train_set``. A result that lacks what this takes is left as it is, and named.
+Missing values are never guessed. Digests of decoded pixels are kept; for arrays, format 1 hashed only three windows of
+the file, and that digest becomes ``data.windows``. The configuration is rebuilt from the commands and from the files at
+the recorded commit, and the result is marked ``reconstructed``. ``finished_at`` stays empty, so any other result counts
+as newer. The protocol ``published`` is renamed to ``train_set``. Results that lack the required fields are left
+unchanged and listed.
 
-To be removed after the release that follows.
+Remove this module after the next release.
 """
 
 from __future__ import annotations
@@ -31,13 +32,13 @@ from attnae.errors import UserError
 from attnae.files import PACKAGE, absolute
 
 OWN = {"seed_everything", "trainer.default_root_dir", "weights", "ckpt_path", *PLACE, *MEASURES}
-"""Keys of a command that are no override."""
+"""Command-line keys that are not overrides."""
 
 PRECISION = {"32-true": "fp32", "32": "fp32", "bf16-mixed": "bf16", "bf16": "bf16"}
 
 
 def main(arguments: list[str]) -> int:
-    """Converts all results below some folders; 1 if one was left as it is."""
+    """Converts all results in the given folders; returns 1 if any was left unchanged."""
     if not arguments or arguments[0].startswith("-"):
         print("usage: python -m attnae.bench.migrate DIR...", file=sys.stderr)
         return 2
@@ -53,15 +54,15 @@ def main(arguments: list[str]) -> int:
                 problems.append(str(error))
     print(f"Converted {converted} results to format {result.VERSION}.")
     for problem in problems:
-        print(f"Left as it is: {problem}", file=sys.stderr)
+        print(f"Left unchanged: {problem}", file=sys.stderr)
     return 1 if problems else 0
 
 
 def migrate(path: Path) -> bool:
-    """Converts one file; returns whether it was of format 1.
+    """Converts one file; returns whether it had format 1.
 
     Raises:
-        UserError: It cannot be read, or lacks what the conversion takes.
+        UserError: The file cannot be read, or lacks a required field.
     """
     raw = result.load(path)
     if not isinstance(raw, dict) or raw.get("version") != 1:
@@ -73,14 +74,14 @@ def migrate(path: Path) -> bool:
 
 
 def converted(raw: dict[str, Any], path: Path) -> result.Result:
-    """A result of format 1 as one of format 2.
+    """Converts a result from format 1 to format 2.
 
     Args:
-        raw: The JSON object.
-        path: Its file, for messages.
+        raw: The parsed JSON object.
+        path: The file, for error messages.
 
     Raises:
-        UserError: Something is missing or has another form.
+        UserError: A field is missing or malformed.
     """
     told = {key: value for key, value in raw.items() if key != "config_hash"}
     try:
@@ -90,7 +91,7 @@ def converted(raw: dict[str, Any], path: Path) -> result.Result:
         told["images"] = [image.replace("images/published-", "images/train_set-") for image in told.get("images", [])]
         told["data"], digest = _data(told.get("data", {}))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise UserError(f"{path}: format 1 with another form: {type(error).__name__} {error}") from error
+        raise UserError(f"{path}: malformed format 1 result: {type(error).__name__} {error}") from error
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
     told |= {**identity, "data_digest": digest, "reconstructed": True, "finished_at": "", "version": result.VERSION}
@@ -102,7 +103,7 @@ def _renamed(key: str) -> str:
 
 
 def _data(data: dict[str, Any]) -> tuple[dict[str, Any], str]:
-    """What format 1 says about the data, and the digest of its pixels; empty for arrays that were not decoded."""
+    """The data section, and the digest of the decoded pixels; the digest is empty for arrays."""
     digest = str(data.get("digest") or "")
     first, _, second = digest.partition("-")
     if data.get("kind") == "array" and first == second:
@@ -111,12 +112,12 @@ def _data(data: dict[str, Any]) -> tuple[dict[str, Any], str]:
 
 
 def _identity(raw: dict[str, Any]) -> dict[str, Any]:
-    """Overrides, configuration, precision and devices, rebuilt from the first command and the commit's files."""
+    """Overrides, configuration, precision and devices, rebuilt from the first command and the files at the commit."""
     if not raw.get("commands"):
-        raise UserError("it names no commands, from which its configuration could be rebuilt.")
+        raise UserError("no commands are recorded, so the configuration cannot be rebuilt.")
     commit = raw.get("git", {}).get("commit")
-    if not commit or not re.fullmatch("[0-9a-f]{7,40}", str(commit)):  # it becomes an argument of git
-        raise UserError("it names no commit, from whose files its configuration could be rebuilt.")
+    if not commit or not re.fullmatch("[0-9a-f]{7,40}", str(commit)):  # passed to git
+        raise UserError("no commit is recorded, so the configuration cannot be rebuilt.")
     files, keys = [], dict[str, str]()
     for key, value in _options(shlex.split(raw["commands"][0])[2:]):
         if key in ("c", "config"):
@@ -124,7 +125,7 @@ def _identity(raw: dict[str, Any]) -> dict[str, Any]:
         else:
             keys[key] = value
     if not raw["commands"][0].startswith("attnae fit"):
-        keys.pop("trainer.devices", None)  # every test takes one
+        keys.pop("trainer.devices", None)  # every test command sets it
     devices, nodes = (int(keys.pop(f"trainer.{name}", "1")) for name in ("devices", "num_nodes"))
     overrides = {
         key: parsed(value, f"{key}={value}")
@@ -133,7 +134,7 @@ def _identity(raw: dict[str, Any]) -> dict[str, Any]:
     }
     bits = PRECISION.get(str(overrides.pop("trainer.precision", "32-true")))
     if bits is None:
-        raise UserError("its precision is neither 32 bits nor bfloat16.")
+        raise UserError("unsupported precision; expected 32-bit or bfloat16.")
     configuration = _merge_files([_file(str(commit), name) for name in files], overrides)
     return {
         "revision": 1,
@@ -146,26 +147,26 @@ def _identity(raw: dict[str, Any]) -> dict[str, Any]:
 
 
 def _options(words: list[str]) -> Iterator[tuple[str, str]]:
-    """Keys and values of a command that the runner wrote: ``--key=value``, ``--key value``, ``-c value``."""
+    """Parses the options of a recorded command: ``--key=value``, ``--key value``, ``-c value``."""
     rest = iter(words)
     for word in rest:
         key, sign, value = word.partition("=")
         if not sign and (value := next(rest, "")) == "":
-            raise UserError(f"its command has another form: {word!r:.60} has no value.")
+            raise UserError(f"malformed command: {word!r:.60} has no value.")
         yield key.lstrip("-"), value
 
 
 @cache
 def _file(commit: str, name: str) -> dict[str, Any]:
-    """A configuration file at a commit of the checkout that attnae runs from."""
+    """Reads a configuration file at a commit of the attnae checkout."""
     command = ["git", "-C", str(PACKAGE.parent), "show", f"{commit}:{name}"]
     try:
         text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
         found = yaml.safe_load(text)
     except (OSError, subprocess.CalledProcessError, yaml.YAMLError) as error:
-        raise UserError(f"{name} at commit {commit[:12]} cannot be read: git does not have it.") from error
+        raise UserError(f"Cannot read {name} at commit {commit[:12]} from git.") from error
     if not isinstance(found, dict):
-        raise UserError(f"{name} at commit {commit[:12]} is not a mapping of keys to values.")
+        raise UserError(f"{name} at commit {commit[:12]} is not a YAML mapping.")
     return found
 
 
@@ -174,7 +175,7 @@ if __name__ == "__main__":
 
 
 def _merge_files(files: list[dict[str, Any]], overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """Configurations from general to special, then overrides, as one."""
+    """Merges configurations from general to specific, then applies the overrides."""
     merged: dict[str, Any] = {}
     for file in copy.deepcopy(files):
         _update(merged, file)

@@ -1,4 +1,4 @@
-"""From a request to runs: which variant and seed, in which folder, with which configuration."""
+"""Resolves a request into runs: variant, seed, folder and configuration of each."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from attnae.errors import UserError
 from attnae.result import NAME
 
 FILE = "run.yaml"
-"""Name of the resolved configuration in the commands that are printed."""
+"""File name of the resolved configuration in the printed commands."""
 
 
 @dataclass(frozen=True)
@@ -32,13 +32,13 @@ class Plan:
     """All runs of a request.
 
     Attributes:
-        request: What was asked for.
+        request: The request.
         label: Name of the report.
-        runs: In the order of execution.
-        location: The data; ``None`` in a dry run that did not find it.
+        runs: The runs in execution order.
+        location: The data; ``None`` in a dry run if the data was not found.
         accelerator: ``trainer.accelerator`` of the runs.
-        identities: Every variant to the identity that its first run has, or would have, in this plan.
-        notices: What is to be said about the images, such as how many were left out.
+        identities: Maps every variant to the identity of its first run, including variants that were not selected.
+        notices: Messages about the images, such as how many were skipped.
     """
 
     request: Request
@@ -51,15 +51,15 @@ class Plan:
 
     @property
     def benchmark(self) -> Benchmark:
-        """What is compared."""
+        """The benchmark to run."""
         return self.request.benchmark
 
 
 def make(request: Request) -> Plan:
-    """Resolves a request.
+    """Resolves a request into a plan.
 
     Raises:
-        UserError: A name is unknown, an override has another form, or the data is missing.
+        UserError: A name is unknown, an override is malformed, or the data is missing.
     """
     benchmark = request.benchmark
     profile = choose("profile", request.profile or next(iter(benchmark.profiles)), benchmark.profiles)
@@ -97,25 +97,25 @@ def make(request: Request) -> Plan:
     label = request.label if request.label is not None else _label(request, location, settings, bits)
     if not NAME.fullmatch(label) or len(label.encode()) > 200:
         raise UserError(
-            f"The label {label!r:.80} cannot name a folder: use at most 200 letters, digits, '-', '_', '.', '=' and '+'."
+            f"The label {label!r:.80} is not a valid folder name. Use at most 200 letters, digits, '-', '_', '.', '=' and '+'."
         )
     runs = [
         _run(request, settings, replace(identities[variant], seed=seed), label, merged[variant])
         for seed in seeds
         for variant in chosen
-        if benchmark.variants[variant].trains or seed == seeds[0]  # nothing in them depends on the seed
+        if benchmark.variants[variant].trains or seed == seeds[0]  # without training, results do not depend on the seed
     ]
     notices = tuple(dict.fromkeys(line for found in contents.values() if found for line in found.notices()))
     return Plan(replace(request, precision=bits), label, runs, location, accelerator, identities, notices)
 
 
 def as_retest(run: Run) -> Run:
-    """A complete run, to be tested once more: on the data of this plan, wherever that was when it was trained."""
+    """A complete run to be tested again, on the data of the current plan even if the data has moved since training."""
     return replace(run, retest=True)
 
 
 def identifying(merged: dict[str, Any]) -> dict[str, Any]:
-    """The stated configuration: without paths, loggers, callbacks of the suite and what only measures."""
+    """The stated configuration without paths, loggers, callbacks of the suite and keys that only add measurements."""
     told = copy.deepcopy(merged)
     for key in (*PLACE, tracking.LOGGER, *requests.MEASURES, "trainer.precision", "trainer.default_root_dir"):
         *above, last = key.split(".")
@@ -141,12 +141,12 @@ def _run(request: Request, settings: Settings, one: RunId, label: str, merged: d
     stated["seed_everything"] = one.seed
     trainer = stated.setdefault("trainer", {})
     if not isinstance(trainer, dict):
-        raise UserError(f"trainer is {trainer!r:.60}, not a mapping of keys to values.")
+        raise UserError(f"trainer must be a mapping, got {trainer!r:.60}.")
     trainer |= {"default_root_dir": folder.as_posix(), "precision": precision.TRAINER[one.precision]}
     trainer |= {key: count for key, count in _machines(one).items() if count > 1}
     epochs = trainer.get("max_epochs", 1) if trains else 0
     if not isinstance(epochs, int):
-        raise UserError(f"trainer.max_epochs is {epochs!r}, not a number of epochs.")
+        raise UserError(f"trainer.max_epochs must be a whole number, got {epochs!r}.")
     return Run(
         one,
         label,
@@ -162,7 +162,7 @@ def _run(request: Request, settings: Settings, one: RunId, label: str, merged: d
 
 
 def _commands(one: RunId, folder: Path, settings: Settings, trains: bool) -> list[str]:
-    """What a person would type: the configuration, the training, the test."""
+    """The commands that reproduce a run: config, fit and test."""
     told = [f"{key}={_typed(value)}" for key, value in settings.numbers.items()]
     config = ["attnae-bench", "config", one.benchmark, "--variant", one.variant, "--profile", one.profile]
     config += [word for setting in told for word in ("--set", setting)]
@@ -185,7 +185,7 @@ def _machines(one: RunId) -> dict[str, int]:
 
 
 def _typed(value: Any) -> str:
-    """A value as it is typed after a key: YAML that means the same, and bare text where that does."""
+    """A value as typed after a key: as a bare string if YAML reads it back unchanged, else as JSON."""
     if isinstance(value, str):
         try:
             return value if yaml.safe_load(value) == value else json.dumps(value, ensure_ascii=False)
@@ -195,15 +195,15 @@ def _typed(value: Any) -> str:
 
 
 def _location(request: Request, merged: dict[str, Any], settings: Settings) -> Location | None:
-    """Where the data is; ``None`` in a dry run where the profile's own data is not there."""
+    """Location of the data; ``None`` in a dry run if the data of the profile is missing."""
     data = section(merged, "data", "init_args")
     source: Source = data.get("source", "auto")
     root = data.get("root")
     if not isinstance(root, str | None):
-        raise UserError(f"data.init_args.root is {root!r}, not a folder.")
+        raise UserError(f"data.init_args.root must be a folder, got {root!r}.")
     stated = root if PLACE[0] in settings.place and root and not root.startswith("hf://") else None
     if request.dry and stated and not Path(stated).exists():
-        raise UserError(f"There is no folder {shown(Path(stated))}. Point --data-root at one with images.")
+        raise UserError(f"There is no folder {shown(Path(stated))}. Point --data-root at a folder of images.")
     try:
         return locate(request.benchmark.dataset, request.benchmark.embedded, root, source, bool(data.get("download")))
     except UserError:
@@ -213,18 +213,18 @@ def _location(request: Request, merged: dict[str, Any], settings: Settings) -> L
 
 
 def _image_size(merged: dict[str, Any]) -> int:
-    """Height and width of the images in pixels, as stated or by default of the DataModule's class."""
+    """Height and width of the images in pixels, as configured or the default of the DataModule."""
     size = section(merged, "data", "init_args").get("image_size")
     module = key_catalog.find(str(section(merged, "data").get("class_path")))
     if size is None and module:
         size = key_catalog.catalog()[1][module]["image_size"].default
     if not isinstance(size, int) or size < 1:
-        raise UserError(f"data.init_args.image_size is {size!r}, not a positive number of pixels.")
+        raise UserError(f"data.init_args.image_size must be a positive whole number (pixels), got {size!r}.")
     return size
 
 
 def _label(request: Request, location: Location | None, settings: Settings, bits: str) -> str:
-    """The profile, and what of data and settings differs from it."""
+    """The default label: the profile, followed by data and settings that differ from it."""
     usual = "embedded" if request.benchmark.profiles[request.profile].evidence == "demonstration" else "official"
     data = location.name if location and location.kind != usual else ""
     return labels.default(request.profile, data, settings.numbers, bits, request.devices, request.nodes)

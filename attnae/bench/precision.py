@@ -1,4 +1,4 @@
-"""Numbers of 32 or 16 bits: what a request asks for, resolved by looking at the machine."""
+"""Resolves ``--precision`` from the hardware: 32-bit floating point or bfloat16."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ TRAINER = {"fp32": "32-true", "bf16": "bf16-mixed"}
 """``trainer.precision`` of each precision."""
 
 FLAGS = {"avx512_bf16", "amx_bf16"}
-"""What ``/proc/cpuinfo`` calls instructions for bfloat16."""
+"""Names of bfloat16 instruction sets in ``/proc/cpuinfo``."""
 
 CAPABILITY = 8.0
-"""CUDA compute capability from which a GPU has them."""
+"""Lowest CUDA compute capability with bfloat16 instructions."""
 
 
 def resolved(wanted: str, accelerator: str = "auto") -> str:
-    """``fp32`` or ``bf16`` for what was asked; ``auto`` is bf16 where the hardware has instructions for it.
+    """Returns ``fp32`` or ``bf16``; ``auto`` selects bf16 if the hardware has instructions for it.
 
     Args:
         wanted: One of :data:`CHOICES`.
@@ -34,7 +34,7 @@ def resolved(wanted: str, accelerator: str = "auto") -> str:
 
 
 def _capabilities() -> list[float]:
-    """Compute capabilities of the machine's GPUs."""
+    """Compute capabilities of the GPUs."""
     command = ["nvidia-smi", "--query-gpu=compute_cap", "--format=csv,noheader"]
     try:
         told = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stdout
@@ -44,7 +44,7 @@ def _capabilities() -> list[float]:
 
 
 def _flags(file: Path = Path("/proc/cpuinfo")) -> set[str]:
-    """Names of the processor's instruction sets."""
+    """Names of the CPU's instruction sets."""
     try:
         lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:

@@ -1,4 +1,4 @@
-"""What somebody asks for, and its words as values: variants, seeds, settings."""
+"""A request for a comparison, and how its options are parsed: variants, seeds, settings."""
 
 from __future__ import annotations
 
@@ -22,31 +22,32 @@ from attnae.result import finite
 MOST_SEEDS = 1000
 
 MEASURES = ("perceptual",)
-"""Keys that change what a test measures and nothing of the training: no part of a run's identity."""
+"""Keys that change which metrics a test computes but not the training. They are not part of the run identity."""
 
 PLACE = ("data.init_args.root", "data.init_args.source", "data.init_args.download")
-"""Keys that say where the images are; the digest of their pixels says what they are."""
+"""Keys that locate the images; the images are identified by the digest of their pixels."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """A comparison that somebody asks for.
+    """A request for a comparison.
 
     Attributes:
-        benchmark: What to compare.
-        profile: Name of a profile; empty for the first of the benchmark.
-        variants: Names separated by commas, ``all``, or ``None`` for the benchmark's defaults.
-        seeds: A number of seeds (``3`` means 1, 2, 3) or seeds separated by commas (``7,``).
-        data_root: Folder of the images instead of the profile's.
-        overrides: ``key=value`` in the keys of ``attnae fit``; ``key+=value`` appends to a list.
-        label: Name of the report instead of the one that describes profile, data and settings.
+        benchmark: The benchmark to run.
+        profile: Name of a profile; empty for the first profile of the benchmark.
+        variants: Comma-separated names, ``all``, or ``None`` for the default variants of the benchmark.
+        seeds: The number of seeds (``3`` means 1, 2, 3) or comma-separated seeds (``7,``).
+        data_root: Folder of images that replaces the data of the profile.
+        overrides: ``key=value`` with keys of ``attnae fit``; ``key+=value`` appends to a list.
+        label: Name of the report; ``None`` for a name derived from profile, data and settings.
         out: Folder of all runs.
-        dry: Do not insist on the profile's data.
-        decode: Decode images that nobody has decoded yet; their digest is part of the identities. A dry run never does.
+        dry: Whether this is a dry run, which does not require the data of the profile.
+        decode: Whether to decode new images to compute their digest, which is part of the run identity. A dry run never
+            decodes.
         precision: ``fp32``, ``bf16`` or ``auto``.
-        devices: Devices that train one run, on each of its machines.
+        devices: Devices per machine that train one run.
         nodes: Machines that train one run.
-        wandb: Weights & Biases project that numbers are also shown in.
+        wandb: Weights & Biases project to log to.
         keep_checkpoints: Whether complete runs keep their checkpoints.
     """
 
@@ -69,13 +70,13 @@ class Request:
 
 @dataclass
 class Settings:
-    """Overrides by what they change.
+    """Overrides, grouped by what they change.
 
     Attributes:
-        numbers: What changes the numbers: part of the identity.
-        place: Where the images are.
-        measures: What a test measures beyond the usual.
-        logger: Where else the numbers are shown.
+        numbers: Overrides that affect results; part of the run identity.
+        place: Overrides that locate the images.
+        measures: Overrides that enable additional test metrics.
+        logger: Overrides that configure the logger.
     """
 
     numbers: dict[str, Any] = field(default_factory=dict)
@@ -85,10 +86,10 @@ class Settings:
 
 
 def settings(request: Request) -> Settings:
-    """The request's overrides, and its data root as one.
+    """Groups the overrides of a request; ``data_root`` counts as an override.
 
     Raises:
-        UserError: An override has another form, is no YAML, or belongs to an option.
+        UserError: An override is malformed, is not valid YAML, or has a value of the wrong type.
     """
     found = Settings()
     for text in request.overrides:
@@ -96,7 +97,7 @@ def settings(request: Request) -> Settings:
         if f"{key}.".startswith(f"{tracking.LOGGER}."):
             found.logger[key] = value
         elif key in MEASURES:
-            if not isinstance(value, bool):  # a training that does not get it cannot refuse it
+            if not isinstance(value, bool):  # checked here because `attnae fit` does not receive it
                 raise UserError(f"--set {text}: must be true or false.")
             found.measures[key] = value
         else:
@@ -112,10 +113,10 @@ def settings(request: Request) -> Settings:
 
 
 def variants(request: Request) -> list[str]:
-    """Names of the chosen variants.
+    """Names of the selected variants.
 
     Raises:
-        UserError: One is unknown, or there are none.
+        UserError: A name is unknown, or no variant is selected.
     """
     known, text = request.benchmark.variants, request.variants
     if text == "all":
@@ -129,10 +130,10 @@ def variants(request: Request) -> list[str]:
 
 
 def seeds(text: str) -> list[int]:
-    """``"3"`` as 1, 2, 3; ``"7,"`` as 7.
+    """Parses ``--seeds``: ``"3"`` means 1, 2, 3; ``"7,"`` means seed 7.
 
     Raises:
-        UserError: It is neither a number nor different seeds.
+        UserError: The text is neither a count nor a list of distinct seeds.
     """
     try:
         numbers = [int(part) for part in text.split(",") if part.strip()]
@@ -142,16 +143,16 @@ def seeds(text: str) -> list[int]:
     valid = 0 < len(found) <= MOST_SEEDS and all(0 <= seed < 2**32 for seed in found)
     if not valid or len(set(found)) < len(found):
         raise UserError(
-            f"--seeds {text!r} is neither a number of seeds nor different seeds separated by commas, such as 1,2,3."
+            f"--seeds {text!r}: expected the number of seeds, such as 3, or distinct comma-separated seeds, such as 1,2,3."
         )
     return found
 
 
 def setting(text: str) -> tuple[str, Any]:
-    """``key=value`` as the key and its value.
+    """Splits ``key=value`` and parses the value.
 
     Raises:
-        UserError: It has another form, or the value is not YAML.
+        UserError: The text is malformed, or the value is not valid YAML.
     """
     key, sign, value = text.partition("=")
     if not sign or not re.fullmatch(r"[A-Za-z_][\w.]*\+?", key):
@@ -160,17 +161,17 @@ def setting(text: str) -> tuple[str, Any]:
 
 
 def parsed(value: str, text: str) -> Any:
-    """The value that a YAML text stands for.
+    """Parses a YAML value.
 
     Raises:
-        UserError: It is not YAML; names the whole setting ``text``.
+        UserError: The value is not valid YAML; the message quotes the whole setting ``text``.
     """
     try:
         return plain(parse_yaml(value))
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise UserError(f"--set {text}: not a YAML value.") from error
+        raise UserError(f"--set {text}: the value is not valid YAML.") from error
 
 
 def plain(value: Any) -> Any:
-    """A YAML value as JSON has it: text for keys and dates, ``null`` for numbers that are not finite."""
+    """Converts a YAML value to JSON types: keys and dates become strings, non-finite numbers become ``null``."""
     return finite(json.loads(json.dumps(value, default=str)))

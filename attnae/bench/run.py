@@ -1,4 +1,4 @@
-"""One run: what it is, where its files are, and what it takes to execute it."""
+"""One run: its identity, its files and the arguments that execute it."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from typing import Any
 from attnae import result
 
 UNKNOWN = "?" * 8
-"""What stands for the digest of images that nobody has decoded yet."""
+"""Placeholder for the digest of images that have not been decoded yet."""
 
 
 @dataclass(frozen=True)
 class RunId:
-    """The identity of a run: made once, when a plan is made, and stored whole in ``result.json``.
+    """The identity of a run: created once with the plan and stored in full in ``result.json``.
 
-    Two runs with equal identities would give equal numbers. The package version is not part of it.
+    Runs with equal identities give equal results. The package version is not part of the identity.
 
     Attributes:
         benchmark: Name of the benchmark.
         revision: Revision of the benchmark file.
         variant: Name of the variant.
-        seed: Seed of everything random in training.
+        seed: Random seed of the training.
         profile: Name of the profile.
-        overrides: Key of ``attnae fit`` to value: what the request changed.
+        overrides: The keys of ``attnae fit`` that the request changed, with their values.
         configuration: The stated configuration, see :mod:`attnae.result`.
         precision: ``fp32`` or ``bf16``.
-        devices: Devices that train together, on each machine.
+        devices: Devices per machine that train together.
         nodes: Machines that train together.
-        data_digest: Digest of the decoded pixels; empty while it is unknown.
+        data_digest: Digest of the decoded pixels; empty if unknown.
         reconstructed: Whether this identity was rebuilt from a result of format 1.
     """
 
@@ -52,11 +52,11 @@ class RunId:
 
     @classmethod
     def of(cls, record: result.Result) -> RunId:
-        """The identity that a result states."""
+        """The identity stored in a result."""
         return cls(**{f.name: getattr(record, f.name) for f in fields(cls)})
 
     def stated(self) -> dict[str, Any]:
-        """The fields as ``result.json`` holds them."""
+        """The fields as stored in ``result.json``."""
         return {f.name: getattr(self, f.name) for f in fields(self)}
 
     @property
@@ -66,44 +66,44 @@ class RunId:
 
     @cached_property
     def config8(self) -> str:
-        """Eight digits for everything but seed and data, which a folder's name tells as well."""
+        """Eight hexadecimal digits that identify everything except seed and data."""
         told = {key: value for key, value in self.stated().items() if key not in ("seed", "data_digest")}
         return short_hash(told)
 
     @cached_property
     def data8(self) -> str:
-        """Eight digits for the data; question marks while their digest is unknown."""
+        """Eight hexadecimal digits that identify the data; question marks if the digest is unknown."""
         return short_hash(self.data_digest) if self.data_digest else UNKNOWN
 
     @property
     def folder(self) -> str:
-        """Name of the run's folder below that of its variant."""
+        """Name of the run folder inside the folder of its variant."""
         return f"seed{self.seed}-{self.config8}-{self.data8}"
 
 
 def short_hash(value: Any, digits: int = 8) -> str:
-    """Hexadecimal digits for a JSON value, the same for equal values."""
+    """A short hexadecimal hash of a JSON value; equal values have equal hashes."""
     text = json.dumps(value, sort_keys=True, ensure_ascii=False)
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()[:digits]
 
 
 @dataclass(frozen=True)
 class Run:
-    """An identity with a place and with what ``attnae`` is given.
+    """A run to execute: its identity, its folder and the arguments of ``attnae``.
 
     Attributes:
-        id: What the run is.
+        id: The identity of the run.
         label: Name of the report.
-        folder: Where the run's files are.
-        stated: What ``stated.yaml`` holds: the stated configuration with everything that is no part of the identity.
-        trains: Whether there is anything to train.
-        epochs: Planned epochs.
-        measures: Further arguments of the test: what it measures beyond the usual.
-        logger: Further arguments of both commands: where else their numbers are shown; not printed.
-        commands: What a person would type to repeat the run.
-        keep_checkpoints: Whether checkpoints stay when the run is complete.
-        retest: Whether the run is tested once more although it is complete.
-        continues: Folder of a finished run of fewer epochs whose checkpoint the training begins with.
+        folder: Folder of the run's files.
+        stated: Content of ``stated.yaml``: the stated configuration plus the keys that are not part of the identity.
+        trains: Whether the variant is trained.
+        epochs: Planned number of epochs.
+        measures: Extra test arguments that enable additional metrics.
+        logger: Extra arguments of both commands that configure the logger; not printed.
+        commands: Commands that reproduce the run.
+        keep_checkpoints: Whether to keep checkpoints after the run completes.
+        retest: Whether to test the run again although it is complete.
+        continues: Folder of a finished run of fewer epochs whose checkpoint the training starts from.
     """
 
     id: RunId
@@ -126,33 +126,33 @@ class Run:
 
     @property
     def undecoded(self) -> Path:
-        """The folder that stood for this one while the digest of its images was unknown."""
+        """The folder of the run before the digest of its images was known."""
         return self.folder.with_name(replace(self.id, data_digest="").folder)
 
     @property
     def file(self) -> Path:
-        """The configuration that both commands read; written before each of them starts."""
+        """The configuration file of both commands; written before each command starts."""
         return self.folder / "stated.yaml"
 
     @property
     def fit(self) -> tuple[str, ...]:
-        """Arguments of ``attnae`` that train; empty where there is nothing to train."""
+        """Arguments of ``attnae`` for training; empty if the variant is not trained."""
         return ("fit", "-c", self.file.as_posix()) if self.trains else ()
 
     @property
     def test(self) -> tuple[str, ...]:
-        """Arguments of ``attnae`` that evaluate, on one device: every image is evaluated once."""
+        """Arguments of ``attnae`` for the test, on one device so that every image is evaluated exactly once."""
         weights = ("--weights", f"{self.folder.as_posix()}/weights.safetensors") if self.trains else ()
         return ("test", "-c", self.file.as_posix(), *weights, *alone(self.id), *self.measures)
 
 
 def alone(one: RunId) -> tuple[str, ...]:
-    """Arguments that make a test take one device, whatever has trained."""
+    """Arguments that restrict a test to one device, regardless of how many were used in training."""
     several = one.devices * one.nodes > 1
     further = ("--trainer.num_nodes", "1", "--trainer.strategy", "auto") if several else ()
     return ("--trainer.devices", "1", *further)
 
 
 def quoted(words: list[str]) -> str:
-    """Words as they are typed; a leading ``~/`` stays outside of the quotes, where the shell expands it."""
+    """A command line with shell quoting; a leading ``~/`` stays unquoted so that the shell expands it."""
     return " ".join(f"~/{shlex.quote(word[2:])}" if word.startswith("~/") else shlex.quote(word) for word in words)

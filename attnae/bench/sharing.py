@@ -1,4 +1,4 @@
-"""Which results may stand in one table: the one rule for ``run``, ``report``, ``compare``, ``--retest`` and ``merge``."""
+"""Decides which results may share a table, for ``run``, ``report``, ``compare``, ``--retest`` and ``merge``."""
 
 from __future__ import annotations
 
@@ -12,34 +12,34 @@ from attnae.bench.run import RunId, short_hash
 from attnae.result import Record, Result
 
 MOST_NAMED = 3
-"""Keys that a reason names."""
+"""Maximum number of keys that a reason lists."""
 
 
 def apart(one: Result | RunId, other: Result | RunId) -> str:
-    """Why two runs cannot stand in one table, in a few words; empty where they can.
+    """Explains in a few words why two runs cannot share a table; empty if they can.
 
-    They can if benchmark, revision, profile, overrides, precision, devices and data are equal, and the configuration is
-    if they are of the same variant. Seeds and package versions may differ.
+    Runs share a table if benchmark, revision, profile, overrides, precision, devices and data are equal. Runs of the
+    same variant must also have equal configurations. Seeds and package versions may differ.
     """
     if one.benchmark != other.benchmark:
-        return f"another benchmark, {one.benchmark} and {other.benchmark}"
+        return f"different benchmarks: {one.benchmark} and {other.benchmark}"
     if one.reconstructed != other.reconstructed:
-        return "one was migrated from format 1, and its identity is reconstructed"
+        return "one result was migrated from format 1, so its identity is reconstructed"
     for name in ("revision", "profile", "precision", "devices", "nodes"):
         if (a := getattr(one, name)) != (b := getattr(other, name)):
-            return f"{name} {a} and {b}"
+            return f"different {name}: {a} and {b}"
     if one.overrides != other.overrides:
-        return f"other settings: {_differences(one.overrides, other.overrides)}"
+        return f"different settings: {_differences(one.overrides, other.overrides)}"
     if (a := _images(one)) != (b := _images(other)):
-        return f"other images, digests {a or 'unknown'} and {b or 'unknown'}"
+        return f"different images: digests {a or 'unknown'} and {b or 'unknown'}"
     if one.variant == other.variant and one.configuration != other.configuration:
         flat = (dict(_flat(side.configuration)) for side in (one, other))
-        return f"another configuration of {one.variant}: {_differences(*flat)}"
+        return f"different configurations of {one.variant}: {_differences(*flat)}"
     return ""
 
 
 def _images(one: Result | RunId) -> str:
-    """The digest; of a migrated result without one what format 1 knew, which is better than nothing."""
+    """The data digest; for a migrated result without one, the partial digest stored in format 1."""
     if isinstance(one, Result) and one.reconstructed and not one.data_digest:
         return str(one.data.get("windows", ""))
     return one.data_digest
@@ -66,14 +66,14 @@ def _flat(value: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 @dataclass
 class Table:
-    """Results that stand together.
+    """Results that share a table.
 
     Attributes:
         benchmark: Name of the benchmark.
-        label: Folder of the report: the results' own label, with a suffix for all but the first table of a label.
-        records: One for each variant and seed: the one that finished last.
+        label: Folder of the report: the label of the results, with a suffix for all but the first table of that label.
+        records: The latest result for each variant and seed.
         superseded: Earlier results of the same variants and seeds.
-        beside: Label of each other table of the same benchmark and label, and why it stands apart.
+        beside: Labels of the other tables with the same benchmark and label, and why each is separate.
     """
 
     benchmark: str
@@ -84,12 +84,13 @@ class Table:
 
 
 def tables(found: Iterable[Record]) -> list[Table]:
-    """Divides results into tables: as few as :func:`apart` allows.
+    """Divides results into as few tables as :func:`apart` allows.
 
-    The table with the earliest result of a label has the bare label, so that later results never move a report.
+    The table with the earliest result of a label keeps the label without a suffix, so that later results never move a
+    report.
 
     Args:
-        found: Folders and results; of equal results the first folder counts.
+        found: Folders and results; the first folder counts for duplicate results.
     """
     labels: dict[tuple[str, str], list[Record]] = {}
     for record in sorted(_once(found), key=lambda record: began(record[1])):
@@ -120,14 +121,14 @@ def _once(found: Iterable[Record]) -> list[Record]:
 
 
 def began(one: Result) -> str:
-    """When a result was there first: a later test of the same training changes ``finished_at`` alone."""
+    """When a result was first written; a later test of the same run updates only ``finished_at``."""
     tested = one.git.get("tested")
     first = tested.get("first_finished_at") if isinstance(tested, dict) else None
     return first if isinstance(first, str) else one.finished_at
 
 
 def suffixed(label: str, first: Result) -> str:
-    """Label of a further table, the same whatever else is in it."""
+    """Label of an additional table; depends only on the first result in it."""
     suffix = short_hash([RunId.of(first).config8, first.data_digest], 6)
     return f"{label[:190]}-{suffix}"
 
@@ -144,5 +145,5 @@ def _table(benchmark: str, label: str, group: list[Record]) -> Table:
 
 
 def reason(some: list[Record], others: list[Record]) -> str:
-    """Why two sets of results stand apart; empty where they need not."""
+    """Explains why two sets of results cannot share a table; empty if they can."""
     return next((why for a, b in product(some, others) if (why := apart(a[1], b[1]))), "")

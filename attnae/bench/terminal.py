@@ -1,4 +1,4 @@
-"""How the commands print."""
+"""Terminal output of the commands."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from rich.table import Table
 
 
 def console() -> Console:
-    """Wide enough for a table when the output is a file or a pipe."""
+    """A console that is wide enough for tables if the output is a file or a pipe."""
     return Console() if sys.stdout.isatty() else Console(width=160)
 
 
@@ -17,8 +17,8 @@ def grid(*headings: str, right: bool = False) -> Table:
     """A table without lines.
 
     Args:
-        headings: Of its columns; none for a table without a head.
-        right: Whether all columns but the first are numbers.
+        headings: Column headings; none for a table without a header row.
+        right: Whether to right-align all columns except the first.
     """
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=bool(headings))
     for place, heading in enumerate(headings):
@@ -27,7 +27,7 @@ def grid(*headings: str, right: bool = False) -> Table:
 
 
 def size(count: float) -> str:
-    """Bytes as ``4 kB``, ``34.7 MB`` or ``1.86 GB``."""
+    """Formats a number of bytes as ``4 kB``, ``34.7 MB`` or ``1.86 GB``."""
     if count < 1e6:
         return f"{count / 1e3:,.0f} kB"
     return f"{count / 1e6:,.1f} MB" if count < 1e9 else f"{count / 1e9:,.2f} GB"

@@ -1,4 +1,4 @@
-"""The sentence on a discriminator that won or flipped."""
+"""Warnings about discriminators that won or flipped."""
 
 import math
 from itertools import pairwise
@@ -19,27 +19,27 @@ def curves(
 
 def test_healthy_or_absent_adversaries_are_not_mentioned() -> None:
     assert adversary_warning(curves([0.9, 0.5, 0.3, 0.02, 0.011])) is None
-    assert adversary_warning(curves([0.9, 0.09])) is None  # falling by ten times is learning
+    assert adversary_warning(curves([0.9, 0.09])) is None  # a tenfold decrease is normal training
     assert adversary_warning({"epoch": [1.0, 2.0], "train/reconstruction": [0.2, 0.1]}) is None
     assert adversary_warning({}) is None
     assert adversary_warning(curves([None, None, 0.4])) is None
 
 
-def test_a_win() -> None:
+def test_win() -> None:
     text = adversary_warning(curves([0.5, 0.2, 0.009, 0.002, 0.004]))
     assert text == "The adversary won (discriminator loss below 0.01 in epochs 3-5; lowest 0.002 in epoch 4)."
     assert "in epoch 2;" in (adversary_warning(curves([0.5, 0.003])) or "")
     assert "2 epochs between 1 and 3" in (adversary_warning(curves([0.009, 0.05, 0.009])) or "")
 
 
-def test_a_flip_with_what_it_did_to_the_reconstruction() -> None:
+def test_flip_with_change_of_reconstruction_loss() -> None:
     text = adversary_warning(curves([0.5, 0.05, 1.0], [0.2, 0.1, 0.12]))
     assert text == "The adversary flipped in epoch 3 (discriminator loss 0.05 to 1; reconstruction loss +20%)."
     unknown = adversary_warning(curves([0.5, 0.05, 1.0], [0.2, None, 0.12]))
     assert unknown == "The adversary flipped in epoch 3 (discriminator loss 0.05 to 1)."
 
 
-def test_both() -> None:
+def test_win_and_flip() -> None:
     text = adversary_warning(curves([0.3, 0.002, 1.0]))
     assert text is not None
     assert text.startswith("The adversary won (")
@@ -47,17 +47,17 @@ def test_both() -> None:
 
 
 @pytest.mark.parametrize(("loss", "flipped"), [(0.2, False), (0.2001, True)])
-def test_a_flip_is_more_than_ten_times(loss: float, flipped: bool) -> None:
+def test_flip_requires_tenfold_increase(loss: float, flipped: bool) -> None:
     assert (adversary_warning(curves([0.02, loss])) is not None) == flipped
 
 
-def test_epochs_that_the_record_left_out_are_not_neighbors() -> None:
+def test_epochs_around_a_gap_are_not_consecutive() -> None:
     thinned = {"epoch": [1.0, 5.0, 10.0], "train/discriminator": [0.02, 0.5, 0.02]}
     assert adversary_warning(thinned) is None
 
 
 @given(st.lists(st.none() | st.floats(0, 10), max_size=12))
-def test_says_something_exactly_when_there_is_something(losses: list[float | None]) -> None:
+def test_warning_only_for_win_or_flip(losses: list[float | None]) -> None:
     known = [loss for loss in losses if loss is not None]
     pairs = [(a, b) for a, b in pairwise(losses) if a is not None and b is not None]
     expected = any(loss < 0.01 for loss in known) or any(b > 10 * a for a, b in pairs if a > 0)

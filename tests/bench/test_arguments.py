@@ -1,4 +1,4 @@
-"""Paths as they are typed."""
+"""Path arguments of the command line."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ],
     ids=" ".join,
 )
-def test_a_path_is_expanded_where_it_is_typed(arguments: list[str], name: str, home: Path) -> None:
+def test_paths_are_expanded(arguments: list[str], name: str, home: Path) -> None:
     assert getattr(parser().parse_args(arguments), name) == home / "x"
 
 
-def test_a_path_is_absolute(home: Path, tmp_path: Path) -> None:
+def test_paths_are_absolute(home: Path, tmp_path: Path) -> None:
     assert parser().parse_args(["status", "../x/./y"]).folder == tmp_path / "x/y"
     assert parser().parse_args(["status"]).folder == Path("runs").absolute()
 
 
-def test_a_run_is_planned_in_the_real_home(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_dry_run_with_folder_in_home(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["run", "saaae_vs_vae", "--variants", "vae", "--out=~/my runs", "--dry-run"]) == 0
     out = capsys.readouterr().out
     assert "~/my runs/saaae_vs_vae/quick/vae/seed1-" in out
@@ -51,20 +51,18 @@ def test_a_run_is_planned_in_the_real_home(home: Path, capsys: pytest.CaptureFix
     assert not list(Path().iterdir())
 
 
-def test_what_has_a_scheme_is_not_a_path(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_url_is_rejected_as_path(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["status", "hf://name"]) == 2
     assert "'hf://name' is not a path" in capsys.readouterr().err
 
 
-def test_a_path_is_shown_from_here_or_from_home(home: Path, tmp_path: Path) -> None:
+def test_paths_are_shown_relative_to_working_folder_or_home(home: Path, tmp_path: Path) -> None:
     assert shown(Path("runs").absolute()) == "runs"
     assert shown(home / "runs") == "~/runs"
     assert shown(tmp_path / "other") == "../other"
 
 
-def test_an_explicit_folder_of_images_that_is_not_there_is_refused_under_dry_run(
-    home: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_missing_data_root_is_rejected_in_dry_run(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["run", "saaae_vs_vae", "--data-root", "nowhere", "--dry-run"]) == 2
     assert "There is no folder nowhere" in capsys.readouterr().err
     assert main(["run", "saaae_vs_vae", "--profile", "paper", "--dry-run"]) == 0

@@ -1,6 +1,6 @@
-"""Benchmark files: what is read from them, and how what is wrong in them is refused."""
+"""Benchmark files: reading, validation and error messages."""
 
-# ruff: noqa: E501 (a table: one mistake, one line)
+# ruff: noqa: E501 (table with one error per line)
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ RAW: dict[str, dict[str, Any]] = {
 
 
 def small(**changes: Any) -> dict[str, Any]:
-    """A benchmark file that holds little; a value of ``None`` removes its key."""
+    """A minimal benchmark file; a value of ``None`` removes the key."""
     raw: dict[str, Any] = {
         "title": "Example",
         "question": "Does it help?",
@@ -63,7 +63,7 @@ def written(folder: Path, raw: Any, name: str = "mine.yaml") -> Path:
 
 
 def refused(path: Path) -> str:
-    """The one line by which a file is refused, without the file's name."""
+    """The one-line error message for a file, without the file name."""
     with pytest.raises(UserError) as caught:
         catalog.read(path)
     message = str(caught.value)
@@ -72,7 +72,7 @@ def refused(path: Path) -> str:
     return message.removeprefix(f"{path}: ")
 
 
-# -- what is read --------------------------------------------------------------------------------------------------
+# -- reading ------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -88,7 +88,7 @@ def test_shipped_benchmarks(name: str) -> None:
             assert benchmark.configuration(variant, profile)["model"]["class_path"].startswith("attnae.papers.")
 
 
-def test_a_file_anywhere(tmp_path: Path) -> None:
+def test_benchmark_from_any_path(tmp_path: Path) -> None:
     benchmark = catalog.find(str(written(tmp_path, small())))
     assert benchmark.name == "mine"
     assert benchmark.variants["wide"].about == "the baseline"
@@ -97,13 +97,13 @@ def test_a_file_anywhere(tmp_path: Path) -> None:
     assert (benchmark.revision, benchmark.average) == (1, None)
 
 
-def test_a_base_beside_the_file(tmp_path: Path) -> None:
+def test_base_configuration_in_same_folder(tmp_path: Path) -> None:
     written(tmp_path, {"model": {"class_path": "my.Task"}}, "base.yaml")
     benchmark = catalog.read(written(tmp_path, small(base="base.yaml")))
     assert benchmark.configuration("plain", "quick") == {"model": {"class_path": "my.Task"}}
 
 
-def test_a_study_has_the_variants_of_the_main_benchmark() -> None:
+def test_inherited_variants_equal_those_of_main_benchmark() -> None:
     main_benchmark, study = catalog.load("moe_denoising"), catalog.load("moe_ablation")
     for name in ("moe", "dense", "single_expert", "uniform_router", "dense_wide", "dncnn"):
         ours, theirs = study.variants[name], main_benchmark.variants[name]
@@ -112,14 +112,14 @@ def test_a_study_has_the_variants_of_the_main_benchmark() -> None:
     assert study.variants["dense_clamped"].changes == {"model": {"init_args": {"net": net}}}
 
 
-def test_show_takes_a_path(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_show_accepts_path(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["show", str(written(tmp_path, small())), "--out", str(tmp_path)]) == 0
     assert "Does it help?" in capsys.readouterr().out
     assert main(["show", str(tmp_path / "other.yaml")]) == 2
     assert "other.yaml" in capsys.readouterr().err
 
 
-# -- what is refused -----------------------------------------------------------------------------------------------
+# -- validation ---------------------------------------------------------------------------------------------------
 
 TABLE = {"title": "t", "protocol": "heldout", "columns": ["mse"]}
 CURVE = {"key": "val/mse", "title": "t"}
@@ -133,37 +133,37 @@ VARIANT = {"title": "t", "about": "a", "default": True}
     [
         ({"tittle": "x"}, "unknown key 'tittle'. Did you mean title?"),
         ({"name": "x"}, "unknown key 'name'."),
-        ({"title": None}, "the key 'title' is missing"),
-        ({"baseline": None}, "the key 'baseline' is missing"),
-        ({"variants": None}, "the key 'variants' is missing"),
-        ({"base": None}, "the key 'base' is missing"),
-        ({"title": 3}, "title: must be a text, got 3"),
+        ({"title": None}, "missing key 'title'"),
+        ({"baseline": None}, "missing key 'baseline'"),
+        ({"variants": None}, "missing key 'variants'"),
+        ({"base": None}, "missing key 'base'"),
+        ({"title": 3}, "title: must be a string, got 3"),
         ({"revision": "2"}, "revision: must be a whole number, got '2'"),
         ({"revision": True}, "revision: must be a whole number, got True"),
         ({"revision": 0}, "revision: must be 1 or more"),
         ({"embedded": "photo"}, "embedded: must be one of photos, faces, got 'photo'"),
         ({"average": "all"}, "average: must be last_epochs or null, got 'all'"),
-        ({"average": "last_epochs"}, "average: the configuration must have last_epochs above 0"),
+        ({"average": "last_epochs"}, "average: requires last_epochs above 0 in the configuration"),
         ({"paper": {"title": "t", "link": "x"}}, "paper: unknown key 'link'."),
-        ({"base": "configs/moe_denoisr.yaml"}, "base: there is no file 'configs/moe_denoisr.yaml'. Did you mean configs/moe_denoiser.yaml?"),
+        ({"base": "configs/moe_denoisr.yaml"}, "base: file not found: 'configs/moe_denoisr.yaml'. Did you mean configs/moe_denoiser.yaml?"),
         ({"baseline": "plane"}, "baseline: unknown variant 'plane'. Did you mean plain?"),
-        ({"variants": {}}, "variants: at least one is needed"),
+        ({"variants": {}}, "variants: must not be empty"),
         ({"variants": {"a b": VARIANT}}, "variants: the name 'a b' must consist"),
-        ({"variants": {"plain": VARIANT, 3: VARIANT}}, "variants, key 3: must be a text"),
+        ({"variants": {"plain": VARIANT, 3: VARIANT}}, "variants, key 3: must be a string"),
         ({"variants": {"plain": {**VARIANT, "default": "yes"}}}, "variants.plain.default: must be true or false, got 'yes'"),
-        ({"variants": {"plain": {**VARIANT, "default": False}}, "claims": []}, "variants: at least one must have `default: true`"),
+        ({"variants": {"plain": {**VARIANT, "default": False}}, "claims": []}, "variants: at least one variant must have `default: true`"),
         ({"variants": {"plain": {**VARIANT, "name": "x"}}}, "variants.plain: unknown key 'name'."),
-        ({"variants": {"plain": {"title": "x"}}}, "variants.plain: the key 'about' is missing"),
+        ({"variants": {"plain": {"title": "x"}}}, "variants.plain: missing key 'about'"),
         ({"variants": {"plain": {**VARIANT, "changes": [1]}}}, "variants.plain.changes: must be a mapping, got [1]"),
-        ({"variants": {"plain": {"from": "wide"}, "wide": {"from": "plain"}}}, "from: the variants come from each other in a circle: plain -> wide -> plain"),
-        ({"variants": {"plain": {"from": "plain"}}}, "variants.plain.from: the variants come from each other in a circle"),
+        ({"variants": {"plain": {"from": "wide"}, "wide": {"from": "plain"}}}, "from: variants inherit from each other in a cycle: plain -> wide -> plain"),
+        ({"variants": {"plain": {"from": "plain"}}}, "variants.plain.from: variants inherit from each other in a cycle"),
         ({"variants": {"plain": {"from": "plan"}}}, "variants.plain.from: unknown variant 'plan'. Did you mean plain?"),
         ({"variants": {"plain": {"from": "moe_denoisin/moe"}}}, "variants.plain.from: unknown benchmark 'moe_denoisin'. Did you mean moe_denoising?"),
         ({"variants": {"plain": {"from": "moe_denoising/mo"}}}, "variants.plain.from: unknown variant 'mo'. Did you mean moe?"),
-        ({"variants": {"plain": {"from": "saaae_vs_vae/vae"}}}, "variants.plain.from: saaae_vs_vae changes another base configuration"),
-        ({"changes": {"a": [{3: 1}]}}, "changes.a[0]: the key 3 must be a text"),
-        ({"changes": {"net": {"class_path": None}}}, "changes.net.class_path: must be the name of a class, got None"),
-        ({"profiles": {}}, "profiles: at least one is needed"),
+        ({"variants": {"plain": {"from": "saaae_vs_vae/vae"}}}, "variants.plain.from: saaae_vs_vae has a different base configuration"),
+        ({"changes": {"a": [{3: 1}]}}, "changes.a[0]: the key 3 must be a string"),
+        ({"changes": {"net": {"class_path": None}}}, "changes.net.class_path: must be a class path, got None"),
+        ({"profiles": {}}, "profiles: must not be empty"),
         ({"profiles": {"quick": {**PROFILE, "evidence": "some"}}}, "profiles.quick.evidence: must be one of demonstration, partial, published, got 'some'"),
         ({"profiles": {"quick": {**PROFILE, "variants": {"wid": {}}}}}, "profiles.quick.variants: unknown variant 'wid'. Did you mean wide?"),
         ({"tables": [TABLE, {**TABLE, "columns": ["mse", "psnr_men"]}]}, "tables[1].columns[1]: unknown metric 'psnr_men'. Did you mean psnr_mean?"),
@@ -181,41 +181,41 @@ VARIANT = {"title": "t", "about": "a", "default": True}
         ({"sweeps": [{**SWEEP, "published": {"wide": {0.2: 1.0}}}]}, "sweeps[0].published.wide: unknown value of sigma '0.2'. Did you mean 0.1?"),
         ({"figures": [{"file": "a.png", "caption": "c", "variants": ["wid"]}]}, "figures[0].variants[0]: unknown variant 'wid'. Did you mean wide?"),
         ({"published": [{"source": "s", "values": {"wid": {}}}]}, "published[0].values: unknown variant 'wid'. Did you mean wide?"),
-        ({"published": [{"source": "s", "values": {"wide": {"mse": 1}}}]}, "published[0].values.wide: 'mse' needs a protocol, such as heldout/mse"),
+        ({"published": [{"source": "s", "values": {"wide": {"mse": 1}}}]}, "published[0].values.wide: 'mse' requires a protocol, such as heldout/mse"),
         ({"published": [{"source": "s", "values": {"wide": {"heldout/mse": "low"}}}]}, "published[0].values.wide.heldout/mse: must be a number, got 'low'"),
         ({"claims": [claim(left="wid")]}, "claims[0].left: unknown variant 'wid'. Did you mean wide?"),
         ({"claims": [claim(right="plane")]}, "claims[0].right: unknown variant 'plane'. Did you mean plain?"),
-        ({"claims": [claim(right=[])]}, "claims[0].right: must be a text or a number, got []"),
+        ({"claims": [claim(right=[])]}, "claims[0].right: must be a string or a number, got []"),
         ({"claims": [claim(metric="heldout/msi")]}, "claims[0].metric: unknown metric 'msi'. Did you mean mse?"),
         ({"claims": [claim(metric="param_total")]}, "claims[0].metric: unknown metric 'param_total'. Did you mean params_total?"),
-        ({"claims": [claim(metric=[])]}, "claims[0].metric: at least one metric is needed"),
+        ({"claims": [claim(metric=[])]}, "claims[0].metric: must name at least one metric"),
         ({"claims": [claim(relation="better")]}, "claims[0].relation: must be one of higher, lower, equal, got 'better'"),
-        ({"claims": [claim(relation="equal")]}, "claims[0].margin: must be above 0 for a claim of equality"),
+        ({"claims": [claim(relation="equal")]}, "claims[0].margin: must be above 0 if relation is equal"),
         ({"claims": [claim(margin=-1)]}, "claims[0].margin: must be above 0"),
         ({"claims": [claim(margin=float("nan"))]}, "claims[0].margin: must be a number, got nan"),
-        ({"claims": [claim(published=[1.0])]}, "claims[0].published: must be one number, or two"),
-        ({"claims": [claim(primary=True)] * 4}, "claims: 4 claims are primary; at most 3 may be"),
+        ({"claims": [claim(published=[1.0])]}, "claims[0].published: must be one number or two numbers, [left, right]"),
+        ({"claims": [claim(primary=True)] * 4}, "claims: 4 primary claims; at most 3 are allowed"),
         ({"claims": {}}, "claims: must be a list, got {}"),
     ],
     ids=lambda value: value[:60] if isinstance(value, str) else None,
 )  # fmt: skip
-def test_what_is_wrong_is_one_line(changes: dict[str, Any], message: str, tmp_path: Path) -> None:
-    catalog.read(written(tmp_path, small()))  # without the change it is right
+def test_invalid_files_are_rejected_in_one_line(changes: dict[str, Any], message: str, tmp_path: Path) -> None:
+    catalog.read(written(tmp_path, small()))  # valid without the change
     assert message in refused(written(tmp_path, small(**changes)))
 
 
-def test_a_name_that_cannot_be_typed(tmp_path: Path) -> None:
+def test_invalid_file_name(tmp_path: Path) -> None:
     assert "the file's name 'my benchmark' must consist" in refused(written(tmp_path, small(), "my benchmark.yaml"))
 
 
-def test_a_key_twice(tmp_path: Path) -> None:
+def test_duplicate_key(tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text("title: a\ntitle: b\n")
     with pytest.raises(UserError, match=r"mine\.yaml: the key 'title' is there twice"):
         catalog.read(path)
 
 
-# -- any change of a shipped file ----------------------------------------------------------------------------------
+# -- mutated shipped files -----------------------------------------------------------------------------------------
 
 ANYTHING = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.sampled_from([*COLUMNS, "heldout/mse", "vae"]),
@@ -225,7 +225,7 @@ ANYTHING = st.recursive(
 
 
 def places(value: Any, way: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """The ways to everything inside a nested value."""
+    """Paths to all values inside a nested value."""
     for key, inner in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
         yield (*way, key)
         yield from places(inner, (*way, key))
@@ -251,7 +251,7 @@ def renamed(holder: Any, key: Any, draw: Callable[..., Any]) -> None:
 
 
 def moved(holder: Any, key: Any, draw: Callable[..., Any]) -> None:
-    """Another value of the same holder is put here."""
+    """Replaces the value with another value of the same container."""
     other = draw(st.sampled_from(list(holder) if isinstance(holder, dict) else range(len(holder))))
     holder[key] = copy.deepcopy(holder[other])
 
@@ -270,7 +270,7 @@ def mutants(draw: Callable[..., Any]) -> dict[str, Any]:
 
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(mutants())
-def test_a_changed_file_is_right_or_refused_in_one_line(raw: dict[str, Any]) -> None:
+def test_mutated_files_are_valid_or_rejected_in_one_line(raw: dict[str, Any]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = written(Path(folder), raw)
         try:

@@ -53,7 +53,7 @@ def rows(moe: list[float], dense: list[float]) -> dict[str, list[Result]]:
 
 
 @given(st.lists(st.tuples(numbers, numbers), min_size=2, max_size=8))
-def test_interval_is_that_of_a_paired_t_test(pairs: list[tuple[float, float]]) -> None:
+def test_interval_matches_paired_t_test(pairs: list[tuple[float, float]]) -> None:
     left, right = ({seed: pair[side] for seed, pair in enumerate(pairs)} for side in (0, 1))
     found = difference(left, right)
     assert found is not None
@@ -105,7 +105,7 @@ def test_claims_about_a_number_and_about_a_mean_of_metrics() -> None:
         one.metrics["heldout/ssim_mean"] = 10.0
     verdict = judge(claim(metric=[KEY, "heldout/ssim_mean"], right=0.0), {"moe": both})
     assert verdict.left == pytest.approx((21 + 22 + 20) / 4)
-    lacking = [run("moe", 1, 20.0)]  # a mean of what is there would be another number
+    lacking = [run("moe", 1, 20.0)]  # the mean of the available metrics would be a different quantity
     assert judge(claim(metric=[KEY, "heldout/ssim_mean"], right=0.0), {"moe": lacking}).state == "not run"
 
 

@@ -1,4 +1,4 @@
-"""``attnae-bench compare`` on results made up for the purpose."""
+"""``attnae-bench compare`` on synthetic results."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Values = Mapping[tuple[str, int], float]
 
 
 def write(folder: Path, values: Values, label: str = "short", **changes: Any) -> Path:
-    """Complete runs with this PSNR each."""
+    """Complete runs, one for each PSNR."""
     for (variant, seed), psnr in values.items():
         one = Result(
             benchmark="moe_denoising",
@@ -55,9 +55,9 @@ def compared(tmp_path: Path, a: Values, b: Values, *arguments: str, **changes: A
         (seeds(25.0, 25.2, 25.1), seeds(24.0, 24.3, 24.1), 1, "-0.97"),
         (seeds(25.0, 25.2, 25.1), seeds(26.0, 26.3, 26.1), 0, BETTER),
         (seeds(25.0, 26.0, 25.5), seeds(25.9, 25.1, 24.4), 0, "-0.37"),  # noise
-        (seeds(25.0, 25.2), seeds(24.999, 25.199), 0, ""),  # certain, but smaller than what the table shows
+        (seeds(25.0, 25.2), seeds(24.999, 25.199), 0, ""),  # significant, but below the displayed precision
         (seeds(25.0), seeds(24.9), 0, "-0.10"),
-        (seeds(25.0), seeds(24.7), 1, REGRESSION),  # more than 5% of the error, which is 0.21 dB
+        (seeds(25.0), seeds(24.7), 1, REGRESSION),  # error increased by more than 5%, which is 0.21 dB
     ],
 )
 def test_regressions_beyond_the_noise_are_marked(
@@ -70,7 +70,7 @@ def test_regressions_beyond_the_noise_are_marked(
     assert (REGRESSION in out) == bool(code)
 
 
-def test_the_tolerance_of_a_single_seed_can_be_chosen(tmp_path: Path) -> None:
+def test_single_seed_tolerance_option(tmp_path: Path) -> None:
     assert compared(tmp_path, seeds(25.0), seeds(24.7), "--tolerance", "10") == 0
     assert compared(tmp_path, seeds(25.0), seeds(24.9), "--tolerance", "1") == 1
     assert main(["compare", str(tmp_path), str(tmp_path), "--tolerance", "much"]) == 2
@@ -84,7 +84,7 @@ def test_only_common_seeds_count(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert "only in B: dense/seed7" in out
 
 
-def test_what_differs_in_the_making_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_differences_in_setup_are_listed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     changes: dict[str, Any] = {
         "configuration": {"trainer": {"max_epochs": 2}},
         "versions": {"torch": "2.6"},
@@ -96,20 +96,20 @@ def test_what_differs_in_the_making_is_said(tmp_path: Path, capsys: pytest.Captu
     assert compared(tmp_path, seeds(25.0, 25.1), seeds(25.0, 25.1), **changes) == 0  # another machine may be slower
     out = capsys.readouterr().out
     assert re.search("configuration of moe: [0-9a-f]{8} -> [0-9a-f]{8}", out)
-    assert "A and B could not share a table: other images, digests unknown and 12ab" in out
+    assert "A and B could not share a table: different images: digests unknown and 12ab" in out
     assert "version of torch: 2.5 -> 2.6" in out
     assert "hardware, processor: one -> two" in out
     assert "data: None -> pixels 12ab" in out
     assert "threads" not in out
 
 
-def test_slower_on_the_same_machine_is_a_regression_over_several_seeds_only(tmp_path: Path) -> None:
+def test_slowdown_is_a_regression_only_over_several_seeds_on_the_same_machine(tmp_path: Path) -> None:
     slow = {"seconds_per_epoch": 20.0, "params_trainable": 5}
     assert compared(tmp_path, seeds(25.0, 25.1), seeds(25.0, 25.1), efficiency=slow) == 1
     assert compared(tmp_path / "single", seeds(25.0), seeds(25.0), efficiency=slow) == 0
 
 
-def test_a_run_that_fails_now_is_a_regression(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_new_failure_is_a_regression(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert compared(tmp_path, seeds(25.0), seeds(25.0), status="failed", reason="out of [memory]") == 1
     assert "moe/seed1 failed in B: out of [memory]" in capsys.readouterr().out
     assert main(["compare", str(tmp_path / "b"), str(tmp_path / "a")]) == 0
@@ -125,7 +125,7 @@ def test_several_labels_are_matched_by_name(tmp_path: Path, capsys: pytest.Captu
     assert "Name the folders of the two to compare" in capsys.readouterr().err
 
 
-def test_nothing_to_compare_is_wrong_usage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_nothing_to_compare_is_a_usage_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write(tmp_path / "a", seeds(25.0))
     write(tmp_path / "b", seeds(25.0), benchmark="moe_ablation")
     assert main(["compare", str(tmp_path / "a"), str(tmp_path / "nowhere")]) == 2

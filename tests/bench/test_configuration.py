@@ -1,4 +1,4 @@
-"""How configurations are merged, and what ``attnae-bench config`` prints."""
+"""Merging of configurations, and the output of ``attnae-bench config``."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PATHS = st.lists(st.sampled_from("abc"), min_size=1, max_size=3).map(".".join)
 
 
 def leaves(value: Any, way: str = "") -> dict[str, Any]:
-    """Dotted keys of everything that is not a mapping with entries."""
+    """Dotted keys and values of all leaves; an empty mapping is a leaf."""
     if not isinstance(value, dict) or not value:
         return {way: value}
     return {key: leaf for name, inner in value.items() for key, leaf in leaves(inner, f"{way}.{name}").items()}
@@ -34,7 +34,7 @@ def leaves(value: Any, way: str = "") -> dict[str, Any]:
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(CONFIGURATIONS, CONFIGURATIONS)
-def test_the_later_layer_wins_and_neither_changes(one: dict[str, Any], other: dict[str, Any]) -> None:
+def test_later_layer_wins_and_inputs_are_unchanged(one: dict[str, Any], other: dict[str, Any]) -> None:
     before = copy.deepcopy((one, other))
     merged = merge(one, other)
     assert (one, other) == before
@@ -46,14 +46,14 @@ def test_the_later_layer_wins_and_neither_changes(one: dict[str, Any], other: di
     assert merge({}, one) == merge(one) == one
 
 
-def test_a_class_inherits_nothing() -> None:
+def test_class_path_discards_inherited_arguments() -> None:
     base = {"net": {"class_path": "A", "init_args": {"width": 3}}, "lr": 1}
     assert merge(base, {"net": {"class_path": "B"}}) == {"net": {"class_path": "B"}, "lr": 1}
     assert merge(base, {"net": {"class_path": "A"}}) == {"net": {"class_path": "A"}, "lr": 1}
     assert merge(base, {"net": {"init_args": {"depth": 2}}})["net"]["init_args"] == {"width": 3, "depth": 2}
 
 
-def test_null_stays_null() -> None:
+def test_null_is_kept() -> None:
     assert merge({"a": {"b": 1}}, {"a": None}) == {"a": None}
     assert merge({"a": None}, {"a": {"b": None}}) == {"a": {"b": None}}
     assert merge({"a": {"b": 1}}, {"a": {"b": None}}) == {"a": {"b": None}}
@@ -73,7 +73,7 @@ def test_dotted_keys_in_any_order(overrides: dict[str, Any]) -> None:
         assert value == overrides[key]
 
 
-def test_a_class_and_its_arguments_in_any_order() -> None:
+def test_class_and_arguments_in_any_order() -> None:
     base = {"net": {"class_path": "A", "init_args": {"width": 3}}}
     for order in (("net.class_path", "net.init_args.depth"), ("net.init_args.depth", "net.class_path")):
         overrides = nested({key: {"net.class_path": "B", "net.init_args.depth": 2}[key] for key in order})
@@ -82,13 +82,13 @@ def test_a_class_and_its_arguments_in_any_order() -> None:
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(TREES)
-def test_yaml_reads_back_what_was_written(value: Any) -> None:
+def test_yaml_round_trip(value: Any) -> None:
     assert parse_yaml(dump_yaml(value)) == value
 
 
 @pytest.mark.parametrize("text", ["1e-4", "1E5", "-2e+3", "1_0e2", "1.e5"])
-def test_numbers_without_a_point(text: str) -> None:
-    """``attnae fit`` reads them so; YAML 1.1 would read texts."""
+def test_scientific_notation_without_decimal_point(text: str) -> None:
+    """``attnae fit`` reads them as numbers; YAML 1.1 reads them as strings."""
     assert parse_yaml(text) == float(text)
     assert parse_yaml(dump_yaml(text)) == text
 
@@ -103,7 +103,7 @@ def printed(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, An
 
 
 @pytest.mark.parametrize("name", catalog.names())
-def test_config_prints_what_a_run_gets(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_config_prints_run_configuration(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     benchmark = catalog.load(name)
     for variant in benchmark.variants:
         for profile in benchmark.profiles:
@@ -111,8 +111,8 @@ def test_config_prints_what_a_run_gets(name: str, capsys: pytest.CaptureFixture[
             assert shown == benchmark.configuration(variant, profile)
 
 
-def test_the_order_of_the_layers(capsys: pytest.CaptureFixture[str]) -> None:
-    """By hand from base, benchmark, profile, variant, profile x variant and override."""
+def test_merge_order(capsys: pytest.CaptureFixture[str]) -> None:
+    """Values by hand, from base, benchmark, profile, variant, profile x variant and override."""
     shown = printed(capsys, "saaae_vs_vae", "--variant", "vae", "--profile", "paper", "--set", "trainer.max_epochs=3")
     vae = {"class_path": "attnae.papers.saaae.VAE", "init_args": {"noise": "frozen"}}
     assert shown["model"] == {"class_path": "attnae.papers.saaae.SAAAETask", "init_args": {"net": vae}}
@@ -135,7 +135,9 @@ def test_the_order_of_the_layers(capsys: pytest.CaptureFixture[str]) -> None:
         (["nowhere.yaml", "--variant", "vae"], "nowhere.yaml"),
     ],
 )
-def test_config_refuses(arguments: list[str], culprit: str, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_config_rejects_invalid_arguments(
+    arguments: list[str], culprit: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     assert main(["config", *arguments]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert culprit in line

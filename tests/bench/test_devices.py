@@ -1,4 +1,4 @@
-"""Several devices for one run."""
+"""Runs on several devices."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ NARROW = (*SMALL, "data.init_args.image_size=32", "model.init_args.discriminator
           *(f"model.init_args.net.init_args.{name}" for name in ("width=4", "latent=4", "codes=8")))  # fmt: skip
 
 
-def test_devices_are_in_the_label_and_the_hash() -> None:
+def test_devices_are_part_of_label_and_hash() -> None:
     benchmark = load("moe_denoising")
     one, two = plan.make(Request(benchmark)), plan.make(Request(benchmark, devices=2))
     assert (one.label, two.label) == ("quick", "quick-devices=2")
@@ -35,7 +35,7 @@ def test_devices_are_in_the_label_and_the_hash() -> None:
     assert one.identities == plan.make(Request(benchmark, devices=1, nodes=1)).identities
 
 
-def test_too_few_gpus_are_refused_before_anything_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_few_gpus_are_rejected_before_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2")
     arguments = [word for word in SHORT if word != "trainer.accelerator=cpu"]
     arguments.remove("--set")
@@ -54,10 +54,10 @@ def test_too_few_gpus_are_refused_before_anything_starts(tmp_path: Path, monkeyp
         ("attentive_vqvae", "ah", NARROW),
     ],
 )
-def test_two_processes_train_one_run_and_one_tests_it(
+def test_run_trains_in_two_processes_and_tests_in_one(
     benchmark: str, variant: str, settings: tuple[str, ...], tmp_path: Path
 ) -> None:
-    """The batch stays what it was: each process takes half of it."""
+    """The total batch size is unchanged: each process gets half of each batch."""
     shrunk = options(*settings, "trainer.max_epochs=2")
     done = bench("run", benchmark, *shrunk, "--variants", variant, "--devices", "2", cwd=tmp_path)
     assert done.code == 0, done.text
@@ -72,12 +72,12 @@ def test_two_processes_train_one_run_and_one_tests_it(
     assert "--trainer.devices=2" in found.commands[1]
     assert "--trainer.devices 1" in found.commands[2]
     config = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
-    assert config["data"]["init_args"]["batch_size"] == 16  # as stated: a repetition divides it once more
+    assert config["data"]["init_args"]["batch_size"] == 16  # as configured, because a rerun divides it again
     assert config["trainer"]["strategy"] == "ddp_find_unused_parameters_true"
 
 
 @pytest.mark.slow
-def test_a_batch_that_cannot_be_shared_is_refused(tmp_path: Path) -> None:
+def test_indivisible_batch_size_is_rejected(tmp_path: Path) -> None:
     done = bench(*SHORT, *options("data.init_args.batch_size=15"), "--devices", "2", cwd=tmp_path)
     assert done.code == 1
     assert "A batch of 15 images cannot be shared by 2 devices" in done.out

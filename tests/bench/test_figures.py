@@ -1,4 +1,4 @@
-"""Figures of reports: what they compute, and that nothing in results or folders keeps a report from being drawn."""
+"""Report figures: computed values, and robustness to damaged results and folders."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def run(variant: str, seed: int, epochs: int = 3, status: str = "complete") -> R
 
 
 def strip(path: Path, images: np.ndarray) -> None:
-    """Images (N, H, H, 3) as runs save them: two white pixels around each, none around a single one."""
+    """Images (N, H, H, 3) as saved by runs: separated by two white pixels; a single image has no border."""
     path.parent.mkdir(parents=True, exist_ok=True)
     whole = images[0]
     if len(images) > 1:
@@ -54,7 +54,7 @@ def strip(path: Path, images: np.ndarray) -> None:
 
 
 @pytest.mark.parametrize("count", [1, 2, 8])
-def test_strips_are_cut_into_their_images(tmp_path: Path, count: int) -> None:
+def test_strips_are_split_into_images(tmp_path: Path, count: int) -> None:
     images = np.random.default_rng(0).random((count, 16, 16, 3))
     strip(tmp_path / "strip.png", images)
     read = grid.read_strip(tmp_path / "strip.png")
@@ -62,7 +62,7 @@ def test_strips_are_cut_into_their_images(tmp_path: Path, count: int) -> None:
     assert read == pytest.approx(images, abs=0.5 / 255 + 1e-9)
 
 
-def test_psnr_of_a_cell_is_that_of_its_pixels() -> None:
+def test_psnr_of_a_cell_matches_its_pixels() -> None:
     truth = np.full((8, 8, 3), 0.5)
     assert grid.psnr(truth + 0.1, truth) == pytest.approx(20.0)
     assert grid.psnr(truth, truth) == 100.0
@@ -71,7 +71,7 @@ def test_psnr_of_a_cell_is_that_of_its_pixels() -> None:
 @given(
     st.lists(st.tuples(st.floats(0, 9), st.floats(0, 9)), min_size=1, max_size=9), st.sampled_from(["lower", "higher"])
 )
-def test_front_is_what_nothing_beats(points: list[tuple[float, float]], better: Better) -> None:
+def test_pareto_front(points: list[tuple[float, float]], better: Better) -> None:
     sign = 1 if better == "higher" else -1
     expected = {
         (cost, quality)
@@ -97,7 +97,7 @@ def test_grid_curves_and_trade_off_of_an_ordinary_report(tmp_path: Path) -> None
     drawn = figures.draw(BENCHMARK, results, folders, tmp_path / "figures")
     assert drawn == ["curves.png", "grid.png", "tradeoff.png"]
     for name in drawn:
-        assert 850 <= Image.open(tmp_path / "figures" / name).width <= 1050  # a page is 900 wide: text keeps its size
+        assert 850 <= Image.open(tmp_path / "figures" / name).width <= 1050  # about the page width, 900 pixels
     first = (tmp_path / "figures" / "curves.png").read_bytes()
     figures.draw(BENCHMARK, results, folders, tmp_path / "figures")
     assert (tmp_path / "figures" / "curves.png").read_bytes() == first
@@ -125,7 +125,7 @@ def test_any_results_can_be_drawn(results: list[Result], tmp_path: Path) -> None
             assert picture.height < 1300
 
 
-def test_damaged_and_foreign_strips_leave_the_grid_out(tmp_path: Path) -> None:
+def test_grid_is_omitted_for_damaged_or_mismatched_strips(tmp_path: Path) -> None:
     results = [run("dense", 1), run("moe", 1)]
     folders = {(r.variant, r.seed): tmp_path / r.variant for r in results}
     truth = np.random.default_rng(2).random((4, 16, 16, 3))

@@ -1,4 +1,4 @@
-"""Numbers in sentences and the picture of all effects: from the results, and from nowhere else."""
+"""Numbers in FINDINGS and the effects figure are computed from results."""
 
 from pathlib import Path
 
@@ -27,19 +27,19 @@ MEANING = {
 
 
 @pytest.mark.parametrize("title", MEANING)
-def test_a_number_is_computed_from_its_title(title: str) -> None:
+def test_number_is_computed_from_its_title(title: str) -> None:
     text = f'It gains [old]({PLACE} "{title}") dB, see [the report]({PLACE}).'
     new = findings.refresh(text, REPORTS)
     assert new == f'It gains [{MEANING[title]}]({PLACE} "{title}") dB, see [the report]({PLACE}).'
     assert findings.refresh(new, REPORTS) == new
 
 
-def test_a_report_that_does_not_exist_gives_no_number() -> None:
+def test_missing_report_has_no_number() -> None:
     link = '[1](other/paper/README.md "better heldout/psnr_mean")'
     assert findings.refresh(link, REPORTS) == link.replace("[1]", "[-]")
 
 
-def test_a_number_that_was_edited_by_hand_is_noticed(tmp_path: Path) -> None:
+def test_hand_edited_number_is_detected(tmp_path: Path) -> None:
     benchmark = load("moe_ablation")
     one = run("moe", 1, 22.0, benchmark=benchmark.name)
     page = tmp_path / "reports" / findings.NAME
@@ -55,8 +55,9 @@ def test_a_number_that_was_edited_by_hand_is_noticed(tmp_path: Path) -> None:
     assert findings.NAME in said
 
 
-def test_effects_are_multiples_of_what_is_published(tmp_path: Path) -> None:
-    (one,) = effects.effects([BENCHMARK], REPORTS)["Example"]  # equalities and claims without two figures have no size
+def test_effects_are_relative_to_published_values(tmp_path: Path) -> None:
+    # Equality claims and claims without two numbers have no effect size.
+    (one,) = effects.effects([BENCHMARK], REPORTS)["Example"]
     assert one.published == pytest.approx(2.5)
     assert one.ours.mean == pytest.approx(32 / 15)
     effects.draw([BENCHMARK], REPORTS, tmp_path / "effects.png")

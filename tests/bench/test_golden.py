@@ -1,4 +1,4 @@
-"""A report and the overview, compared letter by letter with what they were when somebody last looked at them.
+"""A report and the overview, compared with reviewed golden files.
 
 ``python tests/bench/test_golden.py`` writes the files anew; read the difference before committing it.
 """
@@ -92,7 +92,7 @@ def run(variant: str, seed: int, psnr: float, **changes: object) -> Result:
     return Result(**{**vars(one), **changes})
 
 
-PERCEPTUAL = {"heldout/lpips": 0.25, "heldout/rfid": 40.0}  # asked for once
+PERCEPTUAL = {"heldout/lpips": 0.25, "heldout/rfid": 40.0}  # measured in one run only
 
 RESULTS = [
     *(run("plain", seed, psnr) for seed, psnr in ((1, 20.0), (2, 20.2), (3, 20.1))),
@@ -108,7 +108,7 @@ RESULTS = [
         reason="The loss is nan at step 7 | <b>",
     ),
 ]
-"""Three seeds, one seed, a failed run; of ``absent`` there is none."""
+"""Three seeds, one seed, a failed run; no results for ``absent``."""
 
 DEMONSTRATION = [
     run("better", 1, 50.0, label="quick", profile="quick", data={"kind": "embedded", "title": "embedded photos"})
@@ -123,18 +123,18 @@ FILES = {
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_golden(name: str) -> None:
+def test_matches_golden_file(name: str) -> None:
     assert FILES[name]() == (GOLDEN / name).read_text(encoding="utf-8")
 
 
-def test_a_demonstration_is_no_evidence() -> None:
+def test_demonstration_is_not_evidence() -> None:
     text = overview.page(REPORTS[1:], [BENCHMARK])
     assert "50.00" not in text
-    assert text.count("not run |") == len(BENCHMARK.claims) + 3  # and the published numbers that no claim repeats
+    assert text.count("not run |") == len(BENCHMARK.claims) + 3  # and published numbers that are not part of a claim
 
 
-def test_a_benchmarks_best_evidence_comes_first() -> None:
-    """The same schedule with a setting of our own, although it has more seeds; then a shorter one; further ones as links."""
+def test_best_evidence_comes_first() -> None:
+    """Published settings come first, before runs with overrides and more seeds, then shorter ones; others are links."""
     setting = [replace(r, label="paper-clamp=eval", overrides={"model.init_args.clamp": "eval"}) for r in RESULTS]
     short = [replace(r, label="short", profile="short", curves={}) for r in RESULTS[:3]]
     plain = [r for r in RESULTS if r.seed == 1]

@@ -1,4 +1,4 @@
-"""Statements over test images: bootstrap against scipy.stats, arrays against recorded metrics."""
+"""Statements over test images: bootstrap compared with scipy.stats, arrays with recorded metrics."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from attnae.errors import UserError
 values = st.lists(st.floats(-50, 50), min_size=2, max_size=40)
 
 
-def test_interval_is_that_of_scipys_percentile_bootstrap() -> None:
+def test_interval_matches_scipy_percentile_bootstrap() -> None:
     gaps = np.random.default_rng(3).gamma(2.0, 5.0, 400) - 12
     low, high = bootstrap(gaps)
     expected = stats.bootstrap((gaps,), np.mean, n_resamples=20000, method="percentile").confidence_interval
@@ -25,7 +25,7 @@ def test_interval_is_that_of_scipys_percentile_bootstrap() -> None:
     assert bootstrap(gaps) == (low, high)  # reports are reproducible to the digit
 
 
-def test_interval_covers_the_mean_of_the_images_population() -> None:
+def test_interval_covers_population_mean() -> None:
     random = np.random.default_rng(5)
     covered = 0
     for _ in range(200):
@@ -34,7 +34,7 @@ def test_interval_covers_the_mean_of_the_images_population() -> None:
     assert 0.89 <= covered / 200 <= 0.985  # nominal 95%, Monte Carlo error 1.5%
 
 
-def test_words() -> None:
+def test_statement_text() -> None:
     left, right = np.array([10.0, 20.0, 30.0, 40.0]), np.array([15.0, 25.0, 36.0, 39.0])
     found = compare(left, right, "lower")
     assert found is not None
@@ -47,7 +47,7 @@ def test_words() -> None:
     assert (higher.better, higher.worse) == (1, 3)
 
 
-def test_images_that_cannot_be_compared() -> None:
+def test_incomparable_images() -> None:
     assert compare(np.ones(3), np.ones(4), "lower") is None
     assert compare(np.ones(1), np.ones(1), "lower") is None
     assert compare(np.array([]), np.array([]), "lower") is None
@@ -72,7 +72,7 @@ def test_symmetry_scale_and_order(drawn: list[float], scale: float) -> None:
     assert scaled.low == pytest.approx(one.low * scale)
 
 
-def test_arrays_have_the_unit_of_the_recorded_metric(tmp_path: Path) -> None:
+def test_arrays_use_unit_of_recorded_metric(tmp_path: Path) -> None:
     path = tmp_path / "per_image.npz"
     np.savez_compressed(path, **{"heldout/sse": np.array([3.0, 6.0]), "heldout/psnr": np.array([20.0, 30.0])})  # type: ignore[arg-type]
     assert read(path, "heldout/psnr_mean") == pytest.approx(np.array([20.0, 30.0]))
@@ -85,14 +85,14 @@ def test_arrays_have_the_unit_of_the_recorded_metric(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04cut short", b"\x93NUMPY", b"text"])
-def test_damaged_arrays_are_refused_by_name(tmp_path: Path, content: bytes) -> None:
+def test_damaged_arrays_are_rejected_by_name(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "per_image.npz"
     path.write_bytes(content)
     with pytest.raises(UserError, match=r"per_image\.npz"):
         read(path, "heldout/sse", 1.0)
 
 
-def test_arrays_that_carry_code_are_refused(tmp_path: Path) -> None:
+def test_pickled_arrays_are_rejected(tmp_path: Path) -> None:
     path = tmp_path / "per_image.npz"
     np.savez(path, **{"heldout/sse": np.array([print], dtype=object)})  # type: ignore[arg-type]
     with pytest.raises(UserError, match="carries code"):

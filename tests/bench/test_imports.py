@@ -1,4 +1,4 @@
-"""Who may import whom, and how long the runner takes to answer."""
+"""Import rules, and response times of the runner."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ MODULES = {
 NETS = [name for name, path in MODULES.items() if name.startswith("attnae.papers.") and path.name == "net.py"]
 
 
-# -- what is loaded ------------------------------------------------------------------------------------------------
+# -- loaded packages ----------------------------------------------------------------------------------------------
 
 
 def loaded(code: str, cwd: Path) -> set[str]:
-    """Heavy packages in ``sys.modules`` after some code has run in a fresh interpreter."""
+    """Heavy packages in ``sys.modules`` after running code in a new interpreter."""
     script = f"import atexit, json, sys\natexit.register(lambda: print(json.dumps(sorted(sys.modules)), file=sys.stderr))\n{code}"
     done = subprocess.run([sys.executable, "-c", script], cwd=cwd, capture_output=True, text=True, check=False)
     return HEAVY & {name.split(".")[0] for name in json.loads(done.stderr.splitlines()[-1])}
@@ -57,7 +57,7 @@ def loaded(code: str, cwd: Path) -> set[str]:
     ],
     ids=" ".join,
 )
-def test_runner_answers_without_heavy_packages(arguments: list[str], tmp_path: Path) -> None:
+def test_runner_commands_import_no_heavy_packages(arguments: list[str], tmp_path: Path) -> None:
     assert loaded(f"from attnae.bench.app import main\nmain({arguments!r})", tmp_path) == set()
 
 
@@ -98,18 +98,18 @@ def test_networks_load_without_lightning(tmp_path: Path) -> None:
     ],
     ids=" ".join,
 )
-def test_runner_answers_at_once(arguments: list[str], tmp_path: Path) -> None:
+def test_runner_commands_respond_quickly(arguments: list[str], tmp_path: Path) -> None:
     command = [Path(sys.executable).with_name("attnae-bench"), *arguments]
     if not command[0].exists():
         command = [sys.executable, "-m", "attnae.bench.app", *arguments]
     worked, waited = [], []
     for _ in range(3):
-        began, clock = sum(os.times()[2:4]), time.perf_counter()  # of children, on the processor
+        began, clock = sum(os.times()[2:4]), time.perf_counter()  # CPU time of child processes
         subprocess.run(command, cwd=tmp_path, capture_output=True, check=False, env={**os.environ, "COLUMNS": "120"})
         worked.append(sum(os.times()[2:4]) - began)
         waited.append(time.perf_counter() - clock)
     assert 0 < min(worked) < 0.5
-    # What it waits for besides: nothing on a machine of its own; another test may hold the processor half the time.
+    # Wall time allows for another test that uses the CPU half of the time.
     assert min(waited) < 2 * min(worked) + 0.5
 
 
@@ -134,8 +134,8 @@ def test_runner_answers_at_once(arguments: list[str], tmp_path: Path) -> None:
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_mistakes_are_reported_at_once(arguments: list[str], said: str, tmp_path: Path) -> None:
-    """Without a heavy package, and in well under half a second of the processor's time."""
+def test_errors_are_reported_quickly(arguments: list[str], said: str, tmp_path: Path) -> None:
+    """No heavy packages, and well under half a second of CPU time."""
     (tmp_path / "empty").mkdir()
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "model.safetensors").touch()
@@ -163,7 +163,7 @@ def test_mistakes_are_reported_at_once(arguments: list[str], said: str, tmp_path
 
 
 def imports(module: str, everywhere: bool = True) -> Iterator[str]:
-    """Absolute names of what a module imports; names under ``if TYPE_CHECKING`` do not count.
+    """Absolute names of the imports of a module, except those under ``if TYPE_CHECKING``.
 
     Args:
         module: Dotted name.
@@ -182,7 +182,7 @@ def imports(module: str, everywhere: bool = True) -> Iterator[str]:
             parts = package.split(".")
             base = ".".join(parts[: len(parts) - node.level + 1]) if node.level else ""
             source = ".".join(filter(None, (base, node.module)))
-            # `from attnae.bench import plan` imports a module, `from attnae.bench.plan import Run` a name of one
+            # `from attnae.bench import plan` imports a module; `from attnae.bench.plan import Run` imports a name
             yield from (full if (full := f"{source}.{alias.name}") in MODULES else source for alias in node.names)
         elif everywhere or not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
             waiting += ast.iter_child_nodes(node)
@@ -193,8 +193,8 @@ def within(name: str, *packages: str) -> bool:
 
 
 @pytest.mark.parametrize("net", NETS)
-def test_networks_are_plain_torch(net: str) -> None:
-    """A network and what it imports from its own paper import torch, einops and the standard library."""
+def test_networks_import_only_torch(net: str) -> None:
+    """Networks, including their imports from the same paper, import only torch, einops and the standard library."""
     paper, seen, waiting = net.rpartition(".")[0], set(), [net]
     while waiting:
         module = waiting.pop()
@@ -243,11 +243,11 @@ BELOW = {
     "attnae.errors": (),
     "attnae._version": (),
 }  # fmt: skip
-"""What each part may import of the package: never what is above it."""
+"""Allowed imports of each part of the package."""
 
 
-def test_no_module_needs_itself() -> None:
-    """Imports at the top of modules form no circle."""
+def test_no_import_cycles() -> None:
+    """Top-level imports form no cycle."""
     open_, done = list[str](), set[str]()
 
     def visit(module: str) -> None:
@@ -264,11 +264,11 @@ def test_no_module_needs_itself() -> None:
 
 
 PROCESSES = {("attnae.bench.running.child", "attnae.cli")}
-"""What a module imports that is only ever a process of its own: there the runner is not loaded."""
+"""Additional imports of modules that only run as separate processes, without the runner."""
 
 
 @pytest.mark.parametrize("part", BELOW)
-def test_imports_go_down_only(part: str) -> None:
+def test_imports_respect_layers(part: str) -> None:
     for module in MODULES:
         if within(module, part):
             for name in imports(module):
@@ -294,7 +294,7 @@ IMAGES_WITHOUT_TORCH = {
     "versions",
     "walk",
 }
-"""Modules of ``attnae.data`` that the runner needs to know what a dataset holds."""
+"""Modules of ``attnae.data`` that the runner uses to inspect datasets."""
 
 
 @pytest.mark.parametrize("module", sorted(IMAGES_WITHOUT_TORCH))
@@ -306,7 +306,7 @@ def test_images_are_decoded_without_torch(module: str) -> None:
 
 
 def test_runner_imports_no_torch() -> None:
-    """Not even inside a function; what reports alone need may be."""
+    """Also not inside functions; packages that only reports need are allowed there."""
     for module in MODULES:
         if within(module, "attnae.bench"):
             heavy = {
@@ -317,7 +317,7 @@ def test_runner_imports_no_torch() -> None:
             assert not heavy, f"{module} imports {heavy}"
 
 
-def test_papers_do_not_know_each_other() -> None:
+def test_papers_do_not_import_each_other() -> None:
     for module in MODULES:
         if within(module, "attnae.papers") and module.count(".") > 2:
             paper = ".".join(module.split(".")[:3])

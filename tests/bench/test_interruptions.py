@@ -1,4 +1,4 @@
-"""What is left of a run that is interrupted, killed, late or somebody else's, and how it goes on."""
+"""Runs that are interrupted, killed, timed out or locked by another runner, and how they resume."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ from attnae.bench.request import Request
 from attnae.bench.running.execution import DONE, Execution
 
 LONG = [*RUN, "--jobs", "2", *options("trainer.max_epochs=60")]
-"""Long enough to be interrupted: some seconds."""
+"""Enough epochs to interrupt the run: a few seconds."""
 
 
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder of the run that interrupted ones must equal."""
+    """Folder of an uninterrupted run, the reference for interrupted runs."""
     cwd = tmp_path_factory.mktemp("uninterrupted")
     done = bench(*LONG, "--variants", "vae", cwd=cwd)
     assert done.code == 0, done.text
@@ -45,7 +45,7 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-def test_interrupted_run_goes_on(uninterrupted: Path, tmp_path: Path) -> None:
+def test_interrupted_run_resumes(uninterrupted: Path, tmp_path: Path) -> None:
     process = start(*LONG, "--variants", "vae", cwd=tmp_path)
     wait_for_an_epoch(process, tmp_path)
     process.send_signal(signal.SIGINT)
@@ -69,7 +69,7 @@ def test_interrupted_run_goes_on(uninterrupted: Path, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="finds the child in /proc")
-def test_killed_training_is_a_failed_row_and_can_be_repeated(uninterrupted: Path, tmp_path: Path) -> None:
+def test_killed_training_is_reported_as_failed_and_can_be_retried(uninterrupted: Path, tmp_path: Path) -> None:
     process = start(*LONG, "--variants", "vae,saaae", cwd=tmp_path)
     wait_for_an_epoch(process, tmp_path)
     os.kill(child(process, b"/tiny/vae/"), signal.SIGKILL)
@@ -84,7 +84,7 @@ def test_killed_training_is_a_failed_row_and_can_be_repeated(uninterrupted: Path
     assert table(readme(tmp_path), "Failed runs")[1][:2] == ["vae", "1"]
 
     still = bench(*LONG, "--variants", "vae,saaae", cwd=tmp_path)
-    assert still.code == 1  # a failed run is not repeated unasked
+    assert still.code == 1  # failed runs are not retried by default
     before = (folder(tmp_path, "saaae") / "result.json").stat().st_mtime_ns
     repaired = bench(*LONG, "--variants", "vae,saaae", "--retry-failed", cwd=tmp_path)
     assert repaired.code == 0, repaired.text
@@ -94,7 +94,7 @@ def test_killed_training_is_a_failed_row_and_can_be_repeated(uninterrupted: Path
     equal(folder(tmp_path, "vae"), uninterrupted)
 
 
-def test_run_of_another_runner_is_left_alone(tmp_path: Path) -> None:
+def test_run_locked_by_another_runner_is_skipped(tmp_path: Path) -> None:
     arguments = [*LONG, "--variants", "vae"]
     planned = bench(*arguments, "--dry-run", cwd=tmp_path).out.splitlines()[0]
     run = tmp_path / planned.rsplit(" ", 1)[1]
@@ -106,8 +106,8 @@ def test_run_of_another_runner_is_left_alone(tmp_path: Path) -> None:
     assert not (run / "log.txt").exists()
 
 
-def test_a_run_that_another_runner_has_completed_is_left_alone(tmp_path: Path) -> None:
-    """A plan may be minutes old when its last run's turn comes."""
+def test_run_completed_by_another_runner_is_skipped(tmp_path: Path) -> None:
+    """The last run of a plan may start long after the plan was made."""
     (run,) = plan.make(Request(load("saaae_vs_vae"), variants="vae", out=tmp_path)).runs
     done = Execution(run)
     complete = result.Result(**run.id.stated())
@@ -121,7 +121,7 @@ def test_a_run_that_another_runner_has_completed_is_left_alone(tmp_path: Path) -
 
 
 @pytest.mark.slow
-def test_a_run_that_takes_too_long_has_failed_and_can_go_on(tmp_path: Path) -> None:
+def test_timed_out_run_fails_and_resumes(tmp_path: Path) -> None:
     done = bench(*ENDLESS, "--timeout", "0.4", cwd=tmp_path)
     assert done.code == 1
     run = folder(tmp_path, "vae")
@@ -134,7 +134,7 @@ def test_a_run_that_takes_too_long_has_failed_and_can_go_on(tmp_path: Path) -> N
     assert "--ckpt_path" in log(run)
 
 
-def test_a_heartbeat_tells_speed(tmp_path: Path) -> None:
+def test_heartbeat_reports_speed(tmp_path: Path) -> None:
     process = start(*ENDLESS, cwd=tmp_path)
     try:
         wait_for_an_epoch(process, tmp_path)

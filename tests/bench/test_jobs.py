@@ -1,4 +1,4 @@
-"""Runs as jobs: of submitit on this machine, and of SLURM as far as it goes without one (see tests/cluster for one)."""
+"""Runs as submitit jobs on this machine, and SLURM submission with fake commands (tests/cluster uses a real SLURM)."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from attnae.bench.running import cluster
 SHORT = [*RUN, "--variants", "vae", *options("trainer.max_epochs=2")]
 
 
-# -- jobs of submitit's local executor -----------------------------------------------------------------------------
+# -- submitit's local executor ------------------------------------------------------------------------------------
 
 
-def test_a_job_gives_the_numbers_of_a_local_run(tmp_path: Path) -> None:
+def test_job_gives_same_numbers_as_local_run(tmp_path: Path) -> None:
     pytest.importorskip("submitit")
     job = bench(*SHORT, "--launcher", "submitit-local", cwd=tmp_path)
     assert job.code == 0, job.text
@@ -43,12 +43,12 @@ def test_a_job_gives_the_numbers_of_a_local_run(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="finds the job's process in /proc")
-def test_a_preempted_job_stops_and_goes_on_by_itself(tmp_path: Path) -> None:
+def test_preempted_job_stops_and_resumes_automatically(tmp_path: Path) -> None:
     pytest.importorskip("submitit")
     arguments = [*RUN, "--variants", "vae", *options("trainer.max_epochs=60"), "--launcher", "submitit-local"]
     process = start(*arguments, cwd=tmp_path)
     wait_for_an_epoch(process, tmp_path)
-    os.kill(submission(tmp_path), signal.SIGUSR2)  # as SLURM does before it takes a machine away
+    os.kill(submission(tmp_path), signal.SIGUSR2)  # as SLURM does before preemption
     done = ended(process)
     assert done.code == 0, done.text
     run = folder(tmp_path, "vae")
@@ -59,7 +59,7 @@ def test_a_preempted_job_stops_and_goes_on_by_itself(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_ctrl_c_ends_jobs_in_order(tmp_path: Path) -> None:
+def test_ctrl_c_stops_jobs_cleanly(tmp_path: Path) -> None:
     pytest.importorskip("submitit")
     process = start(*ENDLESS, "--launcher", "submitit-local", cwd=tmp_path)
     wait_for_an_epoch(process, tmp_path)
@@ -71,16 +71,16 @@ def test_ctrl_c_ends_jobs_in_order(tmp_path: Path) -> None:
     assert not (run / "result.json").exists()
     before = log(run)
     time.sleep(1)
-    assert log(run) == before  # nobody trains any more
+    assert log(run) == before  # training has stopped
 
 
 def submission(cwd: Path) -> int:
-    """Process of the job, which executes the run."""
+    """PID of the job process that executes the run."""
     found = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:
             words = path.read_bytes().split(b"\0")
-        except OSError:  # it has ended
+        except OSError:  # the process has ended
             continue
         if b"submitit.core._submit" in words and str(cwd).encode() in b" ".join(words):
             found.append(int(path.parent.name))
@@ -88,7 +88,7 @@ def submission(cwd: Path) -> int:
     return found[0]
 
 
-# -- SLURM, as far as it goes without one --------------------------------------------------------------------------
+# -- SLURM with fake commands --------------------------------------------------------------------------------------
 
 
 def test_dry_run_needs_no_slurm(tmp_path: Path) -> None:
@@ -127,7 +127,7 @@ def test_dry_run_needs_no_slurm(tmp_path: Path) -> None:
     ],
     ids=lambda value: " ".join(value[-2:]) if isinstance(value, list) else None,
 )
-def test_wrong_usage_is_one_line(arguments: list[str], culprits: list[str], tmp_path: Path) -> None:
+def test_usage_errors_are_one_line(arguments: list[str], culprits: list[str], tmp_path: Path) -> None:
     pytest.importorskip("submitit")
     done = bench(*SHORT, *arguments, cwd=tmp_path)
     assert done.code == 2
@@ -149,7 +149,7 @@ cat {here}/queue
 
 @pytest.fixture
 def slurm(tmp_path: Path) -> Path:
-    """Folder of programs that are called like SLURM's: sbatch keeps the script, squeue tells what ``queue`` holds."""
+    """Folder with fake SLURM commands: sbatch saves the script, squeue prints the file ``queue``."""
     here = tmp_path / "bin"
     here.mkdir()
     for name, text in (("sbatch", SBATCH), ("squeue", SQUEUE), ("srun", SQUEUE)):
@@ -159,7 +159,7 @@ def slurm(tmp_path: Path) -> Path:
     return here
 
 
-def test_what_is_queued_or_running_is_not_submitted_again(slurm: Path, tmp_path: Path) -> None:
+def test_queued_and_running_jobs_are_not_resubmitted(slurm: Path, tmp_path: Path) -> None:
     pytest.importorskip("submitit")
     arguments = [*SHORT, "--seeds", "2", "--launcher", "slurm", "--jobs", "1", "--slurm-option", "partition=gpu"]
     arguments += ["--slurm-option", "reservation=lab"]
@@ -178,7 +178,7 @@ def test_what_is_queued_or_running_is_not_submitted_again(slurm: Path, tmp_path:
         ["queued", "job", "12_1,"],
     ]
     again = bench(*arguments, cwd=tmp_path, path=slurm)
-    assert "2 runs are queued or running already" in again.out
+    assert "2 runs are already queued or running" in again.out
     assert "Submitted" not in again.out
 
     (slurm / "queue").write_text("12_0 RUNNING\n12_1 COMPLETING\n")
@@ -190,7 +190,7 @@ def test_decoding_is_the_first_job(
     slurm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pytest.importorskip("submitit")
-    monkeypatch.setenv("ATTNAE_CACHE", str(tmp_path / "cache"))  # in which nothing is decoded yet
+    monkeypatch.setenv("ATTNAE_CACHE", str(tmp_path / "cache"))  # an empty cache: no decoded images
     monkeypatch.setenv("PATH", f"{slurm}:{os.environ['PATH']}")
     monkeypatch.chdir(tmp_path)
     (slurm / "sbatch").write_text(SBATCH.format(here=slurm).replace('cp "$1" ', 'cat "$1" >> '))
@@ -204,7 +204,7 @@ def test_decoding_is_the_first_job(
     (slurm / "queue").write_text("12 PENDING\n")
     capsys.readouterr()
     assert main(arguments) == 0
-    assert "1 runs are queued or running already" in capsys.readouterr().out
+    assert "1 runs are already queued or running" in capsys.readouterr().out
 
     request = Request(load("saaae_vs_vae"), variants="vae", overrides=list(TINY), label="tiny", out=tmp_path / "runs")
     (before,) = plan.make(replace(request, decode=False)).runs
@@ -219,7 +219,7 @@ def test_decoding_is_the_first_job(
     assert jobs.noted(after.folder) == "12_0"
 
 
-def test_a_slurm_that_does_not_answer_gets_no_second_job(slurm: Path, tmp_path: Path) -> None:
+def test_nothing_is_submitted_if_squeue_fails(slurm: Path, tmp_path: Path) -> None:
     pytest.importorskip("submitit")
     arguments = [*SHORT, "--launcher", "slurm"]
     assert bench(*arguments, cwd=tmp_path, path=slurm).code == 0
@@ -229,16 +229,16 @@ def test_a_slurm_that_does_not_answer_gets_no_second_job(slurm: Path, tmp_path: 
     assert "Unable to contact slurm controller" in again.err
 
 
-def test_what_sbatch_refuses_is_said(slurm: Path, tmp_path: Path) -> None:
+def test_sbatch_error_is_reported(slurm: Path, tmp_path: Path) -> None:
     pytest.importorskip("submitit")
     (slurm / "sbatch").write_text("#!/bin/sh\necho 'sbatch: error: invalid partition specified: gpu' >&2\nexit 1\n")
     done = bench(*SHORT, "--launcher", "slurm", "--slurm-option", "partition=gpu", cwd=tmp_path, path=slurm)
     assert done.code == 2
-    last = done.err.splitlines()[-1]  # sbatch's own words come first
+    last = done.err.splitlines()[-1]  # after the output of sbatch
     assert last == "attnae-bench: error: SLURM did not take the jobs: sbatch: error: invalid partition specified: gpu"
 
 
-def test_another_machine_sees_that_a_run_was_submitted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_machine_without_slurm_shows_submitted_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     jobs.note(tmp_path, "7_1")
     monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
     assert jobs.alive([tmp_path, tmp_path / "other"]) == {tmp_path: jobs.Job("7_1", "submitted")}

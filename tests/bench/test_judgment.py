@@ -1,4 +1,4 @@
-"""Verdicts: words, intervals against scipy.stats, Holm's procedure, properties that hold for any numbers."""
+"""Verdicts: wording, intervals compared with scipy.stats, Holm's procedure, and invariants."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def spread(drawn: list[tuple[float, float]]) -> bool:
 
 
 @given(pairs, st.sampled_from([0.05, 0.025, 0.05 / 3, 0.5]))
-def test_interval_and_p_values_are_those_of_a_paired_t_test(drawn: list[tuple[float, float]], alpha: float) -> None:
+def test_interval_and_p_values_match_paired_t_test(drawn: list[tuple[float, float]], alpha: float) -> None:
     assume(spread(drawn))
     found = paired(*sides(drawn))
     assert found is not None
@@ -120,7 +120,7 @@ def test_directions(relation: Any, margin: float, left: list[float], right: list
     assert judge_one(Question(seeded(left), seeded(right), relation, margin)).direction == direction
 
 
-def test_pairs_are_by_seed_and_the_rest_is_told() -> None:
+def test_pairs_by_seed_and_unpaired_seeds_are_listed() -> None:
     verdict = judge_one(Question({1: 10.0, 2: 20.0, 9: 0.0, 4: 1.0}, {2: 19.0, 1: 9.0, 7: 0.0, 4: math.nan}, "higher"))
     assert (verdict.direction, verdict.seeds, verdict.unpaired) == (HOLDS, (1, 2), (4, 7, 9))
     assert verdict.means == (15.0, 14.0)
@@ -141,7 +141,7 @@ def test_thousands_of_seeds() -> None:
     assert undecided.direction_words == "undecided at n = 5000, more than 5000 seeds would decide"
 
 
-def test_absolute_numbers_need_the_published_condition() -> None:
+def test_absolute_claims_require_published_conditions() -> None:
     ours = seeded([25.10, 25.12, 25.13])
     assert judge_one(Question(ours, 25.12, "equal", 0.2)).direction == HOLDS
     other = judge_one(Question(ours, 25.12, "equal", 0.2, departures=("other images", "shorter schedule")))
@@ -149,14 +149,14 @@ def test_absolute_numbers_need_the_published_condition() -> None:
     between = Question(ours, seeded([24.0, 24.1, 24.0]), "higher", departures=("other images",))
     assert judge_one(between).direction == HOLDS
     counted = Question({1: 599689.0}, 599689.0, "equal", 0.5, departures=("other images",), exact=True)
-    assert judge_one(counted).direction == HOLDS  # images do not change a number of parameters
+    assert judge_one(counted).direction == HOLDS  # parameter counts do not depend on the images
     assert judge_one(replace(counted, departures=("smaller network",))).direction == NOT_COMPARABLE
     assert judge_one(counted).condition_words == "other images"
     assert judge_one(between).condition_words == "other images"
     assert judge_one(replace(between, departures=())).condition_words == "as published"
 
 
-def test_words() -> None:
+def test_verdict_text() -> None:
     left, right = seeded([25.3, 25.1, 25.35]), seeded([25.1, 25.0, 25.15])
     verdict = judge_one(Question(left, right, "higher", published=7.61))
     assert verdict.size_words == "2% of the published effect [0.3, 4]"
@@ -172,7 +172,7 @@ def test_words() -> None:
     assert far.direction_words == "undecided at n = 2, more than 100 seeds would decide"
 
 
-def test_number_of_seeds_that_would_decide_by_hand() -> None:
+def test_required_number_of_seeds_by_hand() -> None:
     estimate = Estimate(0.5, 0.6, 3)
     needed = seeds_to_decide(estimate, 0.5)
     assert needed is not None
@@ -187,8 +187,8 @@ def test_number_of_seeds_that_would_decide_by_hand() -> None:
     assert quantile(0.05, 3) == pytest.approx(4.302652729911275)
 
 
-def test_holm_against_the_procedure_by_hand() -> None:
-    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.05 / 3, 0.025, 0.025])  # the second fails, the third with it
+def test_holm_by_hand() -> None:
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.05 / 3, 0.025, 0.025])  # only the first is rejected
     assert holm([0.01, 0.02, 0.04]) == pytest.approx([0.05 / 3, 0.025, 0.05])  # all rejected
     assert holm([0.019, 0.001, 1.0]) == pytest.approx([0.025, 0.05 / 3, 0.05])
     assert holm([0.019, 0.5, 1.0]) == pytest.approx([0.05 / 3] * 3)
@@ -197,17 +197,17 @@ def test_holm_against_the_procedure_by_hand() -> None:
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=3))
-def test_holm_rejects_what_adjusted_p_values_reject(values: list[float]) -> None:
+def test_holm_agrees_with_adjusted_p_values(values: list[float]) -> None:
     order = sorted(range(len(values)), key=lambda place: values[place])
     adjusted, largest = [0.0] * len(values), 0.0
-    for rank, place in enumerate(order):  # Holm 1979, as R's p.adjust writes it
+    for rank, place in enumerate(order):  # Holm 1979, as in R's p.adjust
         largest = max(largest, (len(values) - rank) * values[place])
         adjusted[place] = largest
     assume(all(abs(value - 0.05) > 1e-9 for value in adjusted))
     assert [p <= rate for p, rate in zip(values, holm(values), strict=True)] == [p <= 0.05 for p in adjusted]
 
 
-def test_a_claim_among_three_needs_more_than_one_alone() -> None:
+def test_claim_among_three_needs_stronger_evidence() -> None:
     alone = Question(seeded([-4.0, -3.2, -5.1]), 0.0, "lower")
     assert 0.05 / 3 < alone.p_value() < 0.05
     assert judge_all([alone])[0].direction == HOLDS
@@ -232,7 +232,7 @@ claims = st.builds(
 
 
 @given(st.lists(claims, min_size=1, max_size=3))
-def test_holm_never_decides_more_than_unadjusted(questions: list[Question]) -> None:
+def test_holm_never_decides_more_claims_than_unadjusted(questions: list[Question]) -> None:
     for adjusted, plain in zip(judge_all(questions), map(judge_one, questions), strict=True):
         assert adjusted.direction not in DECIDED or plain.direction in DECIDED
         assert adjusted.low is not None
@@ -255,7 +255,7 @@ def test_swapping_sides_and_relation_changes_nothing(
 
 
 @given(pairs, st.floats(0.01, 60), st.floats(1, 10))
-def test_a_wider_margin_only_moves_verdicts_to_no_difference(
+def test_wider_margin_only_moves_verdicts_to_no_difference(
     drawn: list[tuple[float, float]], margin: float, factor: float
 ) -> None:
     left, right = sides(drawn)
@@ -286,7 +286,7 @@ def test_undecided_claims_need_more_seeds_than_they_have(
     assert (verdict.needed is None) or (verdict.direction == UNDECIDED and verdict.needed > len(drawn))
 
 
-def test_means_over_the_last_epochs_treat_all_runs_alike() -> None:
+def test_last_epochs_average_is_applied_to_all_runs() -> None:
     whole = {"epoch": [16.0, 17.0, 18.0, 19.0, 20.0], "heldout/mse": [1.0, 2.0, 3.0, 4.0, 5.0]}
     short = {"epoch": [1.0, 2.0], "heldout/mse": [9.0, 9.0]}
     holes = {**whole, "heldout/mse": [1.0, 2.0, None, 4.0, 5.0]}

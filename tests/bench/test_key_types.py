@@ -1,4 +1,4 @@
-"""What the runner says of keys and values, against the parser of ``attnae fit`` itself."""
+"""Checks of keys and values by the runner, compared with the parser of ``attnae fit``."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def parser() -> Any:
 
 
 def takes(benchmark: str, variant: str, key: str, value: str) -> bool:
-    """Whether ``attnae fit`` itself takes a key and a value."""
+    """Whether ``attnae fit`` accepts a key and value."""
     stated = dump_yaml(catalog.load(benchmark).configuration(variant, "quick"))
     try:
         parser().parse_args(["-c", stated, f"--{key}={value}"])
@@ -72,19 +72,17 @@ mappings = st.dictionaries(st.sampled_from(["days", "hours", "a"]), st.integers(
 
 @settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.sampled_from(settable()), st.one_of(scalars, lists, mappings))
-def test_checks_agree_with_the_parser(place: tuple[str, str, str], value: str) -> None:
-    """Nothing that training takes is refused; and plain types are decided alike.
+def test_checks_agree_with_parser(place: tuple[str, str, str], value: str) -> None:
+    """The runner accepts everything that training accepts, and plain types are decided identically.
 
-    One exception: the parser lets null pass at the first level of a class, whatever the type, and the class then fails.
+    One exception: the parser lets null pass at the first level of a class, regardless of its type, and the class then fails.
     """
     benchmark, variant, key = place
     said, real = refuses(benchmark, variant, key, value), takes(benchmark, variant, key, value)
     nothing = values.loaded(value) is None and key.count("init_args") == 1
     assert nothing or not (said and real), f"--{key}={value} is taken, but the runner says: {said}"
     argument = key_catalog.known(configuration(benchmark, variant))[key]
-    if not nothing and "." not in argument.type.replace(
-        "...", ""
-    ):  # below other people's classes the run itself decides
+    if not nothing and "." not in argument.type.replace("...", ""):  # classes outside the suite are checked by the run
         assert bool(said) == (not real), f"--{key}={value} is refused by training only"
 
 
@@ -106,11 +104,11 @@ def test_checks_agree_with_the_parser(place: tuple[str, str, str], value: str) -
         ("moe_denoising", "moe", "trainer", "{limit_val_batches: 3}"),
     ],
 )  # fmt: skip
-def test_classes_are_taken(benchmark: str, variant: str, key: str, value: str) -> None:
+def test_valid_classes_are_accepted(benchmark: str, variant: str, key: str, value: str) -> None:
     said = refuses(benchmark, variant, key, value)
     real = (
         takes(benchmark, variant, key, value) if key != "trainer.logger" else True
-    )  # needs save_dir, which the runner adds
+    )  # requires save_dir, which the runner adds
     assert (said, real) == ("", True)
 
 
@@ -128,6 +126,6 @@ def test_classes_are_taken(benchmark: str, variant: str, key: str, value: str) -
         ("trainer", "{limit_val_batchs: 3}"),
     ],
 )
-def test_wrong_classes_are_refused(key: str, value: str) -> None:
+def test_wrong_classes_are_rejected(key: str, value: str) -> None:
     assert refuses("saaae_vs_vae", "vae", key, value)
     assert not takes("saaae_vs_vae", "vae", key, value)

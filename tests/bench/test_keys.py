@@ -1,4 +1,4 @@
-"""Keys of ``--set``: what is refused before anything starts, what is listed, and what a shell offers."""
+"""Keys of ``--set``: validation before start, listing and shell completion."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ RUN = ["run", "saaae_vs_vae", "--dry-run", "--set"]
 
 
 def refusal(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
-    """What a command says in one line when it refuses."""
+    """The one-line error message of a rejected command."""
     assert main(list(arguments)) == 2
     said = capsys.readouterr()
     assert said.out == ""
@@ -38,7 +38,7 @@ def refusal(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
 @pytest.mark.parametrize(
     ("key", "meant"),
     [
-        ("mask_ratio", "data.init_args.corruption.init_args.ratio? It is a key of ColorNoiseMask and PixelMask only."),
+        ("mask_ratio", "data.init_args.corruption.init_args.ratio? Only ColorNoiseMask and PixelMask have it."),
         ("trainer.max_epoch", "trainer.max_epochs?"),
         ("epochs", "trainer.max_epochs?"),
         ("batchsize", "data.init_args.batch_size?"),
@@ -48,22 +48,25 @@ def refusal(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
         ("seed", "seed_everything? Use --seeds."),
     ],
 )
-def test_unknown_keys_name_the_nearest(key: str, meant: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_unknown_keys_suggest_closest_key(key: str, meant: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert refusal(capsys, *RUN, f"{key}=1") == f"Unknown key {key}. Did you mean {meant}"
 
 
-def test_a_key_like_no_other(capsys: pytest.CaptureFixture[str]) -> None:
-    assert refusal(capsys, *RUN, "xyzzy=1") == "Unknown key xyzzy. `attnae-bench show BENCHMARK --keys` lists all."
+def test_unknown_key_without_similar_key(capsys: pytest.CaptureFixture[str]) -> None:
+    assert (
+        refusal(capsys, *RUN, "xyzzy=1")
+        == "Unknown key xyzzy. List all keys with `attnae-bench show BENCHMARK --keys`."
+    )
 
 
-def test_a_key_that_some_variants_lack_names_them(capsys: pytest.CaptureFixture[str]) -> None:
+def test_key_missing_in_some_variants_lists_them(capsys: pytest.CaptureFixture[str]) -> None:
     key = "model.init_args.net.init_args.gate"
     said = refusal(capsys, *RUN, f"{key}=constant", "--variants", "vae,saaae,vae_wide")
-    assert said == f"--set {key}: vae, vae_wide have no such key. Leave out with --variants saaae."
+    assert said == f"--set {key}: vae, vae_wide have no such key. Exclude them with --variants saaae."
     assert main([*RUN, f"{key}=constant", "--variants", "saaae"]) == 0
 
 
-def test_the_class_that_a_key_replaces_counts(capsys: pytest.CaptureFixture[str]) -> None:
+def test_key_is_checked_against_overridden_class(capsys: pytest.CaptureFixture[str]) -> None:
     place = "data.init_args.corruption"
     assert main([*RUN, f"{place}.class_path=attnae.data.PixelMask", "--set", f"{place}.init_args.ratio=0.5"]) == 0
     capsys.readouterr()
@@ -74,13 +77,15 @@ def test_the_class_that_a_key_replaces_counts(capsys: pytest.CaptureFixture[str]
 def test_groups_are_checked_key_by_key(capsys: pytest.CaptureFixture[str]) -> None:
     assert refusal(capsys, *RUN, "trainer={max_epoch: 3}").startswith("Unknown key trainer.max_epoch.")
     assert refusal(capsys, *RUN, "trainer={devices: 2}") == "--set trainer.devices: use --devices."
-    assert refusal(capsys, *RUN, "trainer=3").startswith("--set trainer: name one of its keys, such as trainer.")
+    assert refusal(capsys, *RUN, "trainer=3").startswith(
+        "--set trainer: trainer is a group of keys. Set one of them, such as trainer."
+    )
 
 
-def test_callbacks_can_be_appended(capsys: pytest.CaptureFixture[str]) -> None:
+def test_append_to_callbacks(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*RUN, "trainer.callbacks+=EarlyStopping"]) == 0
     assert "--set trainer.callbacks+=EarlyStopping" in capsys.readouterr().out
-    assert "only lists can be appended to" in refusal(capsys, *RUN, "trainer.max_epochs+=3")
+    assert "cannot append; trainer.max_epochs is not a list" in refusal(capsys, *RUN, "trainer.max_epochs+=3")
 
 
 # -- values --------------------------------------------------------------------------------------------------------
@@ -97,10 +102,10 @@ def test_callbacks_can_be_appended(capsys: pytest.CaptureFixture[str]) -> None:
         ("model.init_args.lr=fast", "float"),
         ("model.init_args.net.init_args.channels=[1,2,3]", "[int, int, int, int]"),
         ("trainer.limit_val_batches=[1]", "int, float or null"),
-        ("model.init_args.net=attnae.data.PixelMask", "a VAE, and attnae.data.PixelMask is none"),
+        ("model.init_args.net=attnae.data.PixelMask", "a VAE, got attnae.data.PixelMask"),
     ],
 )
-def test_values_of_another_type(setting: str, expected: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_values_of_wrong_type(setting: str, expected: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert refusal(capsys, *RUN, setting) == f"--set {setting}: expected {expected}."
 
 
@@ -126,8 +131,8 @@ texts = st.one_of(st.text(max_size=8), st.sampled_from(SPECS))
     st.lists(parts, min_size=1, max_size=4).map(".".join),
     texts,
 )
-def test_anything_is_taken_or_refused_in_one_line(key: str, value: str, other: str, second: str) -> None:
-    """Whatever stands in the configuration already."""
+def test_any_setting_is_accepted_or_rejected_in_one_line(key: str, value: str, other: str, second: str) -> None:
+    """Combined with any existing configuration."""
     benchmark = catalog.load("saaae_vs_vae")
     settings, said = {key: value, other: second}, ""
     try:
@@ -154,7 +159,7 @@ def test_shipped_configurations_are_accepted(name: str) -> None:
     [
         ({"trainer": {"max_epoch": 3}}, "unknown key trainer.max_epoch. Did you mean trainer.max_epochs?"),
         ({"trainer": {"max_epochs": "many"}}, "trainer.max_epochs: many: expected int or null."),
-        ({"trainer": {"max_steps": 3}}, "trainer.max_steps: a run is counted in epochs; use trainer.max_epochs."),
+        ({"trainer": {"max_steps": 3}}, "trainer.max_steps: runs are measured in epochs; use trainer.max_epochs."),
         (
             {"data": {"class_path": "attnae.data.STL10DataModule", "init_args": {"batchsize": 3}}},
             "unknown key data.init_args.batchsize. Did you mean data.init_args.batch_size?",
@@ -162,7 +167,7 @@ def test_shipped_configurations_are_accepted(name: str) -> None:
         ({"modle": {}}, "unknown key modle. Did you mean model?"),
     ],
 )
-def test_wrong_configurations(configuration: dict[str, object], message: str) -> None:
+def test_invalid_configurations(configuration: dict[str, object], message: str) -> None:
     with pytest.raises(UserError) as error:
         keys.check_configuration(configuration, "my.yaml")
     assert str(error.value) == f"my.yaml: {message}"
@@ -204,21 +209,21 @@ REFUSED = {
 }
 
 
-def test_every_argument_of_the_trainer_is_decided() -> None:
+def test_every_trainer_argument_is_allowed_or_rejected() -> None:
     names = {key.removeprefix("trainer.") for key in key_catalog.catalog()[0] if key.startswith("trainer.")}
     assert names == set(WORKS) | set(REFUSED)
     assert not WORKS.keys() & REFUSED.keys()
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_refused_arguments_of_the_trainer(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_rejected_trainer_arguments(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     said = refusal(capsys, *RUN, f"trainer.{name}=1")
     assert said.startswith(f"--set trainer.{name}: ")
     assert REFUSED[name] in said
 
 
 @pytest.mark.parametrize("name", WORKS)
-def test_allowed_arguments_of_the_trainer(name: str) -> None:
+def test_allowed_trainer_arguments(name: str) -> None:
     assert main([*RUN, f"trainer.{name}={WORKS[name]}"]) == 0
 
 
@@ -236,7 +241,7 @@ def test_show_keys(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["show", "saaae_vs_vae", "--keys", "hidden"]) == 0
     assert " ".join(capsys.readouterr().out.split()) == (
         "model.init_args.net.init_args.hidden_dim int; default 0. Width of an additional fully connected layer on each side "
-        "of the latents; 0 for none, as in the paper. Only of vae, vae_wide, vae_ard."
+        "of the latents; 0 for none, as in the paper. Variants: vae, vae_wide, vae_ard."
     )
     assert "No key of saaae_vs_vae contains 'xyzzy'" in refusal(capsys, "show", "saaae_vs_vae", "--keys", "xyzzy")
 
@@ -259,7 +264,7 @@ def test_every_listed_key_can_be_set(name: str) -> None:
     [[*RUN, "mask_ratio=0.5"], [*RUN, "trainer.max_epochs=abc"], ["show", "moe_denoising", "--keys"]],
     ids=" ".join,
 )
-def test_answers_at_once(arguments: list[str], tmp_path: Path) -> None:
+def test_commands_respond_quickly(arguments: list[str], tmp_path: Path) -> None:
     command = [Path(sys.executable).with_name("attnae-bench"), *arguments]
     if not command[0].exists():
         command = [sys.executable, "-m", "attnae.bench.app", *arguments]
@@ -271,14 +276,14 @@ def test_answers_at_once(arguments: list[str], tmp_path: Path) -> None:
         waited.append(time.perf_counter() - clock)
     assert done.returncode == (0 if "show" in arguments else 2)
     assert 0 < min(worked) < 0.5
-    assert min(waited) < 2 * min(worked) + 0.5  # another test may hold the processor half the time
+    assert min(waited) < 2 * min(worked) + 0.5  # another test may use the CPU half of the time
 
 
 # -- completion ----------------------------------------------------------------------------------------------------
 
 
 def completed(script: str, *words: str) -> list[str]:
-    """What bash offers for the last word."""
+    """Completions of the last word by bash."""
     function = script.split(" -F ")[1].split()[0]
     call = (
         f'COMP_WORDS=({" ".join(map(repr, words))}); COMP_CWORD={len(words) - 1}; {function}; echo "${{COMPREPLY[@]}}"'

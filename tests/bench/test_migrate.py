@@ -1,4 +1,4 @@
-"""Results of format 1 become format 2: nothing invented, nothing lost, and no number changes."""
+"""Migration from format 1 to format 2: no values are guessed, lost or changed."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ FILES = {
 
 @pytest.fixture(autouse=True)
 def files(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The configuration files at the commit; those of this repository change, and the test below reads real ones."""
+    """Fake configuration files at the commit; the last test reads the real files from git."""
     from attnae.bench import migrate
 
     real = migrate._file
@@ -70,7 +70,7 @@ def written(folder: Path, **changes: Any) -> Path:
     return path
 
 
-def test_a_result_is_converted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_result_is_converted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = written(tmp_path)
     picture = path.parent / "images/published-input.png"
     picture.parent.mkdir()
@@ -97,7 +97,7 @@ def test_a_result_is_converted(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert "Converted 0 results" in capsys.readouterr().out
 
 
-def test_the_digest_of_an_arrays_windows_is_none(tmp_path: Path) -> None:
+def test_window_digest_is_not_a_data_digest(tmp_path: Path) -> None:
     path = written(tmp_path, data={"kind": "array", "name": "a", "digest": "856f156e-856f156e"})
     assert main([str(tmp_path)]) == 0
     new = result.read_result(path)
@@ -105,14 +105,14 @@ def test_the_digest_of_an_arrays_windows_is_none(tmp_path: Path) -> None:
     assert new.data == {"kind": "array", "name": "a", "windows": "856f156e-856f156e"}
 
 
-def test_converted_results_share_no_table_with_new_ones_nor_other_arrays(tmp_path: Path) -> None:
+def test_converted_results_share_no_table_with_new_results_or_other_arrays(tmp_path: Path) -> None:
     new = []
     for number, digest in enumerate(("856f156e-856f156e", "00000000-00000000")):
         path = written(tmp_path / str(number), data={"kind": "array", "digest": digest})
         assert main([str(tmp_path / str(number))]) == 0
         new.append(result.read_result(path))
     assert sharing.apart(new[0], new[0]) == ""
-    assert "other images" in sharing.apart(new[0], new[1])
+    assert "different images" in sharing.apart(new[0], new[1])
     fresh = result.Result(**{**vars(new[0]), "reconstructed": False})
     assert "migrated" in sharing.apart(new[0], fresh)
 
@@ -122,7 +122,10 @@ def test_converted_results_share_no_table_with_new_ones_nor_other_arrays(tmp_pat
     [
         ({"commands": []}, "names no commands"),
         ({"git": {}}, "names no commit"),
-        ({"git": {"commit": "0" * 40}, "commands": ["attnae fit -c configs/z.yaml"]}, "git does not have it"),
+        (
+            {"git": {"commit": "0" * 40}, "commands": ["attnae fit -c configs/z.yaml"]},
+            "Cannot read configs/z.yaml at commit 000000000000 from git",
+        ),
         ({"git": {"commit": "--output=x"}}, "names no commit"),
         ({"commands": ["attnae fit -c"]}, "another form"),
         ({"commands": ["attnae fit -c 'x"]}, "another form"),
@@ -131,25 +134,25 @@ def test_converted_results_share_no_table_with_new_ones_nor_other_arrays(tmp_pat
         ({"metrics": []}, "another form"),
         ({"data": {"digest": 3, "converted": []}}, "converted images"),
         ({"seed": "3"}, "seed is not a int"),
-        ({"label": "../up"}, "cannot name a folder"),
-        ({"surprise": 1}, "unknown keys, such as 'surprise'"),
+        ({"label": "../up"}, "is not a valid folder name"),
+        ({"surprise": 1}, "unknown key 'surprise'"),
     ],
 )
-def test_what_lacks_a_part_is_left_as_it_is(
+def test_incomplete_results_are_left_unchanged(
     changes: dict[str, Any], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = written(tmp_path, **changes)
     before = path.read_bytes()
     assert main([str(tmp_path)]) == 1
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("Left as it is: ")
+    assert line.startswith("Left unchanged: ")
     assert str(path) in line
     assert said in line
     assert path.read_bytes() == before
 
 
 @pytest.mark.skipif(not REPORTS.is_dir(), reason="needs the committed reports")
-def test_committed_results_are_of_this_format_and_stand_in_their_own_tables() -> None:
+def test_committed_results_have_current_format_and_match_their_tables() -> None:
     found = [(path.parent, result.read_result(path)) for path in REPORTS.glob("*/*/runs/*.json")]
     assert found
     tables = {(table.benchmark, table.label): table for table in sharing.tables(found)}

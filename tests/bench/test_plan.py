@@ -1,4 +1,4 @@
-"""From a request to runs: what is parsed, what is refused with a helpful line, and what the commands say."""
+"""Planning: parsing of requests, error messages, labels, hashes and printed commands."""
 
 import json
 import re
@@ -36,7 +36,7 @@ def benchmark() -> Benchmark:
 
 @pytest.fixture
 def images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """``data/natural64`` below the working folder, which is a new one."""
+    """``data/natural64`` in a new working folder."""
     monkeypatch.chdir(tmp_path)
     return dataset(tmp_path / "data" / "natural64")
 
@@ -85,7 +85,7 @@ def test_seeds(benchmark: Benchmark, text: str, seeds: list[int]) -> None:
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "", ",", "a", "1,a", "1.5", "1,1", "-1,2", "4294967296,", "1;2", "1 2"])
-def test_seeds_that_are_none(benchmark: Benchmark, text: str) -> None:
+def test_invalid_seeds(benchmark: Benchmark, text: str) -> None:
     assert f"--seeds {text!r}" in refused(benchmark, seeds=text)
 
 
@@ -124,30 +124,30 @@ def test_no_variants(benchmark: Benchmark, text: str) -> None:
 # -- unknown names ----------------------------------------------------------------------------------------------
 
 
-def test_an_unknown_benchmark_suggests_the_closest() -> None:
+def test_unknown_benchmark_suggests_closest() -> None:
     with pytest.raises(UserError, match=r"Unknown benchmark 'saae_vs_vae'\. Did you mean saaae_vs_vae"):
         catalog.load("saae_vs_vae")
 
 
 @pytest.mark.parametrize("name", ["../benchmarks/saaae_vs_vae", "", "saaae_vs_vae.yaml", "/etc/passwd"])
-def test_a_path_is_no_benchmark(name: str) -> None:
+def test_path_is_not_a_benchmark_name(name: str) -> None:
     with pytest.raises(UserError, match="Unknown benchmark"):
         catalog.load(name)
 
 
-def test_an_unknown_variant_suggests_the_closest(benchmark: Benchmark) -> None:
+def test_unknown_variant_suggests_closest(benchmark: Benchmark) -> None:
     message = refused(benchmark, variants="vae,saae")
     assert "Unknown variant 'saae'. Did you mean saaae?" in message
     assert "biharmonic" in message
 
 
-def test_an_unknown_profile_suggests_the_closest(benchmark: Benchmark) -> None:
+def test_unknown_profile_suggests_closest(benchmark: Benchmark) -> None:
     message = refused(benchmark, "papers")
     assert "Unknown profile 'papers'. Did you mean paper?" in message
     assert "quick, short, paper" in message
 
 
-def test_nothing_close_is_no_suggestion(benchmark: Benchmark) -> None:
+def test_no_suggestion_without_similar_name(benchmark: Benchmark) -> None:
     message = refused(benchmark, variants="zebra")
     assert "Did you mean" not in message
     assert "Available: vae, saaae" in message
@@ -157,13 +157,13 @@ def test_nothing_close_is_no_suggestion(benchmark: Benchmark) -> None:
 
 
 @pytest.mark.parametrize("text", ["trainer.max_epochs", "=3", "", "a b=3", "1a=3", "--trainer.max_epochs=3", "a-b=3"])
-def test_settings_that_are_none(benchmark: Benchmark, text: str) -> None:
+def test_malformed_settings(benchmark: Benchmark, text: str) -> None:
     assert f"--set {text!r}: expected key=value" in refused(benchmark, overrides=[text])
 
 
 @pytest.mark.parametrize("value", ["[1", "{", "'", "a: b: c", "!!python/object:os.system {}"])
-def test_a_value_that_is_no_yaml(benchmark: Benchmark, value: str) -> None:
-    assert "not a YAML value" in refused(benchmark, overrides=[f"model.init_args.lr={value}"])
+def test_invalid_yaml_value(benchmark: Benchmark, value: str) -> None:
+    assert "the value is not valid YAML" in refused(benchmark, overrides=[f"model.init_args.lr={value}"])
 
 
 @pytest.mark.parametrize(
@@ -179,7 +179,7 @@ def test_a_value_that_is_no_yaml(benchmark: Benchmark, value: str) -> None:
         "data.init_args.root={a: b}",
     ],
 )
-def test_nonsense_is_one_line_or_left_to_the_run(benchmark: Benchmark, setting: str) -> None:
+def test_arbitrary_settings_plan_or_fail_in_one_line(benchmark: Benchmark, setting: str) -> None:
     message = ""
     try:
         make(benchmark, overrides=[setting])
@@ -188,7 +188,7 @@ def test_nonsense_is_one_line_or_left_to_the_run(benchmark: Benchmark, setting: 
     assert "\n" not in message
 
 
-def test_settings_reach_the_commands(benchmark: Benchmark) -> None:
+def test_settings_are_passed_to_commands(benchmark: Benchmark) -> None:
     (run,) = make(
         benchmark,
         variants="vae",
@@ -202,7 +202,7 @@ def test_settings_reach_the_commands(benchmark: Benchmark) -> None:
     assert {"trainer.max_epochs=7", "trainer.model_registry=x=y", "model.init_args.lr=0.0001"} <= set(config)
 
 
-def test_the_last_of_two_settings_counts(benchmark: Benchmark) -> None:
+def test_last_setting_wins(benchmark: Benchmark) -> None:
     (run,) = make(benchmark, variants="vae", overrides=["trainer.max_epochs=7", "trainer.max_epochs=2"]).runs
     assert run.epochs == 2
     assert "max_epochs=7" not in " ".join(run.commands)
@@ -217,7 +217,7 @@ def test_profiles_set_the_epochs(benchmark: Benchmark, images: Path) -> None:
     assert 1 <= epochs["quick"] <= 10
 
 
-def test_published_noise_only_in_the_paper_profile(benchmark: Benchmark, images: Path) -> None:
+def test_only_paper_profile_uses_published_noise(benchmark: Benchmark, images: Path) -> None:
     def net(profile: str) -> Any:
         return make(benchmark, profile, "vae", data_root=images).runs[0].stated["model"]["init_args"]["net"]
 
@@ -225,7 +225,7 @@ def test_published_noise_only_in_the_paper_profile(benchmark: Benchmark, images:
     assert "init_args" not in net("short")
 
 
-def test_what_needs_no_training_is_only_tested(benchmark: Benchmark) -> None:
+def test_untrained_variants_are_only_tested(benchmark: Benchmark) -> None:
     (run,) = make(benchmark, variants="biharmonic").runs
     assert run.fit == ()
     assert run.epochs == 0
@@ -257,7 +257,7 @@ def test_what_needs_no_training_is_only_tested(benchmark: Benchmark) -> None:
         ),
     ],
 )
-def test_the_label_tells_profile_data_and_schedule(
+def test_label_contains_profile_data_and_schedule(
     benchmark: Benchmark, images: Path, profile: str, overrides: list[str], label: str, settings: list[str]
 ) -> None:
     made = make(benchmark, profile, data_root=images, overrides=overrides)
@@ -265,15 +265,15 @@ def test_the_label_tells_profile_data_and_schedule(
     assert settings_of(Result(**made.runs[0].id.stated(), label="mine")) == settings
 
 
-def test_the_label_of_a_list_is_made_unique(benchmark: Benchmark, images: Path) -> None:
-    """Its brackets and commas cannot stand in a folder's name, and another value may look the same without them."""
-    found = {make(benchmark, "short", data_root=images, overrides=[f"checkpoint.filename={value}"]).label
+def test_label_with_list_value_is_unique(benchmark: Benchmark, images: Path) -> None:
+    """Brackets and commas are not allowed in folder names, and different values may look the same without them."""
+    found = {make(benchmark, "short", data_root=images, overrides=[f"trainer.model_registry={value}"]).label
               for value in ("[1, 2/3]", "[1, 2, 3]", "_1_2_3_", "[1;2;3]")}  # fmt: skip
     assert len(found) == 4
-    assert all(re.fullmatch(r"short-natural64-checkpoint\.filename=_1[_;23]+(-[0-9a-f]{8})?", label) for label in found)
+    assert all(re.fullmatch(r"short-natural64-trainer.model_registry=_1[_;23]+(-[0-9a-f]{8})?", label) for label in found)
 
 
-def test_keys_that_end_in_the_same_word_have_different_labels() -> None:
+def test_keys_with_same_last_word_have_different_labels() -> None:
     benchmark = catalog.load("attentive_vqvae")
     keys = [f"model.init_args.{part}.init_args.width=12" for part in ("net", "discriminator")]
     told = [make(benchmark, overrides=list(chosen)).label for chosen in (keys[:1], keys[1:], keys)]
@@ -288,7 +288,7 @@ values = st.one_of(
 
 
 @given(one=st.dictionaries(keys, values, max_size=3), other=st.dictionaries(keys, values, max_size=3))
-def test_different_settings_have_different_labels_that_can_name_a_folder(one: Any, other: Any) -> None:
+def test_labels_are_unique_and_valid_folder_names(one: Any, other: Any) -> None:
     told = [labels.default("short", "", overrides, "fp32", 1, 1) for overrides in (one, other)]
     assert all(NAME.fullmatch(label) and len(label.encode()) <= 200 for label in told)
     same = json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
@@ -303,7 +303,7 @@ LONG = {
 }  # fmt: skip
 
 
-def test_a_long_label_is_shortened(benchmark: Benchmark, images: Path) -> None:
+def test_long_label_is_shortened(benchmark: Benchmark, images: Path) -> None:
     settings = [f"{key}={value}" for key, value in LONG.items()]
     made = [make(benchmark, "short", data_root=images, overrides=chosen).label for chosen in (settings, settings[:-1])]
     assert len(set(made)) == 2
@@ -311,14 +311,14 @@ def test_a_long_label_is_shortened(benchmark: Benchmark, images: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["a=b", "x=y-z", "run-3ep", "p-q=1", "my pets=1"])
-def test_a_folders_name_is_no_setting(benchmark: Benchmark, images: Path, name: str) -> None:
+def test_folder_name_is_not_mistaken_for_setting(benchmark: Benchmark, images: Path, name: str) -> None:
     folder = images.rename(images.with_name(name))
     made = make(benchmark, "short", data_root=folder, overrides=["model.init_args.lr=0.1"])
     assert settings_of(Result(**made.runs[0].id.stated())) == ["lr=0.1"]
     assert re.search(r"-[0-9a-f]{8}$", made.label)
 
 
-def test_the_label_of_a_profiles_own_data_is_its_name(benchmark: Benchmark, images: Path) -> None:
+def test_label_omits_data_of_profile(benchmark: Benchmark, images: Path) -> None:
     assert make(benchmark).label == "quick"
     for name in ("train_X.bin", "test_X.bin"):
         path = Path("data/stl10/stl10_binary", name)
@@ -328,32 +328,32 @@ def test_the_label_of_a_profiles_own_data_is_its_name(benchmark: Benchmark, imag
     assert make(benchmark, "short", overrides=["data.init_args.source=embedded"]).label == "short-photos"
 
 
-def test_the_order_of_settings_does_not_matter(benchmark: Benchmark) -> None:
+def test_order_of_settings_does_not_matter(benchmark: Benchmark) -> None:
     settings = ["trainer.max_epochs=3", "data.init_args.batch_size=64"]
     one, other = (make(benchmark, overrides=order) for order in (settings, settings[::-1]))
     assert one.label == other.label
     assert hashes(one) == hashes(other)
 
 
-def test_a_label_of_ones_own(benchmark: Benchmark) -> None:
+def test_custom_label(benchmark: Benchmark) -> None:
     made = make(benchmark, label="mine-1.0")
     assert made.label == "mine-1.0"
     assert made.runs[0].folder.as_posix().startswith("runs/saaae_vs_vae/mine-1.0/vae/seed1-")
 
 
 @pytest.mark.parametrize("label", ["", "..", ".hidden", "a/b", "a b", "-x", "a\nb", "../../up", "x\n"])
-def test_a_label_that_cannot_name_a_folder(benchmark: Benchmark, label: str) -> None:
-    assert "cannot name a folder" in refused(benchmark, label=label)
+def test_invalid_label(benchmark: Benchmark, label: str) -> None:
+    assert "is not a valid folder name" in refused(benchmark, label=label)
 
 
 # -- hash -------------------------------------------------------------------------------------------------------
 
 
-def test_the_same_request_has_the_same_hash(benchmark: Benchmark, images: Path) -> None:
+def test_same_request_has_same_hash(benchmark: Benchmark, images: Path) -> None:
     assert hashes(make(benchmark, data_root=images)) == hashes(make(benchmark, data_root=images))
 
 
-def test_the_hash_is_the_seeds_but_not_the_variants(benchmark: Benchmark) -> None:
+def test_hash_depends_on_seed_but_not_on_selected_variants(benchmark: Benchmark) -> None:
     made = make(benchmark, variants="all", seeds="3")
     by_variant = {r.id.variant: {o.id.config8 for o in made.runs if o.id.variant == r.id.variant} for r in made.runs}
     assert all(len(digests) == 1 for digests in by_variant.values())
@@ -365,16 +365,16 @@ def test_the_hash_is_the_seeds_but_not_the_variants(benchmark: Benchmark) -> Non
     "setting",
     ["trainer.max_epochs=6", "model.init_args.lr=1e-4", "data.init_args.batch_size=32", "trainer.sync_batchnorm=true"],
 )
-def test_the_hash_changes_with_a_setting(benchmark: Benchmark, setting: str) -> None:
+def test_hash_changes_with_setting(benchmark: Benchmark, setting: str) -> None:
     assert not set(hashes(make(benchmark))) & set(hashes(make(benchmark, overrides=[setting])))
 
 
-def test_the_hash_changes_with_the_profile(benchmark: Benchmark, images: Path) -> None:
+def test_hash_changes_with_profile(benchmark: Benchmark, images: Path) -> None:
     digests = [make(benchmark, p, "vae", data_root=images).runs[0].id.config8 for p in benchmark.profiles]
     assert len(set(digests)) == len(digests)
 
 
-def test_other_data_are_another_run_of_the_same_configuration(benchmark: Benchmark, images: Path) -> None:
+def test_different_data_changes_only_data_hash(benchmark: Benchmark, images: Path) -> None:
     before = make(benchmark, data_root=images)
     Image.new("RGB", (16, 16)).save(images / "train" / "b.png")
     after = make(benchmark, data_root=images)
@@ -383,26 +383,26 @@ def test_other_data_are_another_run_of_the_same_configuration(benchmark: Benchma
     assert not {run.folder for run in before.runs} & {run.folder for run in after.runs}
 
 
-def test_another_place_of_the_same_data_is_the_same_run(benchmark: Benchmark, images: Path) -> None:
+def test_moved_data_is_the_same_run(benchmark: Benchmark, images: Path) -> None:
     before = [run.id for run in make(benchmark, data_root=images, label="mine").runs]
     images.rename(images.with_name("elsewhere"))
     assert [run.id for run in make(benchmark, data_root=images.with_name("elsewhere"), label="mine").runs] == before
 
 
-def test_the_package_version_changes_nothing(benchmark: Benchmark, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_package_version_does_not_change_hash(benchmark: Benchmark, monkeypatch: pytest.MonkeyPatch) -> None:
     before = [run.folder for run in make(benchmark).runs]
     monkeypatch.setattr("attnae._version.__version__", "99.0")
     assert [run.folder for run in make(benchmark).runs] == before
 
 
 @pytest.mark.parametrize(("key", "value"), [("trainer.callbacks", "[attnae.training.record.Record]")])
-def test_what_changes_no_number_is_not_in_the_identity(benchmark: Benchmark, key: str, value: str) -> None:
+def test_settings_without_effect_on_results_are_not_in_identity(benchmark: Benchmark, key: str, value: str) -> None:
     run = make(benchmark, variants="vae", overrides=[f"{key}={value}"]).runs[0]
     assert run.id.configuration["trainer"]["callbacks"] == []
     assert run.stated["trainer"]["callbacks"] == ["attnae.training.record.Record"]
 
 
-def test_a_value_is_appended_to_a_list(benchmark: Benchmark) -> None:
+def test_append_to_list(benchmark: Benchmark) -> None:
     moe = catalog.load("moe_denoising")
     before = make(moe, variants="moe").runs[0].stated["trainer"].get("callbacks", [])
     after = make(moe, variants="moe", overrides=["trainer.callbacks+=lightning.pytorch.callbacks.Timer"]).runs[0]
@@ -442,16 +442,16 @@ def test_precision_by_capability(
     assert precision.resolved("fp32") == "fp32"
 
 
-def test_precision_has_one_way(benchmark: Benchmark) -> None:
+def test_precision_is_only_set_by_its_option(benchmark: Benchmark) -> None:
     assert "use --precision" in refused(benchmark, overrides=["trainer.precision=bf16-mixed"])
 
 
-def test_the_label_does_not_change_the_hash(benchmark: Benchmark) -> None:
+def test_label_does_not_change_hash(benchmark: Benchmark) -> None:
     assert hashes(make(benchmark)) == hashes(make(benchmark, label="mine"))
 
 
-def test_what_a_test_measures_does_not_change_the_hash(benchmark: Benchmark) -> None:
-    """Measured later, it costs no training."""
+def test_additional_test_metrics_do_not_change_hash(benchmark: Benchmark) -> None:
+    """Metrics can be added later without training again."""
     usual, more = make(benchmark), make(benchmark, overrides=["perceptual=true"])
     assert hashes(usual) == hashes(more)
     assert [run.folder for run in usual.runs] == [run.folder for run in more.runs]
@@ -459,7 +459,7 @@ def test_what_a_test_measures_does_not_change_the_hash(benchmark: Benchmark) -> 
     assert all("--perceptual=true" in run.test for run in more.runs)
 
 
-def test_another_test_reads_the_data_where_they_are_now(benchmark: Benchmark, images: Path) -> None:
+def test_retest_uses_current_data_location(benchmark: Benchmark, images: Path) -> None:
     (run,) = make(benchmark, variants="vae", data_root=images).runs
     again = plan.as_retest(run)
     assert again.stated["data"]["init_args"]["root"] == relative(images)
@@ -470,7 +470,7 @@ def test_another_test_reads_the_data_where_they_are_now(benchmark: Benchmark, im
 
 
 @pytest.mark.parametrize("by", ["--data-root", "--set"])
-def test_no_path_of_this_machine_is_in_a_command(benchmark: Benchmark, images: Path, tmp_path: Path, by: str) -> None:
+def test_commands_contain_no_absolute_paths(benchmark: Benchmark, images: Path, tmp_path: Path, by: str) -> None:
     where: dict[str, Any] = (
         {"data_root": images} if by == "--data-root" else {"overrides": [f"data.init_args.root={images}"]}
     )
@@ -489,7 +489,9 @@ def test_no_path_of_this_machine_is_in_a_command(benchmark: Benchmark, images: P
             )
 
 
-def test_a_command_survives_the_shell(benchmark: Benchmark, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_commands_are_quoted_for_the_shell(
+    benchmark: Benchmark, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     root = dataset(tmp_path / "my data; rm -rf $HOME 'x'")
     for run in make(benchmark, data_root=root).runs:
@@ -497,10 +499,8 @@ def test_a_command_survives_the_shell(benchmark: Benchmark, tmp_path: Path, monk
 
 
 @pytest.mark.parametrize("name", ["2024", "64", "1e3", "true", "null", "a: b", "data #1", "[x]", "~"])
-def test_a_folder_may_have_any_name(
-    benchmark: Benchmark, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
-    """``--data-root 2024`` is a folder, whatever YAML would make of it."""
+def test_any_folder_name(benchmark: Benchmark, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """``--data-root 2024`` is a folder, although YAML reads 2024 as a number."""
     monkeypatch.chdir(tmp_path)
     dataset(tmp_path / name)
     made = make(benchmark, "short", data_root=Path(name))
@@ -508,14 +508,14 @@ def test_a_folder_may_have_any_name(
     assert (made.location.kind, made.location.name) == ("folder", name)
 
 
-def test_the_data_root_replaces_the_profiles_data(benchmark: Benchmark, images: Path) -> None:
+def test_data_root_replaces_data_of_profile(benchmark: Benchmark, images: Path) -> None:
     made = make(benchmark, "short", data_root=images)
     assert made.location is not None
     assert made.location.kind == "folder"
     assert made.runs[0].stated["data"]["init_args"]["source"] == "auto"
 
 
-def test_both_commands_read_the_stated_configuration(benchmark: Benchmark) -> None:
+def test_both_commands_read_stated_configuration(benchmark: Benchmark) -> None:
     (run,) = make(benchmark, variants="vae", seeds="5,").runs
     folder = run.folder.as_posix()
     assert run.fit == ("fit", "-c", f"{folder}/stated.yaml")
@@ -525,7 +525,7 @@ def test_both_commands_read_the_stated_configuration(benchmark: Benchmark) -> No
     assert run.stated["trainer"]["default_root_dir"] == folder
 
 
-def test_a_path_below_home_is_told_from_there(
+def test_path_in_home_is_shown_relative_to_home(
     benchmark: Benchmark, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "elsewhere").mkdir()
@@ -553,7 +553,7 @@ def test_missing_data_is_an_error_unless_dry(
     assert "There is no folder nowhere" in refused(benchmark, data_root=Path("nowhere"), dry=True)
 
 
-# -- the benchmark files themselves -----------------------------------------------------------------------------
+# -- shipped benchmark files ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("name", "profile", "variant"), ALL_PLANS)
@@ -565,7 +565,7 @@ def test_every_variant_of_every_profile_plans(name: str, profile: str, variant: 
 
 
 @pytest.mark.parametrize("content", ["- a\n- b\n", "", "3", "a: [1", "a: !!python/object/apply:os.getcwd []", "\t"])
-def test_a_file_that_holds_no_mapping(tmp_path: Path, content: str) -> None:
+def test_file_without_mapping(tmp_path: Path, content: str) -> None:
     (tmp_path / "a.yaml").write_text(content)
     with pytest.raises(UserError, match=r"a\.yaml") as caught:
         read_yaml(tmp_path / "a.yaml")

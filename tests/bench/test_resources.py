@@ -1,4 +1,4 @@
-"""How a machine is divided among runs, with GPUs that are made up."""
+"""Assignment of GPUs and CPU threads to runs, with fake GPUs."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ GPUS = ["0", "1", "2", "3"]
         (4, 1, [["0"], ["1"], ["2"], ["3"]]),
     ],
 )
-def test_runs_get_gpus_of_their_own(jobs: int, devices: int, shares: list[list[str]]) -> None:
+def test_each_run_gets_its_own_gpus(jobs: int, devices: int, shares: list[list[str]]) -> None:
     assert resources.divide(GPUS, jobs, devices) == shares
 
 
 @pytest.mark.parametrize(("jobs", "devices", "advice"), [(5, 1, "--jobs 4"), (3, 2, "--jobs 2"), (1, 5, "--devices 4")])
-def test_more_than_there_are_is_refused(jobs: int, devices: int, advice: str) -> None:
+def test_too_many_gpus_are_rejected(jobs: int, devices: int, advice: str) -> None:
     with pytest.raises(UserError, match=f"needs {jobs * devices} GPUs, but 4 can be seen.*{advice}"):
         resources.divide(GPUS, jobs, devices)
 
@@ -44,14 +44,12 @@ def test_more_than_there_are_is_refused(jobs: int, devices: int, advice: str) ->
         ("1,-1,2", ["1"]),
     ],
 )
-def test_visible_gpus_are_what_the_environment_says(
-    value: str, names: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_visible_gpus_from_environment(value: str, names: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", value)
     assert resources.visible_gpus() == names
 
 
-def test_visible_gpus_are_else_what_the_driver_lists(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_visible_gpus_from_driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     program = tmp_path / "nvidia-smi"
     lines = [f"GPU {n}: NVIDIA H200 (UUID: GPU-{n}a)" for n in range(2)] + ["  MIG 1g.10gb Device 0: (UUID: MIG-1)"]
     program.write_text("#!/bin/sh\n" + "".join(f"echo '{line}'\n" for line in lines))
@@ -78,7 +76,7 @@ def test_slots_share_threads_and_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     assert resources.slots(2, 2) == 2 * [{"OMP_NUM_THREADS": "2"}]
 
 
-def test_slurm_allots_less_than_the_machine_has(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_slurm_allocation_limits_resources(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
     for allotted, cores in (("2", 2), ("", 8)):
         monkeypatch.setenv("SLURM_CPUS_ON_NODE", allotted)

@@ -1,4 +1,4 @@
-"""The command ``attnae-bench``, as a person runs it, on tiny real runs."""
+"""``attnae-bench`` on tiny real runs."""
 
 from __future__ import annotations
 
@@ -40,19 +40,19 @@ from attnae.metrics.columns import column
 
 FEW = 4
 
-"""Epochs of a run."""
+"""Number of epochs per run."""
 
 COMPARE = [*RUN, "--jobs", "2", "--variants", "vae,saaae", "--seeds", "2", "--set", f"trainer.max_epochs={FEW}"]
 
-"""Two jobs leave one thread each."""
+"""With two jobs, each run has one thread."""
 
 
-# -- a whole comparison --------------------------------------------------------------------------------------------
+# -- complete comparison -------------------------------------------------------------------------------------------
 
 
 @dataclass
 class Comparison:
-    """Two variants with two seeds. Not to be changed."""
+    """Two variants with two seeds. Tests must not modify it."""
 
     cwd: Path
     done: Done
@@ -72,7 +72,7 @@ def compared(tmp_path_factory: pytest.TempPathFactory) -> Comparison:
     return Comparison(cwd, bench(*COMPARE, cwd=cwd))
 
 
-def test_run_leaves_results(compared: Comparison) -> None:
+def test_run_writes_results(compared: Comparison) -> None:
     assert compared.done.code == 0, compared.done.text
     assert [(r.variant, r.seed, r.status) for r in compared.results] == [
         (variant, seed, "complete") for variant in ("saaae", "vae") for seed in (1, 2)
@@ -97,7 +97,7 @@ def test_run_leaves_results(compared: Comparison) -> None:
         assert r.wall_seconds > 0
 
 
-def test_run_says_where_the_report_is_and_what_to_try_next(compared: Comparison) -> None:
+def test_run_prints_report_path_and_next_command(compared: Comparison) -> None:
     assert "Report: reports/saaae_vs_vae/tiny/README.md" in compared.done.out
     assert "Next: attnae-bench run saaae_vs_vae --profile short" in compared.done.out
 
@@ -116,10 +116,10 @@ def test_report_files(compared: Comparison) -> None:
         assert json.loads(copy.read_text()) == json.loads((run / "result.json").read_text())
 
 
-def test_report_says_first_that_it_is_a_demonstration(compared: Comparison) -> None:
+def test_report_starts_with_demonstration_notice(compared: Comparison) -> None:
     first = readme(compared.cwd).splitlines()[0]
     assert first.startswith(f"# VAE vs SAAAE: demonstration on embedded photos, {FEW} epochs, data.batch_size=16, ")
-    assert first.endswith(", net.latent_dim=8, trainer.accelerator=cpu")  # whatever the label
+    assert first.endswith(", net.latent_dim=8, trainer.accelerator=cpu")  # independent of the label
 
 
 def test_report_gives_mean_and_deviation_over_seeds(compared: Comparison) -> None:
@@ -135,7 +135,7 @@ def test_report_gives_mean_and_deviation_over_seeds(compared: Comparison) -> Non
     assert "2 seeds (1, 2)" in readme(compared.cwd)
 
 
-def test_report_table_of_runs_has_their_numbers(compared: Comparison) -> None:
+def test_report_lists_numbers_of_all_runs(compared: Comparison) -> None:
     with (compared.report / "results.csv").open(encoding="utf-8", newline="") as stream:
         lines = {(line["variant"], int(line["seed"])): line for line in csv.DictReader(stream)}
     assert lines.keys() == {(r.variant, r.seed) for r in compared.results}
@@ -144,7 +144,7 @@ def test_report_table_of_runs_has_their_numbers(compared: Comparison) -> None:
             assert float(lines[r.variant, r.seed][key]) == value
 
 
-def test_report_tells_no_path_of_the_machine(compared: Comparison) -> None:
+def test_report_contains_no_absolute_paths(compared: Comparison) -> None:
     for path in [*compared.report.rglob("*.md"), *compared.report.rglob("*.csv"), *compared.report.rglob("*.json")]:
         text = path.read_text(encoding="utf-8")
         assert str(compared.cwd) not in text
@@ -166,7 +166,7 @@ def test_report_is_checked(compared: Comparison, tmp_path: Path) -> None:
     assert bench("report", "--check", cwd=tmp_path).code == 1
 
 
-def test_check_notices_a_missing_table(compared: Comparison, tmp_path: Path) -> None:
+def test_check_detects_missing_table(compared: Comparison, tmp_path: Path) -> None:
     shutil.copytree(compared.cwd / "reports", tmp_path / "reports")
     (tmp_path / "reports/saaae_vs_vae/tiny/results.csv").unlink()
     done = bench("report", "--check", cwd=tmp_path)
@@ -174,7 +174,7 @@ def test_check_notices_a_missing_table(compared: Comparison, tmp_path: Path) -> 
     assert "results.csv" in done.err
 
 
-def test_check_of_a_damaged_record_is_one_line(compared: Comparison, tmp_path: Path) -> None:
+def test_check_reports_damaged_result_in_one_line(compared: Comparison, tmp_path: Path) -> None:
     shutil.copytree(compared.cwd / "reports", tmp_path / "reports")
     (tmp_path / "reports/saaae_vs_vae/tiny/runs/vae-seed1.json").write_text("{", encoding="utf-8")
     refused(bench("report", "--check", cwd=tmp_path), "vae-seed1.json")
@@ -185,7 +185,7 @@ def test_demonstrations_are_not_in_the_overview(compared: Comparison) -> None:
     assert "tiny" not in overview
 
 
-def test_report_is_a_function_of_the_results(compared: Comparison, tmp_path: Path) -> None:
+def test_report_depends_only_on_results(compared: Comparison, tmp_path: Path) -> None:
     done = bench("report", compared.cwd / "runs", "--reports", "again", cwd=tmp_path)
     assert done.code == 0, done.text
     again = tmp_path / "again/saaae_vs_vae/tiny"
@@ -193,7 +193,7 @@ def test_report_is_a_function_of_the_results(compared: Comparison, tmp_path: Pat
         assert path.read_bytes() == (compared.report / path.relative_to(again)).read_bytes()
 
 
-def test_report_onto_a_file_is_one_line(compared: Comparison, tmp_path: Path) -> None:
+def test_report_to_existing_file_fails_in_one_line(compared: Comparison, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     refused(bench("report", compared.cwd / "runs", "--reports", "file", cwd=tmp_path), "file")
 
@@ -212,13 +212,13 @@ ONE = [*RUN, "--jobs", "2", "--variants", "vae", "--seeds", "1,", "--set", f"tra
 
 @pytest.fixture
 def complete(compared: Comparison, tmp_path: Path) -> Path:
-    """Folder of a complete run below the working folder, which may be changed."""
+    """Folder of a complete run in the working folder; tests may modify it."""
     shutil.copytree(compared.cwd / "runs", tmp_path / "runs")
     return next(run for run in folders(tmp_path, "vae") if run.name.startswith("seed1-"))
 
 
-def test_a_further_test_measures_again_and_trains_nothing(complete: Path, tmp_path: Path) -> None:
-    """What is new is there, what was wrong is right, and what is not measured any more stays."""
+def test_retest_updates_metrics_without_training(complete: Path, tmp_path: Path) -> None:
+    """New metrics are added, wrong values are replaced, and metrics that are no longer measured are kept."""
     before = result.read_result(complete / "result.json")
     old = {key: value for key, value in before.metrics.items() if not key.endswith("/ssim_mean")}
     record = replace(before, metrics={**old, "heldout/mse": 0.5, "heldout/lpips": 0.25})
@@ -241,7 +241,7 @@ def test_a_further_test_measures_again_and_trains_nothing(complete: Path, tmp_pa
 
 
 @pytest.mark.parametrize("damage", ["weights are cut short", "images have changed"])
-def test_a_further_test_that_fails_takes_nothing_away(damage: str, complete: Path, tmp_path: Path) -> None:
+def test_failed_retest_keeps_previous_results(damage: str, complete: Path, tmp_path: Path) -> None:
     weights = complete / "weights.safetensors"
     if damage == "weights are cut short":
         weights.write_bytes(weights.read_bytes()[:1000])
@@ -258,10 +258,10 @@ def test_a_further_test_that_fails_takes_nothing_away(damage: str, complete: Pat
     assert (complete / "result.json").read_bytes() == before
 
 
-def test_a_further_test_that_is_killed_takes_nothing_away(complete: Path, tmp_path: Path) -> None:
+def test_killed_retest_keeps_previous_results(complete: Path, tmp_path: Path) -> None:
     before = (complete / "result.json").read_bytes()
     process = start(*ONE, "--retest", cwd=tmp_path)
-    wait_for(lambda: (complete / "test.json").exists(), process)  # the test is over, its result not yet written
+    wait_for(lambda: (complete / "test.json").exists(), process)  # after the test, before its result is written
     process.kill()
     process.communicate()
     assert (complete / "result.json").read_bytes() == before
@@ -277,8 +277,8 @@ def test_checkpoints_can_be_kept(tmp_path: Path) -> None:
     assert kept.is_file()
 
 
-def test_what_is_not_complete_cannot_be_tested_again(tmp_path: Path) -> None:
-    refused(bench(*ONE, "--retest", cwd=tmp_path), "--retest", "none of these 1 is complete")
+def test_incomplete_runs_cannot_be_retested(tmp_path: Path) -> None:
+    refused(bench(*ONE, "--retest", cwd=tmp_path), "--retest", "0 of 1 runs are complete")
     assert not list(tmp_path.rglob("log.txt"))
 
 
@@ -291,11 +291,11 @@ def test_status(compared: Comparison, tmp_path: Path) -> None:
     refused(bench("status", cwd=tmp_path), "No runs below runs")
 
 
-# -- failures that become rows -------------------------------------------------------------------------------------
+# -- failures ------------------------------------------------------------------------------------------------------
 
 
 def failed(cwd: Path, variant: str, *culprits: str) -> None:
-    """The run is a row with its reason in result, report and table."""
+    """The failed run and its reason appear in the result, the report and the table."""
     found = result.read_result(folder(cwd, variant) / "result.json")
     assert found.status == "failed"
     rows = {row[0]: row[-1] for row in table(readme(cwd), "Failed runs")[1:]}
@@ -305,7 +305,7 @@ def failed(cwd: Path, variant: str, *culprits: str) -> None:
     assert "\n" not in found.reason
 
 
-def test_failing_variant_is_a_row(tmp_path: Path) -> None:
+def test_failed_variant_is_reported(tmp_path: Path) -> None:
     large = ("--set", "data.init_args.corruption.init_args.size=64")  # a patch larger than the images
     done = bench(*RUN, *large, "--variants", "saaae", cwd=tmp_path)
     assert done.code == 1, done.text
@@ -315,9 +315,9 @@ def test_failing_variant_is_a_row(tmp_path: Path) -> None:
     assert "patches of 64 pixels" in bench("status", cwd=tmp_path).out
 
 
-def test_too_many_broken_images_are_refused_before_anything_trains(tmp_path: Path) -> None:
+def test_too_many_broken_images_are_rejected_before_training(tmp_path: Path) -> None:
     images(tmp_path / "photos", 20, 4)
-    for name in ("broken", "damaged", "torn"):  # two of them would be skipped and counted
+    for name in ("broken", "damaged", "torn"):  # up to two broken images are skipped and counted
         (tmp_path / f"photos/train/{name}.png").write_bytes(b"\x89PNG\r\n\x1a\nno image at all")
     done = bench(*RUN, "--data-root", "photos", "--variants", "vae", cwd=tmp_path)
     assert done.code == 2, done.text
@@ -325,13 +325,13 @@ def test_too_many_broken_images_are_refused_before_anything_trains(tmp_path: Pat
     assert not (tmp_path / "runs").exists()
 
 
-def test_too_few_images_are_a_row(tmp_path: Path) -> None:
+def test_too_few_images_are_reported_as_failure(tmp_path: Path) -> None:
     done = bench(*RUN, "--data-root", images(tmp_path / "photos", 5, 2), "--variants", "vae", cwd=tmp_path)
     assert done.code == 1, done.text
     failed(tmp_path, "vae", "photos", "5 training images", "16")
 
 
-def test_a_failure_shows_the_end_of_its_log(tmp_path: Path) -> None:
+def test_failure_prints_end_of_log(tmp_path: Path) -> None:
     done = bench(*RUN, "--variants", "vae", *options("model.init_args.lr=-1"), cwd=tmp_path)
     assert done.code == 1
     lines = done.out.splitlines()
@@ -349,8 +349,8 @@ def test_a_failure_shows_the_end_of_its_log(tmp_path: Path) -> None:
 def test_folder_of_images(tmp_path: Path) -> None:
     images(tmp_path / "pets", 20, 6, nested=True)
     generator = np.random.default_rng(1)
-    grey, transparent = (generator.integers(0, 256, shape, dtype=np.uint8) for shape in ((16, 16), (16, 16, 4)))
-    Image.fromarray(grey).save(tmp_path / "pets/train/cats/grey.png")
+    gray, transparent = (generator.integers(0, 256, shape, dtype=np.uint8) for shape in ((16, 16), (16, 16, 4)))
+    Image.fromarray(gray).save(tmp_path / "pets/train/cats/gray.png")
     Image.fromarray(transparent).save(tmp_path / "pets/test/dogs/transparent.png")
     arguments = ["--variants", "vae", "--data-root", "pets", "--set", "trainer.max_epochs=2"]
     done = bench("run", "saaae_vs_vae", *options(*TINY), *arguments, "--profile", "short", cwd=tmp_path)
@@ -373,7 +373,7 @@ def test_folder_of_images(tmp_path: Path) -> None:
     assert "--data.init_args.root=pets" in result.read_result(found).commands[1]
 
 
-def test_changed_data_is_another_run(tmp_path: Path) -> None:
+def test_changed_data_is_a_new_run(tmp_path: Path) -> None:
     def plan() -> str:
         request = ("--data-root", "photos", "--variants", "vae")
         decode = "from attnae.data.content import content; from attnae.data.location import locate; "
@@ -428,7 +428,7 @@ def test_changed_data_is_another_run(tmp_path: Path) -> None:
     ],
     ids=lambda value: " ".join(value[-2:]) if isinstance(value, list) else None,
 )
-def test_wrong_usage_is_one_line(arguments: list[str], culprits: list[str], tmp_path: Path) -> None:
+def test_usage_errors_are_one_line(arguments: list[str], culprits: list[str], tmp_path: Path) -> None:
     for name in ("empty", "halfarray"):
         (tmp_path / name).mkdir()
     (tmp_path / "file").write_text("")
@@ -440,7 +440,7 @@ def test_wrong_usage_is_one_line(arguments: list[str], culprits: list[str], tmp_
 
 
 @pytest.mark.parametrize("option", ["--out", "--reports"])
-def test_folder_that_is_a_file_is_refused_before_anything_trains(option: str, tmp_path: Path) -> None:
+def test_output_folder_that_is_a_file_is_rejected_before_training(option: str, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     done = bench(*RUN, "--set", "trainer.max_epochs=1", "--variants", "vae", option, "file", cwd=tmp_path)
     assert done.code == 2, done.text
@@ -449,7 +449,7 @@ def test_folder_that_is_a_file_is_refused_before_anything_trains(option: str, tm
     assert not list(tmp_path.rglob("log.txt"))
 
 
-# -- without running -----------------------------------------------------------------------------------------------
+# -- dry run -------------------------------------------------------------------------------------------------------
 
 
 def test_dry_run_prints_commands_without_data(tmp_path: Path) -> None:
@@ -467,7 +467,7 @@ def test_dry_run_prints_commands_without_data(tmp_path: Path) -> None:
     assert "3000 epochs" in done.out
 
 
-def test_label_tells_what_differs_from_the_profile(tmp_path: Path) -> None:
+def test_label_lists_differences_from_profile(tmp_path: Path) -> None:
     images(tmp_path / "natural", 4, 2)
     arguments = ["--data-root", "natural", "--set", "trainer.max_epochs=3", "--profile", "short", "--dry-run"]
     done = bench("run", "saaae_vs_vae", *arguments, cwd=tmp_path)
@@ -481,7 +481,7 @@ def test_untrained_variant_is_only_evaluated(tmp_path: Path) -> None:
     assert test.startswith("attnae test -c run.yaml ")
 
 
-def test_list_names_everything(tmp_path: Path) -> None:
+def test_list_prints_all_benchmarks_variants_and_profiles(tmp_path: Path) -> None:
     done = bench("list", cwd=tmp_path)
     assert done.code == 0
     for name in catalog.names():

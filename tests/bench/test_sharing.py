@@ -1,4 +1,4 @@
-"""Which results stand in one table, and that no result is lost on the way into a report or into another folder."""
+"""Which results share a table, and that reports and merges never lose a result."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ DATA = {"kind": "folder", "title": "pets", "name": "pets", "train": 20, "test": 
 
 
 def one(variant: str = "noisy", seed: int = 1, psnr: float = 20.0, minute: int = 0, **changes: Any) -> Result:
-    """A complete run that finished at this minute."""
+    """A complete run that finished at the given minute."""
     base = Result(
         benchmark="moe_denoising",
         label="short-pets",
@@ -47,7 +47,7 @@ OTHER: dict[str, Any] = {"data_digest": "cccccccc-dddddddd", "data": {**DATA, "d
 
 
 def store(folder: Path, *results: Result) -> Path:
-    """Results as runs leave them."""
+    """Writes results as runs do."""
     for record in results:
         place = folder / record.benchmark / record.label / record.variant / RunId.of(record).folder
         result.write(record, place / "result.json")
@@ -55,7 +55,7 @@ def store(folder: Path, *results: Result) -> Path:
 
 
 def kept(reports: Path) -> dict[str, Result]:
-    """Results that reports have kept, by report and file."""
+    """Results stored in reports, by report and file."""
     return {
         path.relative_to(reports / "moe_denoising").as_posix(): result.read_result(path)
         for path in reports.rglob("*.json")
@@ -72,25 +72,25 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-# -- the rule ------------------------------------------------------------------------------------------------------
+# -- rule ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"benchmark": "moe_ablation"}, "another benchmark, moe_denoising and moe_ablation"),
-        ({"revision": 2}, "revision 1 and 2"),
-        ({"profile": "paper"}, "profile short and paper"),
-        ({"precision": "bf16"}, "precision fp32 and bf16"),
-        ({"devices": 2}, "devices 1 and 2"),
-        ({"overrides": {"model.init_args.lr": 0.1}}, "other settings: model.init_args.lr not set and 0.1"),
-        (OTHER, "other images, digests aaaaaaaa-bbbbbbbb and cccccccc-dddddddd"),
+        ({"benchmark": "moe_ablation"}, "different benchmarks: moe_denoising and moe_ablation"),
+        ({"revision": 2}, "different revision: 1 and 2"),
+        ({"profile": "paper"}, "different profile: short and paper"),
+        ({"precision": "bf16"}, "different precision: fp32 and bf16"),
+        ({"devices": 2}, "different devices: 1 and 2"),
+        ({"overrides": {"model.init_args.lr": 0.1}}, "different settings: model.init_args.lr not set and 0.1"),
+        (OTHER, "different images: digests aaaaaaaa-bbbbbbbb and cccccccc-dddddddd"),
         ({"configuration": {"model": {"class_path": "tv"}, "trainer": {"max_epochs": 3}}},
-         "another configuration of noisy: model.class_path noisy and tv"),
-        ({"reconstructed": True}, "one was migrated"),
+         "different configurations of noisy: model.class_path noisy and tv"),
+        ({"reconstructed": True}, "one result was migrated"),
     ],
 )  # fmt: skip
-def test_what_differs_stands_apart(changes: Mapping[str, Any], reason: str) -> None:
+def test_differing_results_are_separate(changes: Mapping[str, Any], reason: str) -> None:
     assert sharing.apart(one(), one(**changes)).startswith(reason)
     assert sharing.apart(one(**changes), one())
 
@@ -107,7 +107,7 @@ def test_what_differs_stands_apart(changes: Mapping[str, Any], reason: str) -> N
         {"variant": "tv", "configuration": {"model": {"class_path": "tv"}}},
     ],
 )
-def test_what_may_differ(changes: Mapping[str, Any]) -> None:
+def test_allowed_differences(changes: Mapping[str, Any]) -> None:
     assert sharing.apart(one(), one(**changes)) == ""
 
 
@@ -124,7 +124,7 @@ identities = st.builds(
 
 
 @given(results=st.lists(identities, max_size=8))
-def test_any_results_are_divided_and_none_is_lost(results: list[Result]) -> None:
+def test_all_results_are_assigned_to_tables(results: list[Result]) -> None:
     found = [(Path(str(number)), record) for number, record in enumerate(results)]
     tables = sharing.tables(found)
     inside = [record for table in tables for record in (*table.records, *table.superseded)]
@@ -146,7 +146,7 @@ def test_any_results_are_divided_and_none_is_lost(results: list[Result]) -> None
 # -- reports -------------------------------------------------------------------------------------------------------
 
 
-def test_other_images_stand_in_a_report_of_their_own(here: Path) -> None:
+def test_different_images_have_separate_reports(here: Path) -> None:
     store(here / "runs", one("noisy"), one("wavelet", minute=1, **OTHER), one("noisy", minute=2, psnr=19.0, **OTHER))
     assert report() == 0
     first = here / "reports/moe_denoising/short-pets"
@@ -155,11 +155,11 @@ def test_other_images_stand_in_a_report_of_their_own(here: Path) -> None:
     assert sorted(path.name for path in (second / "runs").iterdir()) == ["noisy-seed1.json", "wavelet-seed1.json"]
     for page, other in ((first, second), (second, first)):
         text = (page / "README.md").read_text(encoding="utf-8")
-        assert f"[{other.name}](../{other.name}/README.md), other images" in text
+        assert f"[{other.name}](../{other.name}/README.md), different images" in text
     assert report("--check") == 0
 
 
-def test_two_configurations_of_one_variant_are_no_two_seeds(here: Path) -> None:
+def test_two_configurations_of_a_variant_are_not_two_seeds(here: Path) -> None:
     store(here / "runs", one(seed=1, psnr=100.0), one(seed=2, psnr=300.0, minute=1, configuration={"a": 1}))
     assert report() == 0
     pages = [path.read_text(encoding="utf-8") for path in here.glob("reports/moe_denoising/*/README.md")]
@@ -167,7 +167,7 @@ def test_two_configurations_of_one_variant_are_no_two_seeds(here: Path) -> None:
     assert all("±" not in page.split("## How these numbers")[0].replace("mean ± sample", "") for page in pages)
 
 
-def test_the_later_time_in_the_record_counts_not_the_files(here: Path) -> None:
+def test_latest_result_by_finished_at_not_file_time(here: Path) -> None:
     old, new = one(psnr=20.0, minute=1), one(psnr=21.0, minute=2)
     result.write(new, here / "runs/a/result.json")
     result.write(old, here / "runs/b/result.json")
@@ -176,24 +176,24 @@ def test_the_later_time_in_the_record_counts_not_the_files(here: Path) -> None:
     assert kept(here / "reports")["short-pets/runs/noisy-seed1.json"] == new
 
 
-def test_a_result_that_exists_nowhere_else_is_never_deleted(here: Path) -> None:
+def test_only_copy_of_a_result_is_never_deleted(here: Path) -> None:
     store(here / "runs", one("noisy"), one("tv"))
     assert report() == 0
     before = kept(here / "reports")
     shutil.rmtree(here / "runs")
-    store(here / "runs", one("noisy", minute=5, **OTHER))  # other images
+    store(here / "runs", one("noisy", minute=5, **OTHER))  # different images
     assert report() == 0
     after = kept(here / "reports")
     assert {name: after[name] for name in before} == before
     assert len(after) == 3
-    store(here / "runs", one("noisy", minute=6, psnr=1.0))  # the same run once more
+    store(here / "runs", one("noisy", minute=6, psnr=1.0))  # the same run again
     assert report() == 0
     assert one("noisy") in kept(here / "reports").values()
     assert kept(here / "reports")["short-pets/runs/noisy-seed1.json"].metrics["heldout/psnr_mean"] == 1.0
     assert report("--check") == 0
 
 
-def test_another_test_of_a_run_does_not_move_its_report(here: Path) -> None:
+def test_retest_does_not_move_report(here: Path) -> None:
     store(here / "runs", one("noisy"), one("noisy", minute=1, **OTHER))
     assert report() == 0
     pages = {path: path.read_bytes() for path in here.glob("reports/moe_denoising/*/runs/*.json")}
@@ -204,14 +204,14 @@ def test_another_test_of_a_run_does_not_move_its_report(here: Path) -> None:
     assert report("--check") == 0
 
 
-def test_results_of_an_earlier_version_stay_and_are_marked(here: Path) -> None:
+def test_results_of_earlier_versions_are_kept_and_marked(here: Path) -> None:
     store(here / "runs", one("noisy"), one("tv", minute=1, versions={"attnae": "0.2.0"}))
     assert report() == 0
     text = (here / "reports/moe_denoising/short-pets/README.md").read_text(encoding="utf-8")
     assert "Made by several versions of attnae. 0.1.0: noisy/seed1; 0.2.0: tv/seed1." in text
 
 
-def test_a_newer_format_is_left_out_by_name_and_kept(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_newer_format_is_left_out_and_kept(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     store(here / "runs", one("noisy"))
     newer = here / "runs/x/result.json"
     newer.parent.mkdir()
@@ -223,14 +223,14 @@ def test_a_newer_format_is_left_out_by_name_and_kept(here: Path, capsys: pytest.
     assert newer.exists()
 
 
-def test_what_is_of_no_benchmark_is_left_out_by_name(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_unknown_benchmark_is_left_out(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     store(here / "runs", one("noisy"), one(benchmark="nobodys"))
     assert report() == 0
     assert "there is no benchmark 'nobodys'" in capsys.readouterr().err
     assert kept(here / "reports").keys() == {"short-pets/runs/noisy-seed1.json"}
 
 
-def test_nothing_readable_is_one_line(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_readable_results_is_a_one_line_error(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (here / "runs/x").mkdir(parents=True)
     (here / "runs/x/result.json").write_text("{")
     for arguments in ([], ["runs"]):
@@ -246,12 +246,12 @@ def merge(*arguments: Path | str) -> int:
     return main(["merge", *map(str, arguments)])
 
 
-def test_results_of_two_people_stand_together_where_they_fit(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_merge_shares_tables_of_compatible_results(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     store(here / "a", one("noisy"))
     store(here / "b", one("noisy", minute=1, **OTHER), one("tv", minute=1), one("wavelet", minute=2, **OTHER))
     before = {path: path.read_bytes() for side in "ab" for path in (here / side).rglob("*") if path.is_file()}
     assert merge("a", "b", "-o", "c") == 0
-    assert "other images" in capsys.readouterr().out
+    assert "different images" in capsys.readouterr().out
     assert report("c") == 0
     tables = {path.parent.parent.name: set() for path in (here / "reports").rglob("runs/*.json")}  # type: ignore[var-annotated]
     for path in (here / "reports").rglob("runs/*.json"):
@@ -264,15 +264,20 @@ def test_results_of_two_people_stand_together_where_they_fit(here: Path, capsys:
 
 
 @pytest.mark.parametrize("order", ["ab", "ba"])
-def test_of_two_results_of_one_run_the_later_counts_and_both_stay(
+def test_merge_keeps_both_results_of_a_run_and_later_one_counts(
     order: str, here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     old, new = one(psnr=20.0), one(psnr=21.0, minute=1)
     store(here / "a", old)
     store(here / "b", new)
     assert merge(*order, "-o", "c") == 0
-    said = [line for line in capsys.readouterr().out.splitlines() if "another result of the same run" in line]
+    expected = {
+        "ab": "; it replaces an earlier result of the same run, which was moved to c/",
+        "ba": "; a later result of the same run takes precedence",
+    }
+    said = [line for line in capsys.readouterr().out.splitlines() if "result of the same run" in line]
     assert len(said) == 1
+    assert expected[order] in said[0]
     assert sorted(r.metrics["heldout/psnr_mean"] for r in map(result.read_result, (here / "c").rglob("*.json"))) == [
         20.0,
         21.0,
@@ -283,7 +288,7 @@ def test_of_two_results_of_one_run_the_later_counts_and_both_stay(
     assert "Copied 0 results" in capsys.readouterr().out
 
 
-def test_what_a_report_has_kept_is_merged(here: Path) -> None:
+def test_merge_reads_results_from_reports(here: Path) -> None:
     store(here / "runs", one("noisy"), one("tv"))
     assert report() == 0
     assert merge("reports", "-o", "c") == 0
@@ -313,14 +318,14 @@ def test_weights_are_verified(damage: str, here: Path, capsys: pytest.CaptureFix
     assert [path.read_bytes() for path in copies] == ([] if damage else [content])
 
 
-def test_weights_without_a_digest_are_taken(here: Path) -> None:
+def test_weights_without_digest_are_accepted(here: Path) -> None:
     store(here / "a", one())
     (run,) = (path.parent for path in (here / "a").rglob("result.json"))
     save_file({"a": np.zeros(3, np.float32)}, run / "weights.safetensors")
     assert merge("a", "-o", "c") == 0
 
 
-def test_a_link_out_of_a_colleagues_folder_is_not_followed(here: Path) -> None:
+def test_links_out_of_the_source_folder_are_not_followed(here: Path) -> None:
     (here / "secret").write_text("secret")
     store(here / "a", one(images=["images/x.png", "../../../../../secret"]))
     (run,) = (path.parent for path in (here / "a").rglob("result.json"))
@@ -335,12 +340,12 @@ def test_a_link_out_of_a_colleagues_folder_is_not_followed(here: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"benchmark": "nobodys"}, "there is no benchmark 'nobodys'"),
-        ({"variant": "nobodys"}, "has no variant 'nobodys'"),
-        ({"label": ""}, "does not say which"),
+        ({"benchmark": "nobodys"}, "unknown benchmark 'nobodys'"),
+        ({"variant": "nobodys"}, "unknown variant 'nobodys'"),
+        ({"label": ""}, "variant or label is missing"),
     ],
 )
-def test_a_result_of_something_unknown_is_left_out(
+def test_merge_leaves_out_unknown_benchmark_variant_and_label(
     changes: Mapping[str, Any], said: str, here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     result.write(one(**changes), here / "a/x/result.json")
@@ -349,7 +354,7 @@ def test_a_result_of_something_unknown_is_left_out(
     assert not list((here / "c").rglob("result.json"))
 
 
-def test_damaged_results_are_left_out_in_one_line_each(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_merge_reports_damaged_results_in_one_line_each(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     texts = ["{", json.dumps({"version": 3}), json.dumps({**asdict(one()), "seed": "1"}), json.dumps({"version": 1})]
     for number, text in enumerate(texts):
         (here / f"a/{number}").mkdir(parents=True)

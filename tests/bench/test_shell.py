@@ -26,7 +26,7 @@ from attnae.result import Result
 
 @pytest.fixture
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working folder and a home of its own, without accounts."""
+    """A separate working folder and home, without accounts."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     for name in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_IDENTITY_TOKEN_FILE", "WANDB_BASE_URL", "NETRC"):
@@ -60,7 +60,7 @@ def finished(
 
 
 @pytest.mark.parametrize("name", catalog.names())
-def test_show_tells_what_is_compared_and_what_the_paper_says(
+def test_show_prints_variants_profiles_and_claims(
     name: str, elsewhere: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["show", name]) == 0
@@ -72,7 +72,7 @@ def test_show_tells_what_is_compared_and_what_the_paper_says(
         *(claim.claim for claim in benchmark.claims),
     ):
         assert text in out
-    assert "No finished run below runs tells how long an epoch takes here" in out
+    assert "Times are unknown: no finished runs in runs." in out
 
 
 def test_show_estimates_time_and_disk_from_finished_runs(elsewhere: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -82,15 +82,15 @@ def test_show_estimates_time_and_disk_from_finished_runs(elsewhere: Path, capsys
     assert main(["show", "saaae_vs_vae", "--out", "mine"]) == 0
     out = capsys.readouterr().out
     assert "4 epochs, 1:00" in out
-    assert "about 2:00 of training, 202.0 MB of disk, and up to 600.0 MB more" in out
-    assert "20 epochs, 25,000,000 parameters" in out  # no time: embedded images tell nothing about other data
+    assert "about 2:00 of training, 202.0 MB on disk, plus up to 600.0 MB during training" in out
+    assert "20 epochs, 25,000,000 parameters" in out  # no time: times on embedded images do not apply to other data
     assert "a processor, 2 threads; 500 images of embedded photos" in out
     finished(elsewhere / "mine", "vae", profile="short", kind="folder")
     assert main(["show", "saaae_vs_vae", "--out", "mine"]) == 0
     assert "20 epochs, 5:00" in capsys.readouterr().out
 
 
-def test_show_of_an_unknown_benchmark(elsewhere: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_show_unknown_benchmark(elsewhere: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["show", "moe_denoisin"]) == 2
     assert "Did you mean moe_denoising?" in capsys.readouterr().err
 
@@ -109,7 +109,7 @@ def test_doctor_finds_this_machine_ready(elsewhere: Path, capsys: pytest.Capture
     out = " ".join(capsys.readouterr().out.split())
     assert f"torch {metadata.version('torch')}" in out
     assert "data/cifar10: CIFAR-10 (official)" in out
-    assert "Would be downloaded: the official files (2.6 GB" in out
+    assert "It can be downloaded: the official files (2.6 GB" in out
     assert "--data-root data/faces (folder)" in out
     assert "not logged in" in out
     assert "free" in out
@@ -156,13 +156,13 @@ def test_doctor_prints_json_for_bug_reports(
     assert "torch is missing" in broken
 
 
-def test_doctor_tells_a_folder_that_cannot_be_written_to(elsewhere: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_doctor_reports_read_only_folder(elsewhere: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (elsewhere / "file").touch()
     assert main(["doctor", "--out", "file/runs"]) == 1
-    assert "cannot be written to" in " ".join(capsys.readouterr().out.split())
+    assert "is not writable" in " ".join(capsys.readouterr().out.split())
 
 
-def test_doctor_asks_slurm_and_the_driver(
+def test_doctor_queries_slurm_and_driver(
     elsewhere: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name, answer in (("sinfo", "gpu* up 4 nodes gpu:8"), ("nvidia-smi", "0, NVIDIA H200, 143771 MiB, 570.1")):
@@ -179,7 +179,7 @@ def test_doctor_asks_slurm_and_the_driver(
     assert "torch did not answer" in out
 
 
-def test_the_cache_is_where_the_data_module_keeps_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_cache_folder_matches_data_module(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in ("ATTNAE_CACHE", "XDG_CACHE_HOME", "HOME"):
         monkeypatch.delenv("ATTNAE_CACHE", raising=False)
         monkeypatch.setenv(name, str(tmp_path / name))
@@ -191,7 +191,7 @@ def test_the_cache_is_where_the_data_module_keeps_it(monkeypatch: pytest.MonkeyP
 
 @pytest.fixture
 def runs(elsewhere: Path) -> Path:
-    """One complete run, one with a stale checkpoint, one failed, one unfinished, one of a newer attnae."""
+    """Runs: complete, complete with a stale checkpoint, failed, unfinished, and from a newer attnae."""
     folder = elsewhere / "runs"
     finished(folder, "vae")
     stale = finished(folder, "vae", 2)
@@ -209,7 +209,7 @@ def files(folder: Path) -> set[str]:
     return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.name != ".lock"}
 
 
-def test_clean_lists_and_removes_nothing_unless_told(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_clean_without_yes_only_lists(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = files(runs)
     assert main(["clean"]) == 0
     out = capsys.readouterr().out
@@ -221,7 +221,7 @@ def test_clean_lists_and_removes_nothing_unless_told(runs: Path, capsys: pytest.
     assert files(runs) == before
 
 
-def test_clean_removes_what_is_unfinished_and_keeps_results(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_clean_removes_unfinished_runs_and_keeps_results(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = files(runs)
     assert main(["clean", "--yes"]) == 0
     gone = before - files(runs)
@@ -235,7 +235,7 @@ def test_clean_removes_what_is_unfinished_and_keeps_results(runs: Path, capsys: 
     assert "Nothing to clean" in capsys.readouterr().out
 
 
-def test_clean_leaves_a_run_that_is_worked_on(runs: Path) -> None:
+def test_clean_keeps_locked_runs(runs: Path) -> None:
     held = runs / "saaae_vs_vae" / "quick" / "saaae" / "seed2-0123abcd"
     with FileLock(held / ".lock"):
         assert main(["clean", "--yes"]) == 0
@@ -335,7 +335,7 @@ def test_a_terminal_without_a_character_gets_a_replacement(command: list[str], r
 
 
 def completed(script: str, *words: str) -> list[str]:
-    """What bash offers for the last word."""
+    """Completions of the last word by bash."""
     function = script.split(" -F ")[1].split()[0]
     call = (
         f'COMP_WORDS=({" ".join(map(repr, words))}); COMP_CWORD={len(words) - 1}; {function}; echo "${{COMPREPLY[@]}}"'

@@ -1,4 +1,4 @@
-"""Weights & Biases: who has an account, what a run is called, and what an offline run has stored."""
+"""Weights & Biases: login, run names and IDs, and data stored by offline runs."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ TINY = [
 
 @pytest.fixture
 def nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working folder and a home without any account."""
+    """A working folder and a home without accounts."""
     for name in [name for name in os.environ if name.startswith("WANDB_")] + ["NETRC"]:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
@@ -41,10 +41,10 @@ def nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-# -- accounts ------------------------------------------------------------------------------------------------------
+# -- login ---------------------------------------------------------------------------------------------------------
 
 
-def test_nobody_is_logged_in(nobody: Path) -> None:
+def test_not_logged_in(nobody: Path) -> None:
     assert not tracking.login().usable
     assert "WANDB_MODE=offline" in tracking.login().text
 
@@ -142,14 +142,14 @@ def planned(*overrides: str, **options: Any) -> list[Run]:
     return plan.make(request).runs
 
 
-def test_a_logger_changes_neither_hash_nor_label_nor_commands(nobody: Path) -> None:
+def test_logger_does_not_change_hash_label_or_commands(nobody: Path) -> None:
     for without, logged in zip(planned(), planned(wandb="lab"), strict=True):
         assert logged.logger
         assert not without.logger
         assert (logged.folder, logged.commands, logged.id) == (without.folder, without.commands, without.id)
 
 
-def test_every_run_has_an_id_of_its_own_that_stays(nobody: Path) -> None:
+def test_run_ids_are_unique_and_stable(nobody: Path) -> None:
     def ids(*overrides: str, **options: Any) -> list[str]:
         words = [word for run in planned(*overrides, wandb="lab", **options) for word in run.logger]
         return [word.split("=")[1] for word in words if word.startswith("--trainer.logger.id=")]
@@ -160,7 +160,7 @@ def test_every_run_has_an_id_of_its_own_that_stays(nobody: Path) -> None:
     assert not {*ids("model.init_args.lr=1e-4"), *ids(label="other")} & {*first}
 
 
-def test_any_logger_can_be_chosen(nobody: Path) -> None:
+def test_any_logger(nobody: Path) -> None:
     (run, _) = planned("trainer.logger=TensorBoardLogger")
     assert run.logger == ("--trainer.logger=TensorBoardLogger", f"--trainer.logger.save_dir={run.folder.as_posix()}")
     (run, _) = planned("trainer.logger=WandbLogger", "trainer.logger.group=mine")
@@ -170,23 +170,23 @@ def test_any_logger_can_be_chosen(nobody: Path) -> None:
     assert run.logger == ("--trainer.logger=true",)
 
 
-# -- what is stored ------------------------------------------------------------------------------------------------
+# -- stored data ---------------------------------------------------------------------------------------------------
 
 
 def records(path: Path) -> Iterator[Any]:
-    """Records of W&B's own file: LevelDB's log format, holding protocol buffers."""
+    """Records of a W&B file: protocol buffers in LevelDB log format."""
     from wandb.proto.wandb_internal_pb2 import Record
 
     data, place, whole = path.read_bytes(), 7, b""
     assert data[:4] == b":W&B"
     while place + 7 <= len(data):
-        if (left := 32768 - place % 32768) < 7:  # a block's end
+        if (left := 32768 - place % 32768) < 7:  # end of a block
             place += left
             continue
         _, length, kind = struct.unpack_from("<IHB", data, place)
         whole += data[place + 7 : place + 7 + length]
         place += 7 + length
-        if kind in (1, 4):  # whole, or the last part
+        if kind in (1, 4):  # full record, or last fragment
             record = Record()
             record.ParseFromString(whole)
             whole = b""
@@ -194,7 +194,7 @@ def records(path: Path) -> Iterator[Any]:
 
 
 class Stored:
-    """What W&B would show after all offline runs in a folder are uploaded."""
+    """The data that W&B would show after uploading all offline runs in a folder."""
 
     def __init__(self, folder: Path):
         self.runs: list[Any] = []
@@ -223,7 +223,7 @@ class Stored:
 
 
 @pytest.mark.slow
-def test_offline_run_is_stored_and_goes_on_without_an_account(
+def test_offline_run_is_stored_and_resumes_without_account(
     nobody: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with monkeypatch.context() as offline:
@@ -257,5 +257,5 @@ def test_offline_run_is_stored_and_goes_on_without_an_account(
 
     capsys.readouterr()
     assert main([*TINY, "--wandb"]) == 0
-    assert "No Weights & Biases: not logged in" in " ".join(capsys.readouterr().out.split())
+    assert "Not logging to Weights & Biases: not logged in" in " ".join(capsys.readouterr().out.split())
     assert len(Stored(nobody / "runs" / "saaae_vs_vae" / "tiny").runs) == 1

@@ -1,4 +1,4 @@
-"""``attnae-bench`` as a person runs it, on comparisons that take less than starting them."""
+"""Runs ``attnae-bench`` on comparisons that take less time than the start of the process."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ TINY = (*SMALL, "data.init_args.image_size=16", "model.init_args.net.init_args.i
 
 
 def options(*settings: str) -> list[str]:
-    """Overrides as they are typed."""
+    """Overrides as command-line arguments."""
     return [word for setting in settings for word in ("--set", setting)]
 
 
@@ -35,7 +35,7 @@ ENDLESS = [*RUN, "--variants", "vae", *options("trainer.max_epochs=100000")]
 
 @dataclass
 class Done:
-    """A command that has ended."""
+    """A finished command."""
 
     code: int
     out: str
@@ -48,7 +48,7 @@ class Done:
 
 
 def start(*arguments: str | Path, cwd: Path, path: Path | None = None) -> subprocess.Popen[str]:
-    """The command in the background; ``path`` is a folder of programs that come before the system's."""
+    """Starts the command in the background; programs in the folder ``path`` take precedence over those of the system."""
     environment = {**os.environ, "PATH": f"{path}:{os.environ['PATH']}"} if path else None
     pipe = subprocess.PIPE
     return subprocess.Popen(
@@ -57,7 +57,7 @@ def start(*arguments: str | Path, cwd: Path, path: Path | None = None) -> subpro
 
 
 def ended(process: subprocess.Popen[str], patience: float = 240) -> Done:
-    """What it has said when it is over: never a traceback, and no control codes in a pipe."""
+    """Waits for the command and checks its output: no traceback, and no control codes in a pipe."""
     began = time.monotonic()
     out, err = process.communicate(timeout=patience)
     done = Done(process.returncode, out, err, time.monotonic() - began)
@@ -67,12 +67,12 @@ def ended(process: subprocess.Popen[str], patience: float = 240) -> Done:
 
 
 def bench(*arguments: str | Path, cwd: Path, path: Path | None = None) -> Done:
-    """``attnae-bench`` from start to end."""
+    """Runs ``attnae-bench`` to completion."""
     return ended(start(*arguments, cwd=cwd, path=path))
 
 
 def wait_for(what: Callable[[], Any], process: subprocess.Popen[str]) -> Any:
-    """Polls until ``what`` gives something while the process runs."""
+    """Polls until ``what`` returns a true value while the process runs."""
     patience = time.monotonic() + 120
     while not (found := what()):
         assert process.poll() is None, process.communicate()
@@ -82,10 +82,10 @@ def wait_for(what: Callable[[], Any], process: subprocess.Popen[str]) -> Any:
 
 
 def child(process: subprocess.Popen[str], word: bytes) -> int:
-    """The process that the runner has started with this word among its arguments."""
+    """PID of the child process of the runner with this word in its arguments."""
     found = []
     for path in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):  # it has ended
+        with contextlib.suppress(OSError):  # the process has ended
             if f"PPid:\t{process.pid}\n" in (path / "status").read_text() and word in (path / "cmdline").read_bytes():
                 found.append(int(path.name))
     assert len(found) == 1
@@ -93,38 +93,38 @@ def child(process: subprocess.Popen[str], word: bytes) -> int:
 
 
 def folders(cwd: Path, variant: str = "*") -> list[Path]:
-    """Folders of a variant's runs."""
+    """Run folders of a variant."""
     return sorted(cwd.glob(f"runs/*/*/{variant}/seed*"))
 
 
 def folder(cwd: Path, variant: str) -> Path:
-    """Folder of a variant's only run."""
+    """Folder of the only run of a variant."""
     (found,) = folders(cwd, variant)
     return found
 
 
 def readme(cwd: Path, label: str = "tiny") -> str:
-    """The report."""
+    """Text of the report."""
     return (cwd / "reports/saaae_vs_vae" / label / "README.md").read_text(encoding="utf-8")
 
 
 def wait_for_an_epoch(process: subprocess.Popen[str], cwd: Path, variant: str = "vae") -> None:
-    """Until one is over and its checkpoint, which is written next, is there."""
+    """Waits until an epoch is finished and its checkpoint is written."""
     wait_for(lambda: any((run / "checkpoints/last.ckpt").exists() for run in folders(cwd, variant)), process)
 
 
 def log(run: Path) -> str:
-    """What the commands of a run have written."""
+    """Log of the commands of a run."""
     return (run / "log.txt").read_text(encoding="utf-8")
 
 
 def curves(run: Path) -> dict[str, list[float]]:
-    """Curves of a complete run without what depends on the clock."""
+    """Curves of a complete run, except times."""
     return {k: v for k, v in result.read_result(run / "result.json").curves.items() if "seconds" not in k}
 
 
 def equal(one: Path, other: Path) -> None:
-    """Two complete runs have the same weights, metrics and curves, bit by bit."""
+    """Asserts that two complete runs have bitwise equal weights, metrics and curves."""
     assert result.read_result(one / "result.json").metrics == result.read_result(other / "result.json").metrics
     assert curves(one) == curves(other)
     assert (one / "weights.safetensors").read_bytes() == (other / "weights.safetensors").read_bytes()
@@ -142,14 +142,14 @@ def images(root: Path, train: int, test: int, size: int = 16, nested: bool = Fal
 
 
 def table(text: str, heading: str) -> list[list[str]]:
-    """Cells of the first table below a heading."""
+    """Cells of the first table after a heading."""
     below = text.split(f"\n## {heading}\n", 1)[1].split("\n## ")[0]
     lines = [line for line in below.splitlines() if line.startswith("|")]
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in (lines[0], *lines[2:])]
 
 
 def refused(done: Done, *culprits: str) -> None:
-    """A wrong command: one line that names the culprits, and nothing else."""
+    """Asserts that a command failed with a one-line error message that contains the culprits."""
     assert done.code == 2, done.text
     assert done.out == ""
     (line,) = done.err.splitlines()

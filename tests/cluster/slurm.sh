@@ -87,7 +87,7 @@ slurm=(--launcher slurm --slurm-option cpus_per_task=1 --slurm-option time=30)
 echo "slurm.sh: two runs as an array"
 small --variants vae,saaae --set trainer.max_epochs=3 "${slurm[@]}" > "$home/said"; says "Submitted 2 runs"
 bench status > "$home/said"; says "job"
-small --variants vae,saaae --set trainer.max_epochs=3 "${slurm[@]}" > "$home/said"; says "2 runs are queued or running already"
+small --variants vae,saaae --set trainer.max_epochs=3 "${slurm[@]}" > "$home/said"; says "2 runs are already queued or running"
 until_over
 small --variants vae,saaae --set trainer.max_epochs=3 "${slurm[@]}" > "$home/said"; says "2 already complete"; says "Report: "
 bench status > "$home/said"; [[ $(grep -c complete "$home/said") == 2 ]]

@@ -1,4 +1,4 @@
-"""Benchmark files: what is compared, as types that are validated when a file is read."""
+"""Benchmark files as typed objects, validated when a file is read."""
 
 from attnae.bench.catalog.lookup import choose, find, load, names, read
 

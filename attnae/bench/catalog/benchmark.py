@@ -1,4 +1,4 @@
-"""What a benchmark file holds, as types; ``attnae.bench.catalog`` reads the files."""
+"""Types of the contents of a benchmark file; ``attnae.bench.catalog`` reads the files."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from typing import Any, Literal
 from attnae.bench.catalog import configuration
 
 Evidence = Literal["demonstration", "partial", "published"]
-"""How much a profile's runs say: nothing about the paper, something, or what its own protocol says."""
+"""How strongly the runs of a profile test the paper: not at all, under other conditions, or by its own protocol."""
 
 WEIGHT: dict[str, int] = {"demonstration": 0, "partial": 1, "published": 2}
-"""Rank of each kind of evidence."""
+"""Rank of each evidence level."""
 
 
 @dataclass(frozen=True)
 class Paper:
-    """Where the published numbers come from.
+    """The source of the published numbers.
 
     Attributes:
-        title: Title, and where in it the numbers are.
-        url: Address.
-        notes: Data, schedule and whatever else is needed to read the numbers.
+        title: Title, and the tables or sections with the numbers.
+        url: URL.
+        notes: Data, schedule and other context needed to interpret the numbers.
     """
 
     title: str
@@ -35,12 +35,12 @@ class Variant:
     """One row of a comparison.
 
     Attributes:
-        name: Name on the command line.
-        title: Heading in tables.
-        about: One line: what it is and which question it answers.
-        default: Whether ``run`` includes it unless told otherwise.
-        trains: Whether there is anything to train.
-        changes: What it changes of the configuration.
+        name: Name used on the command line.
+        title: Name shown in tables.
+        about: One line: what the variant is and which question it answers.
+        default: Whether ``run`` includes the variant by default.
+        trains: Whether the variant is trained.
+        changes: Changes to the base configuration.
     """
 
     name: str
@@ -53,14 +53,14 @@ class Variant:
 
 @dataclass(frozen=True)
 class Profile:
-    """Data and schedule of all variants.
+    """Data and schedule for all variants.
 
     Attributes:
-        name: Name on the command line.
-        about: One line: data, schedule, and how long it takes.
-        evidence: How much its runs say about the paper.
-        changes: What it changes of the configuration of every variant.
-        variants: What it changes of single variants, after the variant's own changes.
+        name: Name used on the command line.
+        about: One line: data, schedule and running time.
+        evidence: How strongly runs of this profile test the paper.
+        changes: Changes to the configuration of every variant.
+        variants: Changes to individual variants, applied after the variant's own changes.
     """
 
     name: str
@@ -72,14 +72,14 @@ class Profile:
 
 @dataclass(frozen=True)
 class Table:
-    """Metrics of one protocol, a row for each variant.
+    """Metrics of one protocol, with one row per variant.
 
     Attributes:
         title: Heading.
-        protocol: Which images, and how; see ``attnae.metrics.columns.PROTOCOLS``.
+        protocol: The images and how they are evaluated; see ``attnae.metrics.columns.PROTOCOLS``.
         columns: Names of metrics.
-        leading: How many of the first columns are also in overviews and differences.
-        note: What to know when reading it.
+        leading: How many of the first columns also appear in overviews and differences.
+        note: How to read the table.
     """
 
     title: str
@@ -96,15 +96,15 @@ class Table:
 
 @dataclass(frozen=True)
 class Curve:
-    """A number that is followed during training.
+    """A value logged during training.
 
     Attributes:
-        key: ``"train/<name>"`` or ``"val/<name>"``, as it is logged.
+        key: Logged key, ``"train/<name>"`` or ``"val/<name>"``.
         title: Heading.
-        scale: Factor on our values.
-        digits: Digits after the point.
-        note: What to know when reading it.
-        published: Variant to epoch to number.
+        scale: Factor applied to our values.
+        digits: Digits after the decimal point.
+        note: How to read the table.
+        published: Published values by variant and epoch.
     """
 
     key: str
@@ -117,15 +117,15 @@ class Curve:
 
 @dataclass(frozen=True)
 class Sweep:
-    """One metric under several protocols that differ in one number.
+    """One metric over several protocols that differ in one parameter.
 
     Attributes:
         title: Heading.
-        x: What differs.
+        x: The parameter.
         metric: Name of the metric.
-        protocols: Value of x to protocol.
-        note: What to know when reading it.
-        published: Variant to value of x to number.
+        protocols: Protocol for each value of x.
+        note: How to read the table.
+        published: Published values by variant and value of x.
     """
 
     title: str
@@ -143,12 +143,12 @@ class Sweep:
 
 @dataclass(frozen=True)
 class Figure:
-    """A picture that runs draw and the report shows.
+    """A picture that runs write and the report shows.
 
     Attributes:
-        file: Name of the file in a run's ``images/``.
-        variants: Variants that draw it.
-        caption: What it shows; ``{data}`` becomes the title of the data.
+        file: File name in the ``images/`` folder of a run.
+        variants: Variants that write it.
+        caption: Caption; ``{data}`` is replaced by the title of the data.
     """
 
     file: str
@@ -158,11 +158,11 @@ class Figure:
 
 @dataclass(frozen=True)
 class Published:
-    """Numbers from one source.
+    """Published numbers from one source.
 
     Attributes:
-        source: Where they are published, or how they were measured.
-        values: Variant to key (``"<protocol>/<name>"``, a bare name for a cost) to number.
+        source: Where the numbers are published, or how they were measured.
+        values: Numbers by variant and key: ``"<protocol>/<name>"``, or a bare name for a cost.
     """
 
     source: str
@@ -171,19 +171,19 @@ class Published:
 
 @dataclass(frozen=True)
 class Claim:
-    """One sentence of a paper that numbers can support or refute.
+    """A statement of a paper that measurements can support or refute.
 
     Attributes:
-        claim: The sentence, in our words.
-        where: Where the paper says so.
-        left: Variant that it is about.
-        metric: ``"<protocol>/<name>"``, a bare name for a cost, or a list whose mean counts.
-        relation: ``higher`` or ``lower`` than the right side by more than ``margin``, or ``equal`` to within ``margin``.
-        right: Variant that it is compared with, or a number.
-        margin: In units of the metric.
-        published: The paper's figures, ``[left, right]``, or one number; ``None`` where it has none.
-        claimed: The difference that the paper reports, for a claim about the same under other conditions.
-        primary: Whether it is one of the at most three claims that the benchmark is made to decide.
+        claim: The statement, paraphrased.
+        where: Where in the paper it is made.
+        left: The variant it is about.
+        metric: ``"<protocol>/<name>"``, a bare name for a cost, or a list of metrics to average.
+        relation: ``higher`` or ``lower`` than the right side by more than ``margin``, or ``equal`` within ``margin``.
+        right: The variant or number it is compared with.
+        margin: Margin in units of the metric.
+        published: Published values, ``[left, right]`` or one number; ``None`` if the paper gives none.
+        claimed: The difference that the paper reports under other conditions.
+        primary: Whether this is one of the (at most three) main claims that the benchmark tests.
     """
 
     claim: str
@@ -199,14 +199,14 @@ class Claim:
 
     @property
     def effect(self) -> float | None:
-        """Size of the claimed difference between two variants; ``None`` where the paper gives none."""
+        """The claimed difference between two variants; ``None`` if the paper gives none."""
         if isinstance(self.published, list) and self.relation != "equal":
             return self.published[0] - self.published[1]
         return self.claimed
 
     @property
     def keys(self) -> list[str]:
-        """The metric's keys."""
+        """Keys of the metric."""
         return [self.metric] if isinstance(self.metric, str) else self.metric
 
 
@@ -215,28 +215,28 @@ class Benchmark:
     """A benchmark file, see ``benchmarks/``.
 
     Attributes:
-        name: Name of the file without its ending.
+        name: File name without its extension.
         title: Heading of the report.
-        question: What the comparison answers.
-        paper: Where the published numbers come from.
-        dataset: Published dataset.
-        embedded: Images that ship with the package and stand in for it.
+        question: The question that the comparison answers.
+        paper: Source of the published numbers.
+        dataset: The dataset used in the paper.
+        embedded: Images shipped with the package that can replace the dataset.
         baseline: Variant that differences refer to.
-        base: Configuration that everything changes: a file beside the benchmark's, or one that ships, ``configs/...``.
-        variants: All variants by name.
-        profiles: All profiles by name; the first is the default.
-        base_configuration: What the base file holds.
-        revision: Raised by hand when code changes numbers without changing the configuration.
-        changes: What the benchmark changes of the base for all variants.
-        average: ``last_epochs`` if verdicts compare the mean over the test metrics of the last epochs; the configuration's
-            ``last_epochs`` says of how many. ``None`` for those of the selected epoch.
-        tables: Tables of the report.
-        curves: Training curves of the report.
-        sweeps: Sweeps of the report.
-        figures: Pictures of single variants.
-        published: Published numbers, the paper's own first.
-        claims: What the paper claims.
-        findings: What to know when reading the published numbers.
+        base: Base configuration: a file in the same folder, or one shipped with the package, ``configs/...``.
+        variants: Variants by name.
+        profiles: Profiles by name; the first is the default.
+        base_configuration: Content of the base file.
+        revision: Incremented by hand when a code change alters results without a configuration change.
+        changes: Changes to the base configuration for all variants.
+        average: ``last_epochs`` if verdicts use test metrics averaged over the last epochs, whose number is set by the key
+            ``last_epochs`` of the configuration; ``None`` if they use the selected epoch.
+        tables: Tables in the report.
+        curves: Training curves in the report.
+        sweeps: Sweeps in the report.
+        figures: Pictures of individual variants.
+        published: Published numbers; the paper's own come first.
+        claims: Claims of the paper.
+        findings: Notes on interpreting the published numbers.
     """
 
     name: str
@@ -263,25 +263,25 @@ class Benchmark:
 
     @property
     def leading(self) -> list[str]:
-        """Keys of the numbers to look at first: the leading columns of every table."""
+        """Keys of the most important metrics: the leading columns of every table."""
         return [key for table in self.tables for key in table.keys[: table.leading]]
 
     def published_of(self, variant: str) -> dict[str, float]:
-        """Published numbers of a variant by key; of several for one key the first source's."""
+        """Published numbers of a variant by key; the first source takes precedence."""
         found: dict[str, float] = {}
         for source in self.published:
             found = {**source.values.get(variant, {}), **found}
         return found
 
     def configuration(self, variant: str, profile: str, overrides: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """The stated configuration of a run, as ``attnae fit -c`` takes it: without the defaults of the classes.
+        """The stated configuration of a run for ``attnae fit -c``, without class defaults.
 
-        Merged in the order base, benchmark, profile, variant, profile x variant, overrides.
+        Layers are merged in this order: base, benchmark, profile, variant, profile x variant, overrides.
 
         Args:
             variant: Name of a variant.
             profile: Name of a profile.
-            overrides: Dotted keys of ``attnae fit`` to values.
+            overrides: Maps dotted keys of ``attnae fit`` to values.
         """
         chosen = self.profiles[profile]
         stated = configuration.merge(

@@ -1,4 +1,4 @@
-"""Configurations as nested mappings: merged by one rule, changed by dotted keys."""
+"""Merging of nested configurations and overriding by dotted keys."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Any
 
 
 def merge(*layers: Mapping[str, Any]) -> dict[str, Any]:
-    """Merges configurations from general to special into a new mapping that shares nothing with them.
+    """Merges configurations from general to specific into a new, independent mapping.
 
-    Mappings are merged key by key; every other value, ``None`` included, replaces what was there. A layer that names a
-    ``class_path`` replaces the whole mapping around it: arguments of one class are never inherited by another.
+    Mappings are merged key by key; any other value, including ``None``, replaces the previous one. A mapping with a
+    ``class_path`` replaces the previous mapping entirely: a class never inherits the arguments of another class.
 
     >>> merge({"net": {"class_path": "SAAAE", "init_args": {"gate": "random"}}, "lr": 1}, {"net": {"class_path": "VAE"}})
     {'net': {'class_path': 'VAE'}, 'lr': 1}
@@ -28,7 +28,7 @@ def merge(*layers: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def nested(overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """Dotted keys as one nested mapping, so that a class and its arguments can be given in any order.
+    """Converts dotted keys to one nested mapping; a class and its arguments can be given in any order.
 
     >>> nested({"model.init_args.lr": 0.1, "trainer.max_epochs": 3})
     {'model': {'init_args': {'lr': 0.1}}, 'trainer': {'max_epochs': 3}}
@@ -47,7 +47,7 @@ def nested(overrides: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def changed(configuration: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """A configuration with what dotted keys say; ``key+`` appends an element, or several, to a list.
+    """Applies dotted keys to a configuration; ``key+`` appends one or more elements to a list.
 
     >>> changed({"trainer": {"callbacks": ["Timer"]}}, {"trainer.callbacks+": "LearningRateMonitor"})
     {'trainer': {'callbacks': ['Timer', 'LearningRateMonitor']}}
@@ -63,7 +63,7 @@ def changed(configuration: Mapping[str, Any], overrides: Mapping[str, Any]) -> d
 
 
 def section(configuration: Mapping[str, Any], *keys: str) -> dict[str, Any]:
-    """A nested mapping of a configuration; empty where there is none."""
+    """A nested mapping of a configuration; empty if it is missing."""
     found: Any = configuration
     for key in keys:
         found = found.get(key) if isinstance(found, Mapping) else None

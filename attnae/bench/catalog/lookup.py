@@ -1,4 +1,4 @@
-"""Finds benchmark files and reads them, with the variants that they take from each other."""
+"""Finds and reads benchmark files and resolves variants that are shared between them."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ ENDINGS = (".yaml", ".yml")
 
 
 def names() -> list[str]:
-    """All benchmarks that ship with the package."""
+    """Names of the benchmarks shipped with the package."""
     return sorted(path.stem for path in shipped("benchmarks").glob("*.yaml"))
 
 
 def find(text: str) -> Benchmark:
-    """The benchmark that a person names: one that ships, or the path of a file.
+    """Finds a benchmark by its name or by the path of its file.
 
     Raises:
-        UserError: There is none, or its file is wrong.
+        UserError: The benchmark does not exist, or its file is invalid.
     """
     return read(Path(text).expanduser()) if text.endswith(ENDINGS) else load(text)
 
 
 def load(name: str) -> Benchmark:
-    """Reads a benchmark that ships with the package.
+    """Reads a benchmark shipped with the package.
 
     Raises:
-        UserError: There is none of that name, or its file is wrong.
+        UserError: The benchmark does not exist, or its file is invalid.
     """
     choose("benchmark", name, names())
     return read(shipped("benchmarks", f"{name}.yaml"))
@@ -45,12 +45,12 @@ def read(path: Path) -> Benchmark:
     """Reads and validates a benchmark file.
 
     Raises:
-        UserError: A key, name or value in it is wrong; the message names file, place and the nearest name.
+        UserError: A key, name or value is invalid; the message gives the file, the location and the closest valid name.
     """
     raw, place = read_yaml(path), Place(_shown(path))
     for key in ("variants", "base"):
         if key not in raw:
-            raise place.error(f"the key {key!r} is missing")
+            raise place.error(f"missing key {key!r}")
     base, stated = _base(raw["base"], path, place), _Variants()
     variants = {name: stated.resolved(path, name) for name in stated.stated(path)}
     rest = {key: value for key, value in raw.items() if key != "variants"}
@@ -61,10 +61,10 @@ def read(path: Path) -> Benchmark:
 
 
 def choose(kind: str, name: str, options: Iterable[str]) -> str:
-    """``name`` if it is one of the options.
+    """Returns ``name`` if it is one of the options.
 
     Raises:
-        UserError: It is not; names the closest option, and all of them.
+        UserError: It is not; the message gives the closest option and lists all options.
     """
     options = list(options)
     if name not in options:
@@ -76,7 +76,7 @@ def choose(kind: str, name: str, options: Iterable[str]) -> str:
 
 @dataclass(frozen=True)
 class _Stated:
-    """A variant as a file states it: what it does not say is as in the variant that it comes from."""
+    """A variant as written in the file; missing fields are inherited from the variant in ``from``."""
 
     name: str
     title: str | None = None
@@ -88,41 +88,41 @@ class _Stated:
 
 
 class _Variants:
-    """The variants of benchmark files, each file read once."""
+    """Variants of benchmark files; each file is read once."""
 
     def __init__(self) -> None:
         self.files: dict[Path, dict[str, _Stated]] = {}
 
     def stated(self, path: Path) -> dict[str, _Stated]:
-        """As the file states them."""
+        """Variants as written in the file."""
         if path not in self.files:
             raw = read_yaml(path).get("variants")
             self.files[path] = convert(dict[str, _Stated], raw, Place(_shown(path), "variants"))
         return self.files[path]
 
     def resolved(self, path: Path, name: str, seen: tuple[tuple[Path, str], ...] = ()) -> Variant:
-        """A variant with all that it takes from others, which may be in other files.
+        """Resolves a variant and everything it inherits, possibly from other files.
 
         Args:
             path: The benchmark file.
-            name: A variant in it.
-            seen: The variants that led here.
+            name: Name of a variant in the file.
+            seen: Variants already visited, to detect cycles.
 
         Raises:
-            UserError: It comes from itself, from an unknown variant, or lacks a title or a description.
+            UserError: The variant inherits from itself or from an unknown variant, or lacks a title or a description.
         """
         stated, place = self.stated(path)[name], Place(_shown(path), f"variants.{name}")
         if stated.origin is None:
             for key, text in (("title", stated.title), ("about", stated.about)):
                 if text is None:
-                    raise place.error(f"the key {key!r} is missing")
+                    raise place.error(f"missing key {key!r}")
             parent = Variant(name, "", "")
         else:
             circle = (*seen, (path, name))
             origin = self._origin(path, stated.origin, place.at("from"))
             if origin in circle:
                 told = " -> ".join(one for _, one in (*circle, origin))
-                raise place.at("from").error(f"the variants come from each other in a circle: {told}")
+                raise place.at("from").error(f"variants inherit from each other in a cycle: {told}")
             parent = self.resolved(*origin, circle)
         return Variant(
             name,
@@ -134,31 +134,31 @@ class _Variants:
         )
 
     def _origin(self, path: Path, text: str, place: Place) -> tuple[Path, str]:
-        """File and name of the variant that ``from: VARIANT`` or ``from: BENCHMARK/VARIANT`` means."""
+        """Resolves ``from: VARIANT`` or ``from: BENCHMARK/VARIANT`` to a file and the name of a variant."""
         source, slash, name = text.rpartition("/")
         if slash:
             place.choose("benchmark", source, names())
             other = shipped("benchmarks", f"{source}.yaml")
             bases = [read_yaml(file).get("base") for file in (path, other)]
             if bases[0] != bases[1]:
-                raise place.error(f"{source} changes another base configuration, {bases[1]}")
+                raise place.error(f"{source} has a different base configuration, {bases[1]}")
             path = other
         place.choose("variant", name, self.stated(path))
         return path, name
 
 
 def _base(text: Any, path: Path, place: Place) -> dict[str, Any]:
-    """What the base configuration holds: a file beside the benchmark's, or one that ships with the package."""
+    """Reads the base configuration: a file in the folder of the benchmark, or one shipped with the package."""
     name = convert(str, text, place.at("base"))
     for file in (path.parent / name, shipped(name)):
         if file.is_file():
             return read_yaml(file)
     bases = [f"configs/{file.name}" for file in sorted(shipped("configs").glob("*.yaml"))]
-    raise place.at("base").error(f"there is no file {name!r}.{suggestion(name, bases)}")
+    raise place.at("base").error(f"file not found: {name!r}.{suggestion(name, bases)}")
 
 
 def _shown(path: Path) -> str:
-    """A file as a person knows it: those that ship by their name in the package."""
+    """A file name for display; shipped files are shown by their path in the package."""
     if path.parent == shipped("benchmarks"):
         return f"benchmarks/{path.name}"
     return str(path)

@@ -1,4 +1,4 @@
-"""Mappings from YAML files to dataclasses: every key and value is checked, and errors name file, place and nearest name."""
+"""Converts YAML mappings to dataclasses with type checks; errors give the file, the location and the closest valid name."""
 
 from __future__ import annotations
 
@@ -13,37 +13,37 @@ from attnae.errors import UserError
 
 T = TypeVar("T")
 
-NAMES = {str: "a text", bool: "true or false", int: "a whole number", float: "a number", type(None): "null",
+NAMES = {str: "a string", bool: "true or false", int: "a whole number", float: "a number", type(None): "null",
          list: "a list", dict: "a mapping"}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Place:
-    """A place in a file, for messages such as ``benchmarks/x.yaml: claims[2].metric: ...``.
+    """A location in a file, for messages such as ``benchmarks/x.yaml: claims[2].metric: ...``.
 
     Attributes:
-        file: The file as a person would name it.
-        path: Keys and positions that lead to the place; empty for the whole file.
+        file: The file name to display.
+        path: Keys and list indices that lead to the location; empty for the whole file.
     """
 
     file: str
     path: str = ""
 
     def at(self, key: Any) -> Place:
-        """The place below a key, or a position in a list counted from 0."""
+        """The location at a key, or at a 0-based index in a list."""
         if isinstance(key, int) and not isinstance(key, bool):
             return Place(self.file, f"{self.path}[{key}]")
         return Place(self.file, f"{self.path}.{key}" if self.path else str(key))
 
     def error(self, text: str) -> UserError:
-        """An error about this place."""
+        """Creates an error for this location."""
         return UserError(": ".join(part for part in (self.file, self.path, text) if part))
 
     def choose(self, kind: str, name: Any, options: Iterable[str]) -> None:
-        """Checks that a name is among the options.
+        """Checks that a name is one of the options.
 
         Raises:
-            UserError: It is not.
+            UserError: The name is unknown.
         """
         options = list(options)
         if name not in options:
@@ -51,22 +51,22 @@ class Place:
 
 
 def suggestion(name: Any, options: Iterable[str]) -> str:
-    """``" Did you mean X?"`` if an option is close to the name, else all options."""
+    """``" Did you mean X?"`` if an option is similar to the name, else a list of all options."""
     options = list(options)
     close = difflib.get_close_matches(str(name), options, 1)
     return f" Did you mean {close[0]}?" if close else f" Available: {', '.join(options) or 'none'}."
 
 
 def build(kind: type[T], raw: Any, place: Place, **given: Any) -> T:
-    """Makes a dataclass of a mapping.
+    """Creates a dataclass from a mapping.
 
-    A field with ``metadata={"key": ...}`` is called so in the file.
+    ``metadata={"key": ...}`` of a field sets its key in the file.
 
     Args:
         kind: The dataclass.
-        raw: What the file holds.
-        place: Where the file holds it.
-        given: Fields that do not come from the mapping, which must not have them.
+        raw: The mapping read from the file.
+        place: Location of the mapping in the file.
+        given: Values of fields that must not be in the mapping.
 
     Raises:
         UserError: A key is unknown or missing, or a value has the wrong type.
@@ -83,17 +83,17 @@ def build(kind: type[T], raw: Any, place: Place, **given: Any) -> T:
         if key in raw:
             values[field.name] = convert(hints[field.name], raw[key], place.at(key))
         elif field.default is MISSING and field.default_factory is MISSING:
-            raise place.error(f"the key {key!r} is missing")
+            raise place.error(f"missing key {key!r}")
     return kind(**values)
 
 
 def convert(hint: Any, value: Any, place: Place) -> Any:
-    """A value as a type says: dataclasses, lists, mappings, unions, literals, and plain values.
+    """Converts a value to a type: dataclass, list, mapping, union, literal or plain value.
 
-    In a mapping of dataclasses that have a ``name``, the key is that name.
+    In a mapping of dataclasses with a field ``name``, the key becomes the name.
 
     Raises:
-        UserError: The value has another type.
+        UserError: The value has the wrong type.
     """
     origin, arguments = get_origin(hint), get_args(hint)
     if hint is Any:
@@ -137,7 +137,7 @@ def _mapping(arguments: tuple[Any, ...], value: Any, place: Place) -> dict[Any, 
 def _union(options: tuple[Any, ...], value: Any, place: Place) -> Any:
     for option in options:
         if get_origin(option) in (list, dict) and isinstance(value, get_origin(option)):
-            return convert(option, value, place)  # its error says more than that of the whole union
+            return convert(option, value, place)  # its error is more specific than that of the union
         try:
             return convert(option, value, place)
         except UserError:

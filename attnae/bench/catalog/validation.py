@@ -1,4 +1,4 @@
-"""What a benchmark file must hold beyond keys and types: every name in it means something."""
+"""Validation of benchmark files beyond keys and types: every name must be defined."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from attnae.bench.catalog.typed import Place
 from attnae.metrics.columns import COLUMNS, PROTOCOLS, defined, is_protocol
 
 NAME = re.compile(r"[A-Za-z0-9]\w{0,99}", re.ASCII)
-"""Of benchmarks, variants and profiles: part of the names of folders and, separated by commas, of options."""
+"""Valid names of benchmarks, variants and profiles; they appear in folder names and comma-separated options."""
 
 MOST_PRIMARY = 3
-"""Claims that a benchmark may be made to decide: with more, some would hold by chance."""
+"""Maximum number of primary claims; with more, some would hold by chance."""
 
 
 def check(benchmark: Benchmark, place: Place) -> None:
     """Checks all names of a benchmark.
 
     Raises:
-        UserError: A variant, metric, protocol or the like is not defined, or a statement contradicts another.
+        UserError: A variant, metric, protocol or other name is undefined, or settings contradict each other.
     """
     _names(benchmark, place)
     _configurations(benchmark, place)
     if benchmark.average and not _last_epochs(benchmark):
-        raise place.at("average").error("the configuration must have last_epochs above 0")
+        raise place.at("average").error("requires last_epochs above 0 in the configuration")
     for index, table in enumerate(benchmark.tables):
         here = place.at("tables").at(index)
         _protocol(table.protocol, here.at("protocol"))
@@ -51,21 +51,21 @@ def check(benchmark: Benchmark, place: Place) -> None:
         _claim(claim, benchmark, place.at("claims").at(index))
     primary = sum(claim.primary for claim in benchmark.claims)
     if primary > MOST_PRIMARY:
-        raise place.at("claims").error(f"{primary} claims are primary; at most {MOST_PRIMARY} may be")
+        raise place.at("claims").error(f"{primary} primary claims; at most {MOST_PRIMARY} are allowed")
 
 
 def _names(benchmark: Benchmark, place: Place) -> None:
     if not NAME.fullmatch(benchmark.name):
-        raise place.error(f"the file's name {benchmark.name!r} must consist of letters, digits and '_'")
+        raise place.error(f"the file name {benchmark.name!r} must consist of letters, digits and '_'")
     for kind, known in (("variants", list(benchmark.variants)), ("profiles", list(benchmark.profiles))):
         if not known:
-            raise place.at(kind).error("at least one is needed")
+            raise place.at(kind).error("must not be empty")
         for name in known:
             if not NAME.fullmatch(name):
                 raise place.at(kind).error(f"the name {name!r} must consist of letters, digits and '_'")
     place.at("baseline").choose("variant", benchmark.baseline, benchmark.variants)
     if not any(variant.default for variant in benchmark.variants.values()):
-        raise place.at("variants").error("at least one must have `default: true`")
+        raise place.at("variants").error("at least one variant must have `default: true`")
     if benchmark.revision < 1:
         raise place.at("revision").error("must be 1 or more")
     for name, profile in benchmark.profiles.items():
@@ -85,15 +85,15 @@ def _configurations(benchmark: Benchmark, place: Place) -> None:
 
 
 def _configuration(value: Any, place: Place) -> None:
-    """Keys are texts at every level, and a class is named by a text."""
+    """Checks that keys are strings at every level and that ``class_path`` is a string."""
     if isinstance(value, list):
         for index, each in enumerate(value):
             _configuration(each, place.at(index))
     for key, inner in value.items() if isinstance(value, dict) else ():
         if not isinstance(key, str):
-            raise place.error(f"the key {key!r} must be a text")
+            raise place.error(f"the key {key!r} must be a string")
         if key == "class_path" and not isinstance(inner, str):
-            raise place.at(key).error(f"must be the name of a class, got {inner!r:.60}")
+            raise place.at(key).error(f"must be a class path, got {inner!r:.60}")
         _configuration(inner, place.at(key))
 
 
@@ -113,14 +113,14 @@ def _protocol(name: str, place: Place) -> None:
 
 
 def _quality(name: str, place: Place) -> None:
-    """A metric of test images, without its protocol."""
+    """Checks the name of an image quality metric, given without its protocol."""
     found = defined(name)
     if found is None or found.kind != "quality":
         place.choose("metric", name, [column.name for column in COLUMNS.values() if column.kind == "quality"])
 
 
 def _metric(key: str, place: Place) -> None:
-    """``"<protocol>/<name>"``, or the bare name of a cost."""
+    """Checks a key: ``"<protocol>/<name>"``, or the bare name of a cost."""
     protocol, slash, name = key.rpartition("/")
     if slash:
         _protocol(protocol, place)
@@ -128,7 +128,7 @@ def _metric(key: str, place: Place) -> None:
         return
     found = defined(name)
     if found is not None and not found.cost:
-        raise place.error(f"{key!r} needs a protocol, such as heldout/{key}")
+        raise place.error(f"{key!r} requires a protocol, such as heldout/{key}")
     if found is None:
         place.choose("metric", key, [f"heldout/{c.name}" if c.kind == "quality" else c.name for c in COLUMNS.values()])
 
@@ -157,10 +157,10 @@ def _claim(claim: Claim, benchmark: Benchmark, place: Place) -> None:
         if isinstance(side, str):
             place.at(key).choose("variant", side, benchmark.variants)
     if not claim.keys:
-        raise place.at("metric").error("at least one metric is needed")
+        raise place.at("metric").error("must name at least one metric")
     for metric in claim.keys:
         _metric(metric, place.at("metric"))
     if claim.margin < 0 or (claim.relation == "equal" and claim.margin == 0):
-        raise place.at("margin").error("must be above 0 for a claim of equality, and not negative")
+        raise place.at("margin").error("must be above 0 if relation is equal, and must not be negative")
     if isinstance(claim.published, list) and len(claim.published) != 2:
-        raise place.at("published").error("must be one number, or two: of the left side and of the right side")
+        raise place.at("published").error("must be one number or two numbers, [left, right]")

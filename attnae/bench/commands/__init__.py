@@ -1,1 +1,1 @@
-"""The commands of ``attnae-bench``: one module each, its parser and its handler together."""
+"""Commands of ``attnae-bench``: one module per command, with its parser and handler."""

@@ -1,4 +1,4 @@
-"""Types and options that several commands share."""
+"""Argument types and options shared by several commands."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ Subparsers = argparse._SubParsersAction
 
 def add_out(command: argparse.ArgumentParser) -> None:
     """Adds ``--out``."""
-    command.add_argument("--out", type=path, default="runs", metavar="DIR", help="folder of the runs; default runs")
+    command.add_argument("--out", type=path, default="runs", metavar="DIR", help="folder of runs; default: runs")
 
 
 def path(text: str) -> Path:
-    """A path argument, see :func:`attnae.files.absolute`."""
+    """Argument type: a path, see :func:`attnae.files.absolute`."""
     if re.match(SCHEME, text):
         raise argparse.ArgumentTypeError(f"{text!r} is not a path")
     return absolute(text)
@@ -29,25 +29,25 @@ def images(text: str) -> Path:
 
 
 def percent(text: str) -> float:
-    """A percentage."""
+    """Argument type: a percentage."""
     try:
         value = float(text)
     except ValueError:
         value = -1.0
     if not 0 <= value <= 100:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a percentage")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a percentage from 0 to 100")
     return value
 
 
 def positive(text: str) -> int:
-    """A positive whole number."""
+    """Argument type: a positive whole number."""
     if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a positive number")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive whole number")
     return int(text)
 
 
 def minutes(text: str) -> float:
-    """A positive number of minutes."""
+    """Argument type: a positive number of minutes."""
     try:
         value = float(text)
     except ValueError:

@@ -1,4 +1,4 @@
-"""``attnae-bench config BENCHMARK --variant V``: the configuration of a run, as ``attnae fit -c`` takes it."""
+"""``attnae-bench config BENCHMARK --variant V``: prints the configuration of a run for ``attnae fit -c``."""
 
 from __future__ import annotations
 
@@ -15,10 +15,12 @@ from attnae.files import dump_yaml
 
 def register(commands: Subparsers[Any]) -> None:
     """Adds the command to the parser."""
-    parser = commands.add_parser("config", help="the configuration of a variant, for attnae fit -c FILE")
-    parser.add_argument("benchmark", metavar="BENCHMARK", help="a name, see attnae-bench list, or the path of a file")
+    parser = commands.add_parser("config", help="print the configuration of a variant for attnae fit -c FILE")
+    parser.add_argument(
+        "benchmark", metavar="BENCHMARK", help="name (see attnae-bench list) or path of a benchmark file"
+    )
     parser.add_argument("--variant", required=True, metavar="V", help="name of a variant")
-    parser.add_argument("--profile", metavar="P", help="data and schedule; default: the first of the benchmark")
+    parser.add_argument("--profile", metavar="P", help="data and schedule; default: the first profile")
     parser.add_argument(
         "--set",
         action="append",

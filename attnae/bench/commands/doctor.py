@@ -1,4 +1,4 @@
-"""``attnae-bench doctor``: what this machine has, and what is missing."""
+"""``attnae-bench doctor``: checks packages, devices, disk space, data and accounts on this machine."""
 
 from __future__ import annotations
 
@@ -30,25 +30,25 @@ from attnae.files import absolute
 OK, NOTE, BROKEN = "ok", "note", "broken"
 
 MALICIOUS = {"lightning": ("2.6.2", "2.6.3"), "pytorch-lightning": ("2.6.2", "2.6.3")}
-"""Releases that carried malware."""
+"""Releases known to contain malware."""
 
 PATIENCE = 60
-"""Seconds that torch may take to say which devices it can use."""
+"""Time limit in seconds for torch to report its devices."""
 
 Finding = tuple[str, str, str]
-"""State, subject, and what there is to say."""
+"""State, subject and message."""
 
 
 def register(commands: Subparsers[Any]) -> None:
     """Adds the command to the parser."""
-    parser = commands.add_parser("doctor", help="what this machine has, what is missing and what would be downloaded")
+    parser = commands.add_parser("doctor", help="check this machine: packages, devices, disk space, data and accounts")
     add_out(parser)
     parser.add_argument("--json", action="store_true", help="print the findings as JSON, for a bug report")
     parser.set_defaults(handler=doctor)
 
 
 def doctor(options: argparse.Namespace) -> int:
-    """Prints what was found; 1 only if nothing can run."""
+    """Prints the findings; returns 1 only if nothing can run."""
     findings = [*_packages(), *_devices(), *_machine(options.out), *_data(), _wandb(), _slurm()]
     if options.json:
         print(json.dumps(_as_json(findings), indent=2))
@@ -65,7 +65,7 @@ def doctor(options: argparse.Namespace) -> int:
 
 
 def _as_json(findings: list[Finding]) -> dict[str, Any]:
-    """What a bug report needs. ``versions`` has None for a required package that is not installed."""
+    """The findings for a bug report. ``versions`` has None for a required package that is not installed."""
     versions = {"attnae": __version__, "python": platform.python_version(), "platform": platform.platform()}
     packages: dict[str, str | None] = {}
     for need in _requirements():
@@ -80,7 +80,7 @@ def _as_json(findings: list[Finding]) -> dict[str, Any]:
 
 
 def _requirements() -> Iterator[Requirement]:
-    """What attnae needs on this machine, without extras."""
+    """Packages required on this machine, without extras."""
     for text in metadata.requires("attnae") or []:
         need = Requirement(text)
         if not need.marker or need.marker.evaluate({"extra": ""}):
@@ -88,7 +88,7 @@ def _requirements() -> Iterator[Requirement]:
 
 
 def _packages() -> Iterator[Finding]:
-    """Python, and every package that attnae needs, without importing any."""
+    """Checks Python and all required packages without importing them."""
     yield OK, "attnae", f"{__version__}, Python {platform.python_version()}"
     wrong, versions = [], []
     for need in _requirements():
@@ -106,31 +106,31 @@ def _packages() -> Iterator[Finding]:
         except metadata.PackageNotFoundError:
             continue
         if version in bad:
-            why = f"{name} {version} is a malicious release. Do not import it; remove it, and renew the keys on this machine"
-            yield BROKEN, "packages", why
+            advice = "Do not import it; uninstall it and rotate all credentials on this machine"
+            yield BROKEN, "packages", f"{name} {version} is a malicious release. {advice}"
     if wrong:
         yield BROKEN, "packages", f"{', '.join(wrong)}. Fix with `{sys.executable} -m pip install --upgrade attnae`"
     yield OK, "packages", ", ".join(versions)
 
 
 def _devices() -> Iterator[Finding]:
-    """GPUs by their driver; only if there are any is torch asked whether it can use them."""
+    """Lists the GPUs known to the driver and, if there are any, checks whether torch can use them."""
     query = ["nvidia-smi", "--query-gpu=index,name,memory.total,driver_version", "--format=csv,noheader"]
     listed = _output(query, 10)
     if not listed and sys.platform != "darwin":
-        yield NOTE, "devices", "no NVIDIA GPU: training runs on the CPU: try a demonstration profile first"
+        yield NOTE, "devices", "no NVIDIA GPU, so training runs on the CPU. Try a demonstration profile first"
         return
     for line in listed.splitlines():
         yield OK, "devices", line.strip()
     script = "import torch; print(torch.__version__, torch.cuda.device_count(), torch.backends.mps.is_available())"
     answer = _output([sys.executable, "-c", script], PATIENCE).split()
     if len(answer) != 3:
-        yield NOTE, "devices", f"torch did not answer within {PATIENCE} s, or cannot be imported"
+        yield NOTE, "devices", f"torch cannot be imported, or did not respond within {PATIENCE} s"
     elif answer[1] == "0" and answer[2] == "False":
         yield (
             NOTE,
             "devices",
-            f"torch {answer[0]} cannot use them: trainings run on the CPU. Install a build for your driver",
+            f"torch {answer[0]} cannot use them, so training runs on the CPU. Install a build that matches your driver",
         )
     else:
         yield OK, "devices", f"torch {answer[0]} can use {answer[1] if answer[1] != '0' else 'MPS'}"
@@ -149,17 +149,17 @@ def _machine(out: Path) -> Iterator[Finding]:
         if there.is_dir() and os.access(there, os.W_OK):
             yield OK, title, free
         else:
-            yield BROKEN if title == "runs" else NOTE, title, f"{free}, but {there} cannot be written to"
+            yield BROKEN if title == "runs" else NOTE, title, f"{free}, but {there} is not writable"
 
 
 def cache_folder() -> Path:
-    """Where ``attnae.data.cache`` keeps decoded images; importing that module would import numpy."""
+    """Folder where ``attnae.data.cache`` keeps decoded images; duplicated because that module imports numpy."""
     chosen = os.environ.get("ATTNAE_CACHE")
     return absolute(chosen) if chosen else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "attnae"
 
 
 def _data() -> Iterator[Finding]:
-    """For every dataset the folder that its profiles name; then what else below ``data/`` could stand in."""
+    """Checks the data folder of every dataset, then lists other usable folders in ``data/``."""
     roots = {}
     for name in catalog.names():
         benchmark = catalog.load(name)
@@ -171,15 +171,19 @@ def _data() -> Iterator[Finding]:
         if found:
             yield OK, dataset, f"{root}: {found.title}"
         elif dataset in OFFICIAL:
-            yield NOTE, dataset, f"not in {root}. Would be downloaded: {HINTS[dataset]}"
+            yield NOTE, dataset, f"not found in {root}. It can be downloaded: {HINTS[dataset]}"
         else:
-            yield NOTE, dataset, f"not in {root}; nothing downloads it, put the images there or give --data-root"
+            yield (
+                NOTE,
+                dataset,
+                f"not found in {root}, and there is no automatic download. Put the images there or use --data-root",
+            )
     known = {root for _, root in roots.values()}
     for folder in sorted(path for path in Path("data").glob("*") if path.is_dir() and path.as_posix() not in known):
         looks = (_located(dataset, embedded, folder.as_posix()) for dataset, (embedded, _) in roots.items())
         if found := next(filter(None, looks), None):
             yield OK, "data", f"--data-root {folder} ({found.kind})"
-    yield OK, "data", "demonstrations bring their own images"
+    yield OK, "data", "demonstration profiles use embedded images"
 
 
 def _located(dataset: str, embedded: str, root: str) -> Location | None:
@@ -191,22 +195,22 @@ def _located(dataset: str, embedded: str, root: str) -> Location | None:
 
 def _wandb() -> Finding:
     state = tracking.login()
-    return (OK, "W&B", state.text) if state.usable else (NOTE, "W&B", f"{state.text} (only --wandb needs it)")
+    return (OK, "W&B", state.text) if state.usable else (NOTE, "W&B", f"{state.text} (only needed for --wandb)")
 
 
 def _slurm() -> Finding:
     if shutil.which("sinfo") is None:
-        return NOTE, "SLURM", "sinfo is not on the PATH (only --launcher slurm needs it)"
+        return NOTE, "SLURM", "sinfo is not on the PATH (only needed for --launcher slurm)"
     lines = _output(["sinfo", "--noheader", "--format=%P %a %D nodes %G"], 3).splitlines()
     return (
         (OK, "SLURM", "; ".join(" ".join(line.split()) for line in lines))
         if lines
-        else (NOTE, "SLURM", "sinfo does not answer")
+        else (NOTE, "SLURM", "sinfo does not respond")
     )
 
 
 def _output(command: list[str], seconds: float) -> str:
-    """What a command prints; nothing if it is missing, fails or takes too long."""
+    """Output of a command; empty if it is missing, fails or times out."""
     try:
         return subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=True).stdout
     except (OSError, subprocess.SubprocessError):

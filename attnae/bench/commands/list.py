@@ -1,4 +1,4 @@
-"""``attnae-bench list``: benchmarks, their variants and profiles."""
+"""``attnae-bench list``: lists benchmarks with their variants and profiles."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from attnae.bench.terminal import console
 
 def register(commands: Subparsers[Any]) -> None:
     """Adds the command to the parser."""
-    parser = commands.add_parser("list", help="benchmarks, their variants and profiles")
+    parser = commands.add_parser("list", help="list benchmarks, variants and profiles")
     parser.set_defaults(handler=show_list)
 
 
 def show_list(options: argparse.Namespace) -> int:
-    """``attnae-bench list``."""
+    """Prints all benchmarks."""
     out = console()
     for name in catalog.names():
         benchmark = catalog.load(name)
@@ -30,5 +30,5 @@ def show_list(options: argparse.Namespace) -> int:
         for profile in benchmark.profiles.values():
             grid.add_row(f"    --profile {profile.name}", profile.about)
         out.print(grid)
-    out.print("* is what `attnae-bench run BENCHMARK` compares by default.")
+    out.print("* compared by default by `attnae-bench run BENCHMARK`")
     return 0

@@ -1,4 +1,4 @@
-"""``attnae-bench merge DIR... -o OUT``: results of several people in one folder; nothing of theirs is executed."""
+"""``attnae-bench merge DIR... -o OUT``: copies results of several people into one folder without executing anything."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ from attnae.files import atomic
 from attnae.result import Record, Result
 
 FILES = ("config.yaml", "log.txt", "metrics.csv", "per_image.npz", "weights.safetensors")
-"""What is copied of a run beside its pictures and its result, which comes last."""
+"""Files copied from a run, in addition to pictures; ``result.json`` is copied last."""
 
 MOST_HEADER = 100_000_000
-"""Bytes of a safetensors header, as the format's own library limits it."""
+"""Maximum size of a safetensors header in bytes, the limit of the safetensors library."""
 
 
 def register(commands: Subparsers[Any]) -> None:
     """Adds the command to the parser."""
-    parser = commands.add_parser("merge", help="copy results of several folders into one; says what is left out")
-    parser.add_argument("folders", type=path, nargs="+", metavar="DIR", help="folders of runs or reports")
-    parser.add_argument("-o", "--out", type=path, required=True, metavar="OUT", help="folder of runs to copy them into")
+    parser = commands.add_parser("merge", help="copy results from several folders into one and list those left out")
+    parser.add_argument("folders", type=path, nargs="+", metavar="DIR", help="folders with runs or reports")
+    parser.add_argument("-o", "--out", type=path, required=True, metavar="OUT", help="destination folder")
     parser.set_defaults(handler=merge)
 
 
 def merge(options: argparse.Namespace) -> int:
-    """Copies results; 1 if something was left out."""
+    """Copies results; returns 1 if any result was left out."""
     out = console()
     left_out: list[str] = []
     copied = 0
@@ -63,7 +63,7 @@ def merge(options: argparse.Namespace) -> int:
     for table in merged:
         for label, why in table.beside.items():
             out.print(
-                f"{table.benchmark}: {escape(table.label)} stands apart from {escape(label)}: {escape(why)}",
+                f"{table.benchmark}: {escape(table.label)} is separate from {escape(label)}: {escape(why)}",
                 soft_wrap=True,
                 highlight=False,
             )
@@ -73,24 +73,27 @@ def merge(options: argparse.Namespace) -> int:
 
 
 def unsound(folder: Path, one: Result) -> str:
-    """Why a result cannot be taken; empty if it can."""
+    """Explains why a result cannot be merged; empty if it can."""
     if one.benchmark not in catalog.names():
-        return f"there is no benchmark {one.benchmark!r} here"
+        return f"unknown benchmark {one.benchmark!r}"
     if not one.label or not one.variant:
-        return "it does not say which variant or label it is of"
+        return "variant or label is missing"
     if one.variant not in catalog.load(one.benchmark).variants:
-        return f"{one.benchmark} has no variant {one.variant!r} here"
+        return f"unknown variant {one.variant!r} of {one.benchmark}"
     weights = folder / "weights.safetensors"
     return damage(weights) if weights.is_file() and not weights.is_symlink() else ""
 
 
 def damage(weights: Path) -> str:
-    """What is wrong with a file of weights, by the digest in its header; empty if nothing is, or if it has none."""
+    """Checks weights against the digest in their header; returns the problem, or an empty string.
+
+    Files without a digest are accepted.
+    """
     try:
         with weights.open("rb") as stream:
             length = int.from_bytes(stream.read(8), "little")
             if length > MOST_HEADER:
-                raise ValueError("its header is too long")
+                raise ValueError("the header is too long")
             header = json.loads(stream.read(length))
             expected = header.pop("__metadata__", {}).get("blake2b")
             digest = hashlib.blake2b(digest_size=16)
@@ -101,11 +104,11 @@ def damage(weights: Path) -> str:
                 stream.seek(8 + length + first)
                 data = stream.read(last - first)
                 if len(data) != last - first:
-                    raise ValueError("it was cut short")
+                    raise ValueError("the file is truncated")
                 digest.update(data)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
-        return f"cannot read its weights: {error}"
-    return "its weights are damaged: their digest differs" if expected not in (None, digest.hexdigest()) else ""
+        return f"cannot read the weights: {error}"
+    return "the weights are corrupted: the digest does not match" if expected not in (None, digest.hexdigest()) else ""
 
 
 TYPES = {
@@ -120,13 +123,13 @@ TYPES = {
     "U8": "torch.uint8",
     "BOOL": "torch.bool",
 }
-"""Types of safetensors as the digest in ``attnae.training.weights`` names them."""
+"""Maps safetensors types to the names used in the digest of ``attnae.training.weights``."""
 
 ALREADY = ""
 
 
 def _copy(record: Record, out: Path) -> str:
-    """Copies a result with its run's files; returns a line if it met another result of the same run."""
+    """Copies a result and the files of its run; returns a message, empty if the result was copied before."""
     folder, one = record
     target = out / one.benchmark / one.label / one.variant / RunId.of(one).folder
     there = [result.read_result(file) for file in _results(target)]
@@ -139,10 +142,10 @@ def _copy(record: Record, out: Path) -> str:
         if newest is None or newest.finished_at < one.finished_at:
             former = target.with_name(f"{target.name}-{short_hash((target / 'result.json').read_text('utf-8'), 6)}")
             target.replace(former)
-            said += "; it finished later than another result of the same run, which was kept in " + shown(former)
+            said += "; it replaces an earlier result of the same run, which was moved to " + shown(former)
         else:
             target = aside
-            said += f" to {shown(aside)}; another result of the same run finished later and counts"
+            said += f" to {shown(aside)}; a later result of the same run takes precedence"
     target.mkdir(parents=True, exist_ok=True)
     for source in _files(folder, one):
         destination = target / source.relative_to(folder)
@@ -153,7 +156,7 @@ def _copy(record: Record, out: Path) -> str:
 
 
 def _results(target: Path) -> Iterator[Path]:
-    """Readable results of a run that were copied earlier, superseded ones included."""
+    """Readable results of a run that were copied before, including superseded ones."""
     for file in sorted(target.parent.glob(f"{target.name}*/result.json")):
         try:
             result.read_result(file)
@@ -163,8 +166,8 @@ def _results(target: Path) -> Iterator[Path]:
 
 
 def _files(folder: Path, one: Result) -> Iterator[Path]:
-    """Files of a run that are copied: regular ones below its folder, no links."""
-    if not (folder / "result.json").is_file():  # a report's runs/ holds results of many runs
+    """Files of a run to copy: only regular files inside its folder, no links."""
+    if not (folder / "result.json").is_file():  # the runs/ folder of a report holds results of many runs
         return
     root = Path(os.path.realpath(folder))
     for name in (*FILES, *one.images):

@@ -1,4 +1,4 @@
-"""``attnae-bench run``: trains and evaluates variants and writes the report."""
+"""``attnae-bench run``: trains and evaluates variants, then writes the report."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ from attnae.result import Record, Result
 def register(commands: Subparsers[Any]) -> None:
     """Adds the command to the parser."""
     parser = commands.add_parser(
-        "run", help="train and evaluate variants and write the report; goes on where it was interrupted"
+        "run", help="train and evaluate variants and write the report; resumes interrupted runs"
     )
     add_options(parser)
     parser.set_defaults(handler=run)
 
 
 class Work(NamedTuple):
-    """What a plan still takes.
+    """The remaining work of a plan.
 
     Attributes:
         made: The plan.
-        waiting: Runs to execute.
-        complete: How many are complete already.
+        waiting: Runs left to execute.
+        complete: Number of complete runs.
     """
 
     made: plan.Plan
@@ -45,24 +45,25 @@ class Work(NamedTuple):
 
     @property
     def home(self) -> Path:
-        """Folder of the label's runs."""
+        """Folder of all runs with this label."""
         return self.made.runs[0].folder.parents[1]
 
 
 def run(options: argparse.Namespace) -> int:
-    """``attnae-bench run``."""
+    """Executes the runs and writes the report; returns the exit code."""
     out = console()
     if options.wandb and not (account := tracking.login()).usable:
         out.print(
-            f"[yellow]No Weights & Biases[/]: {account.text}. metrics.csv and the report are written.", soft_wrap=True
+            f"[yellow]Not logging to Weights & Biases[/]: {account.text}. metrics.csv and the report are still written.",
+            soft_wrap=True,
         )
         options.wandb = None
     request = _request(options)
     made = plan.make(extension.longer(request, options.extend) if options.extend else request)
     if options.nodes > 1 and options.launcher != "slurm":
-        raise UserError("--nodes needs --launcher slurm, which starts a process on every machine.")
+        raise UserError("--nodes requires --launcher slurm. Add it, or leave out --nodes.")
     if options.slurm_options and options.launcher != "slurm":
-        raise UserError("--slurm-option needs --launcher slurm.")
+        raise UserError("--slurm-option requires --launcher slurm. Add it, or leave out --slurm-option.")
     if options.dry_run:
         for one in made.runs:
             print(f"# {one.name}: {one.epochs} epochs, {shown(one.folder)}", *one.commands, sep="\n")
@@ -84,7 +85,7 @@ def run(options: argparse.Namespace) -> int:
         return 1
     _report(options, work, out)
     if any(last.status == "failed" for one in made.runs if (last := store.read(one))):
-        out.print("Some runs failed; their logs say more. Next: the same command with --retry-failed")
+        out.print("Some runs failed; see their logs. Next: rerun this command with --retry-failed")
         return 1
     out.print(f"Next: {_next(made)}", soft_wrap=True)
     return 1 if any(stage != "complete" for stage in stages) else 0
@@ -111,13 +112,13 @@ def _request(options: argparse.Namespace) -> Request:
 
 
 def _work(options: argparse.Namespace, made: plan.Plan, out: Console) -> Work:
-    """Which runs of a plan are still to do."""
+    """Determines which runs of a plan are left to execute."""
     known = {one.name: last.status if (last := store.read(one)) else "" for one in made.runs}
     complete, total = sum(status == "complete" for status in known.values()), len(made.runs)
     if options.retest:
         waiting = [plan.as_retest(one) for one in made.runs if known[one.name] == "complete"]
         if not waiting:
-            raise UserError(f"No run to test again: none of these {total} is complete. Leave --retest out to train.")
+            raise UserError(f"Nothing to retest: 0 of {total} runs are complete. Leave out --retest to train them.")
     else:
         wanted = ("", "failed") if options.retry_failed else ("",)
         waiting = [one for one in made.runs if known[one.name] in wanted]
@@ -129,35 +130,35 @@ def _work(options: argparse.Namespace, made: plan.Plan, out: Console) -> Work:
     for line in made.notices:
         out.print(escape(line), soft_wrap=True, highlight=False)
     if complete and not options.retest and any(text.partition("=")[0] in MEASURES for text in options.overrides):
-        out.print("Complete runs are not tested again, unless with --retest.")
+        out.print("Complete runs are not tested again. Use --retest to test them.")
     return Work(made, waiting, complete)
 
 
 def _submit(options: argparse.Namespace, work: Work, out: Console) -> int:
-    """Submits what is not queued or running already."""
+    """Submits the runs that are not queued or running yet."""
     from attnae.bench import jobs
     from attnae.bench.running import cluster
 
     busy = jobs.alive(folder for one in work.waiting for folder in (one.folder, one.undecoded))
     waiting = [one for one in work.waiting if not {one.folder, one.undecoded} & busy.keys()]
     if busy:
-        out.print(f"{len(work.waiting) - len(waiting)} runs are queued or running already.")
+        out.print(f"{len(work.waiting) - len(waiting)} runs are already queued or running.")
     if waiting:
         names = cluster.submit(
             work.made, waiting, work.home / "jobs", options.slurm_options, options.jobs, options.timeout
         )
         out.print(f"Submitted {len(names)} runs as {', '.join(names)}", soft_wrap=True, highlight=False)
-    command = "without --retest" if options.retest else "again"
+    command = "this command without --retest" if options.retest else "this command"
     out.print(
-        f"Next: attnae-bench status {escape(shown(work.home))}; when they are over, the same command {command} "
-        "writes the report",
+        f"Next: attnae-bench status {escape(shown(work.home))}. When all jobs have finished, rerun {command} "
+        "to write the report.",
         soft_wrap=True,
     )
     return 0
 
 
 def _execute(options: argparse.Namespace, work: Work, out: Console) -> list[str] | None:
-    """Executes the runs here; their last stages, or ``None`` if somebody stopped them."""
+    """Executes the runs on this machine; returns their final stages, or ``None`` if interrupted."""
     from attnae.bench.running import cluster, resources
     from attnae.bench.running.execution import DONE, Execution
     from attnae.bench.running.launch import Launcher, Stopped
@@ -177,12 +178,10 @@ def _execute(options: argparse.Namespace, work: Work, out: Console) -> list[str]
         done, total = sum(e.stage == DONE for e in launcher.over), len(work.made.runs)
         if options.retest:
             out.print(
-                f"Stopped. {done} of {len(work.waiting)} runs were tested again; previous results of the others were kept."
+                f"Stopped. {done} of {len(work.waiting)} runs were retested; previous results of the others were kept."
             )
         else:
-            out.print(
-                f"Stopped. {work.complete + done} of {total} runs are complete; the same command goes on from here."
-            )
+            out.print(f"Stopped. {work.complete + done} of {total} runs are complete. Rerun this command to resume.")
         return None
     return [e.stage for e in launcher.over]
 

@@ -17,24 +17,24 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def _what(parser: argparse.ArgumentParser) -> None:
     """Arguments that say which runs there are."""
-    parser.add_argument("benchmark", metavar="BENCHMARK", help="see attnae-bench list")
+    parser.add_argument("benchmark", metavar="BENCHMARK", help="name, see attnae-bench list")
     parser.add_argument(
-        "--profile", metavar="P", help="data and schedule, see attnae-bench show BENCHMARK; default: its first profile"
+        "--profile", metavar="P", help="data and schedule, see attnae-bench show BENCHMARK; default: the first profile"
     )
     parser.add_argument(
-        "--variants", metavar="a,b", help="names separated by commas, or all; default: the ones that the paper compares"
+        "--variants", metavar="a,b", help="comma-separated names, or all; default: the variants compared in the paper"
     )
     parser.add_argument(
         "--seeds",
         default="1",
         metavar="N|a,b,c",
-        help="how many seeds, or which ones ('7,' is the one seed 7); default 1",
+        help="number of seeds, or comma-separated seeds ('7,' means seed 7 only); default: 1",
     )
     parser.add_argument(
         "--data-root",
         type=images,
         metavar="DIR",
-        help="images instead of the profile's: train/ and test/ folders, or train.npy and test.npy",
+        help="images to use instead of the profile's data: a folder, arrays, a zip file, Parquet, or hf://owner/name",
     )
     parser.add_argument(
         "--set",
@@ -48,16 +48,16 @@ def _what(parser: argparse.ArgumentParser) -> None:
         "--precision",
         choices=precision.CHOICES,
         default="fp32",
-        help="32-bit numbers (the default), bfloat16 where that is as good, or auto: bfloat16 if the hardware has it",
+        help="fp32: 32-bit (default); bf16: bfloat16 mixed precision; auto: bf16 if the hardware supports it",
     )
-    parser.add_argument("--label", metavar="NAME", help="name of the report; default: profile, data and schedule")
+    parser.add_argument("--label", metavar="NAME", help="name of the report; default: profile, data and settings")
 
 
 def _where(parser: argparse.ArgumentParser) -> None:
     """Arguments that say where files are and where numbers are shown."""
-    parser.add_argument("--out", type=path, default="runs", metavar="DIR", help="folder of the runs; default runs")
+    parser.add_argument("--out", type=path, default="runs", metavar="DIR", help="folder of runs; default: runs")
     parser.add_argument(
-        "--reports", type=path, default="reports", metavar="DIR", help="folder of the reports; default reports"
+        "--reports", type=path, default="reports", metavar="DIR", help="folder of reports; default: reports"
     )
 
 
@@ -67,35 +67,35 @@ def _how(parser: argparse.ArgumentParser) -> None:
         "--jobs",
         type=positive,
         metavar="N",
-        help="runs at once, each with its own GPUs or its share of the threads; default 1, on SLURM as many as it lets",
+        help="number of concurrent runs, each with its own GPUs or share of CPU threads; default: 1; on SLURM no limit",
     )
     parser.add_argument(
         "--devices",
         type=positive,
         default=1,
         metavar="N",
-        help="GPUs, or processes on a CPU, that train one run together (DDP); they share the batch that the "
-        "configuration states; default 1. A test always takes one",
+        help="GPUs, or CPU processes, that train one run together (DDP), splitting the configured batch size; "
+        "default: 1. Tests always use one",
     )
     parser.add_argument(
         "--nodes",
         type=positive,
         default=1,
         metavar="M",
-        help="machines of SLURM that train one run, each with N devices",
+        help="SLURM nodes that train one run, each with N devices; default: 1",
     )
     parser.add_argument(
         "--timeout",
         type=minutes,
         metavar="MIN",
-        help="end a run that takes longer; it has failed, and --retry-failed goes on from its checkpoint",
+        help="stop runs that take longer and mark them as failed; --retry-failed resumes from the checkpoint",
     )
     parser.add_argument(
         "--launcher",
         choices=("local", "slurm", "submitit-local"),
         default="local",
-        help="local: processes of this command (the default); slurm: submits an array of jobs and returns; "
-        "submitit-local: the same jobs on this machine, to try them",
+        help="local: run on this machine (default); slurm: submit a job array and return; "
+        "submitit-local: run the SLURM jobs on this machine, for testing",
     )
     parser.add_argument(
         "--slurm-option",
@@ -103,26 +103,26 @@ def _how(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="KEY=VALUE",
         dest="slurm_options",
-        help="any option of sbatch, such as partition=gpu, gres=gpu:1, account=lab or time=240 (minutes; the default; "
-        "a job that reaches it is queued again and goes on); repeatable",
+        help="any sbatch option, such as partition=gpu, gres=gpu:1, account=lab or time=240 (minutes, the default; "
+        "jobs that reach the limit are requeued and resume); repeatable",
     )
     parser.add_argument(
         "--wandb",
         nargs="?",
         const="attnae",
         metavar="PROJECT",
-        help="also log to Weights & Biases, by default to the project attnae; needs a login or WANDB_MODE=offline",
+        help="also log to Weights & Biases (default project: attnae); requires a login or WANDB_MODE=offline",
     )
-    parser.add_argument("--retry-failed", action="store_true", help="repeat runs that failed")
+    parser.add_argument("--retry-failed", action="store_true", help="rerun failed runs")
     parser.add_argument(
         "--retest",
         action="store_true",
-        help="test complete runs again, for what is measured since then; trains nothing",
+        help="test complete runs again to add new metrics, without training",
     )
     parser.add_argument(
         "--keep-checkpoints",
         action="store_true",
-        help="keep the checkpoints of complete runs, with the optimizer's state",
+        help="keep checkpoints of complete runs, including the optimizer state",
     )
     parser.add_argument(
         "--extend",
@@ -130,4 +130,4 @@ def _how(parser: argparse.ArgumentParser) -> None:
         metavar="EPOCHS",
         help="train finished runs on to this total number of epochs, as new runs; needs their checkpoints",
     )
-    parser.add_argument("--dry-run", action="store_true", help="only show the commands")
+    parser.add_argument("--dry-run", action="store_true", help="print the commands without running them")

@@ -1,4 +1,4 @@
-"""``attnae-bench show BENCHMARK``: what is compared, what the paper says, and what a run costs here."""
+"""``attnae-bench show BENCHMARK``: variants, published numbers, claims and estimated cost."""
 
 from __future__ import annotations
 
@@ -23,36 +23,39 @@ from attnae.metrics.columns import column
 from attnae.result import Result
 
 BYTES = 4
-"""Bytes of a parameter in ``weights.safetensors``."""
+"""Bytes per parameter in ``weights.safetensors``."""
 
 CHECKPOINT = 3
-"""A checkpoint holds the weights and Adam's two moments of each; there are two while a new one replaces it."""
+"""Size of a checkpoint relative to the weights: the weights and two Adam moments.
+
+Two checkpoints exist while a new one replaces the old one.
+"""
 
 PICTURES = 1e6
-"""Bytes of a run's other files, about: pictures, per-image errors, log."""
+"""Approximate size in bytes of the other files of a run: pictures, per-image metrics and log."""
 
 
 def register(commands: Subparsers[Any]) -> None:
     """Adds the command to the parser."""
     parser = commands.add_parser(
-        "show", help="variants, published numbers and claims of a benchmark, and what it costs here"
+        "show", help="show variants, published numbers, claims and estimated cost of a benchmark"
     )
     parser.add_argument(
-        "benchmark", metavar="BENCHMARK", help="a name, see attnae-bench list, or the path of a benchmark file"
+        "benchmark", metavar="BENCHMARK", help="name (see attnae-bench list) or path of a benchmark file"
     )
     parser.add_argument(
         "--keys",
         nargs="?",
         const="",
         metavar="WORD",
-        help="list the keys that --set takes, all or those with a word in them",
+        help="list the keys that --set accepts; WORD filters them",
     )
     add_out(parser)
     parser.set_defaults(handler=show)
 
 
 def show(options: argparse.Namespace) -> int:
-    """Prints everything about a benchmark; times come from finished runs below ``--out``."""
+    """Prints a benchmark; times are estimated from finished runs in ``--out``."""
     benchmark, out = catalog.find(options.benchmark), console()
     if options.keys is not None:
         return show_keys(benchmark, options.keys)
@@ -89,7 +92,7 @@ def _paper(benchmark: Benchmark, out: Console) -> None:
 
 
 def _costs(benchmark: Benchmark, done: list[Result], folder: Path, out: Console) -> None:
-    """What each variant takes, and what the default variants of each profile take together."""
+    """Prints the estimated cost of each variant, and of the default variants of each profile."""
     stored = [one for _, one in store.results(Path("reports"), missing_ok=True) if one.benchmark == benchmark.name]
     plans = {
         profile: plan.make(Request(benchmark, profile, "all", out=folder, dry=True)) for profile in benchmark.profiles
@@ -121,15 +124,15 @@ def _costs(benchmark: Benchmark, done: list[Result], folder: Path, out: Console)
     out.print()
     for profile, stated in benchmark.profiles.items():
         times, sizes = ([value for value in values[profile] if value] for values in (seconds, weights))
-        cost = f"about {duration(sum(times))} of training" if len(times) == len(seconds[profile]) else "time unknown"
-        disk = "disk unknown"
+        cost = f"about {duration(sum(times))} of training" if len(times) == len(seconds[profile]) else "unknown time"
+        disk = "unknown disk usage"
         if len(sizes) == len(weights[profile]):
             kept, extra = sum(sizes) + PICTURES * len(sizes), 2 * CHECKPOINT * max(sizes)
-            disk = f"{size(kept)} of disk, and up to {size(extra)} more while one trains"
+            disk = f"{size(kept)} on disk, plus up to {size(extra)} during training"
         out.print(
             f"[bold]--profile {profile}[/]  {escape(stated.about)} ({stated.evidence})", soft_wrap=True, highlight=False
         )
-        out.print(f"  a seed of the default variants: {cost}, {disk}", soft_wrap=True, highlight=False)
+        out.print(f"  default variants, one seed: {cost}, {disk}", soft_wrap=True, highlight=False)
     machines = sorted(
         f"{r.hardware.get('device')}, {r.hardware.get('processor')}, {r.hardware.get('threads')} threads; "
         f"{r.data.get('train', 0):,} images of {r.data.get('title')}"
@@ -139,15 +142,15 @@ def _costs(benchmark: Benchmark, done: list[Result], folder: Path, out: Console)
     if machines:
         told_once = escape(" | ".join(dict.fromkeys(machines)))
         out.print(
-            f"Times: epochs x seconds per epoch of finished runs below {escape(shown(folder))}: {told_once}.",
+            f"Times are estimated from the seconds per epoch of finished runs in {escape(shown(folder))}: {told_once}.",
             soft_wrap=True,
         )
     else:
-        out.print(f"No finished run below {escape(shown(folder))} tells how long an epoch takes here.", soft_wrap=True)
+        out.print(f"Times are unknown: no finished runs in {escape(shown(folder))}.", soft_wrap=True)
 
 
 def _parameters(benchmark: Benchmark, profile: str, runs: list[Result]) -> float | None:
-    """Of the newest run of this profile; of any profile if none of them sets a width or the like of a network."""
+    """Parameters counted in a run of this profile, or of any profile if no profile changes the network size."""
     changes = [change for one in benchmark.profiles.values() for change in (one.changes, *one.variants.values())]
     nets = [configuration.section(change, "model", "init_args", "net", "init_args") for change in changes]
     changed = any(isinstance(value, int | list) for net in nets for value in net.values())
@@ -157,9 +160,9 @@ def _parameters(benchmark: Benchmark, profile: str, runs: list[Result]) -> float
 
 
 def _seconds_per_epoch(benchmark: Benchmark, profile: str, runs: list[Result]) -> float | None:
-    """Of the newest run that is like this profile: the same one, else the same kind of data.
+    """Seconds per epoch of a run of this profile, else of a run on the same kind of data.
 
-    Embedded images are so few that they tell nothing about a published dataset.
+    Times on embedded images do not predict times on a published dataset, which is much larger.
     """
     demonstration = benchmark.profiles[profile].evidence == "demonstration"
     timed = [one for one in runs if one.efficiency.get("seconds_per_epoch")]

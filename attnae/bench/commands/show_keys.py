@@ -1,4 +1,4 @@
-"""``attnae-bench show BENCHMARK --keys [WORD]``: what ``--set`` takes."""
+"""``attnae-bench show BENCHMARK --keys [WORD]``: lists the keys that ``--set`` accepts."""
 
 from __future__ import annotations
 
@@ -13,19 +13,21 @@ from attnae.bench.keys.completion import configurable
 from attnae.errors import UserError
 
 WIDTH = 80
-"""Columns where the output is no terminal; lines are never longer than this where the words allow it."""
+"""Line width if the output is not a terminal; only long words exceed it."""
 
 
 def show_keys(benchmark: Benchmark, word: str) -> int:
-    """Prints key, type, default and meaning of every key that contains a word.
+    """Prints type, default and description of every key that contains a word.
 
     Raises:
-        UserError: None does.
+        UserError: No key contains the word.
     """
     found = configurable(benchmark)
     chosen = {key: value for key, value in found.items() if word.lower() in key.lower()}
     if not chosen:
-        raise UserError(f"No key of {benchmark.name} contains {word!r}. Leave it out to see all {len(found)}.")
+        raise UserError(
+            f"No key of {benchmark.name} contains {word!r}. Use --keys without a word to list all {len(found)} keys."
+        )
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else WIDTH
     for key, (argument, variants) in chosen.items():
         print(key)
@@ -33,13 +35,13 @@ def show_keys(benchmark: Benchmark, word: str) -> int:
         told = f"{values.spoken(values.parsed(argument.type))}; {default}. {argument.help}"
         told = f"{told.rstrip('. ')}."
         if len(variants) < len(benchmark.variants):
-            told += f" Only of {', '.join(variants)}."
+            told += f" Variants: {', '.join(variants)}."
         print(textwrap.fill(told, max(width, 40), initial_indent="    ", subsequent_indent="    "))
     return 0
 
 
 def _shown(value: object) -> str:
-    """A default as a person would type it."""
+    """A default value as typed on a command line."""
     if isinstance(value, dict):
         return str(value.get("class_path", value)).rpartition(".")[2]
     if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""Every key of ``attnae fit``, known without importing torch: checks of what is set, and lists for people and shells."""
+"""All keys of ``attnae fit``, available without importing torch: validation, listing and shell completion."""
 
 from attnae.bench.keys.check import CANNOT_WORK, OPTIONS, check, check_configuration
 

@@ -1,6 +1,6 @@
-"""Every key of ``attnae fit`` for the suite's classes, read from ``keys.json``; nothing here imports torch.
+"""All keys of ``attnae fit`` for the classes of the suite, read from ``keys.json`` without importing torch.
 
-The file is made from signatures and docstrings by ``python -m attnae.training.keys``.
+``python -m attnae.training.keys`` generates the file from signatures and docstrings.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ SOURCE = Path(__file__).with_name("keys.json")
 
 @dataclass(frozen=True)
 class Argument:
-    """One key.
+    """The argument that a key sets.
 
     Attributes:
-        type: In Python's notation, see :mod:`attnae.bench.keys.values`.
-        help: One line.
-        default: What it is unless set.
-        required: Whether there is no default.
+        type: Type in Python notation, see :mod:`attnae.bench.keys.values`.
+        help: One-line description.
+        default: Default value.
+        required: Whether the argument has no default.
     """
 
     type: str
@@ -37,7 +37,7 @@ class Argument:
 
 @lru_cache(maxsize=1)
 def catalog() -> tuple[dict[str, Argument], dict[str, dict[str, Argument]], dict[str, list[str]]]:
-    """The keys of ``attnae fit``, those of each class by import path, and which types each class fits."""
+    """The keys of ``attnae fit``, the arguments of each class by import path, and the base types of each class."""
     raw = json.loads(SOURCE.read_text(encoding="utf-8"))
 
     def arguments(entries: dict[str, Any]) -> dict[str, Argument]:
@@ -48,24 +48,24 @@ def catalog() -> tuple[dict[str, Argument], dict[str, dict[str, Argument]], dict
 
 
 def known(configuration: Mapping[str, Any]) -> dict[str, Argument]:
-    """Every key that can be set in a configuration, with the classes that stand there."""
+    """All keys that can be set in a configuration, given the classes it selects."""
     return {key: argument for key, argument, here, _ in every(configuration) if here}
 
 
 def is_group(key: str) -> bool:
-    """Whether a key stands for several, as ``trainer`` does."""
+    """Whether a key is a group of keys, such as ``trainer``."""
     return any(name.startswith(f"{key}.") for name in catalog()[0])
 
 
 def under(nested: Any, *keys: str) -> Any:
-    """What stands below keys; ``None`` where something else than a mapping is in the way."""
+    """The value at nested keys; ``None`` if a parent is not a mapping."""
     for key in keys:
         nested = nested.get(key) if isinstance(nested, Mapping) else None
     return nested
 
 
 def find(path: str) -> str | None:
-    """Which class of the suite an import path means: from where it is defined, or from a package that offers it."""
+    """Finds a class of the suite by the path of its module or of a package that re-exports it."""
     classes = catalog()[1]
     if path in classes or not (path.startswith("attnae.") or "." not in path):
         return path if path in classes else None
@@ -74,7 +74,7 @@ def find(path: str) -> str | None:
 
 
 def class_of(here: Any, classes: list[ast.expr], argument: Argument) -> dict[str, Argument] | None:
-    """Arguments of the class that stands somewhere; ``None`` where it is not the suite's."""
+    """Arguments of the class selected by a configuration value; ``None`` if the class is not part of the suite."""
     if isinstance(here, str):
         path: Any = here
     elif isinstance(here, Mapping) and "class_path" in here:
@@ -88,7 +88,11 @@ def class_of(here: Any, classes: list[ast.expr], argument: Argument) -> dict[str
 
 
 def every(configuration: Mapping[str, Any]) -> Iterator[tuple[str, Argument, bool, str]]:
-    """Keys, also those of classes that could stand somewhere: key, argument, whether its class stands there, class."""
+    """All keys, including those of classes that could be selected.
+
+    Yields:
+        Key, argument, whether its class is the selected one, and import path of the class.
+    """
     top, classes, fits = catalog()
 
     def below(prefix: str, argument: Argument, here: Any, depth: int) -> Iterator[tuple[str, Argument, bool, str]]:

@@ -1,6 +1,6 @@
-"""Which keys a run takes: unknown keys, wrong types and what cannot work in a benchmark are refused before anything starts.
+"""Validates keys before a run starts: rejects unknown keys, wrong types and keys that a benchmark does not support.
 
-What stands below other people's classes is left to the run's own parser.
+Arguments of classes outside the suite are checked by the parser of ``attnae fit``.
 """
 
 from __future__ import annotations
@@ -19,34 +19,34 @@ from attnae.bench.keys.catalog import Argument, catalog, class_of, every, find, 
 from attnae.errors import UserError
 
 CANNOT_WORK = {
-    "trainer.fast_dev_run": "it leaves nothing to report; use data.init_args.train_images=... and trainer.max_epochs=1.",
-    "trainer.max_steps": "a run is counted in epochs; use trainer.max_epochs.",
-    "trainer.min_steps": "a run is counted in epochs; use trainer.max_epochs.",
-    "trainer.max_time": "a run is counted in epochs; use trainer.max_epochs, or --timeout to end a run that takes too long.",
-    "trainer.min_epochs": "a run trains trainer.max_epochs epochs, whatever the smallest number is.",
-    "trainer.overfit_batches": "it tests on training images; use data.init_args.train_images.",
-    "trainer.enable_checkpointing": "a run is resumed and tested from its checkpoint.",
-    "trainer.barebones": "it turns off the checkpoint and the numbers that a report needs.",
-    "trainer.plugins": "checkpoints are written by the suite's own; for precision use --precision.",
-    "trainer.use_distributed_sampler": "batches are shared among devices already.",
-    "trainer.reload_dataloaders_every_n_epochs": "images stay in memory; there is nothing to load again.",
+    "trainer.fast_dev_run": "it writes no results; use data.init_args.train_images=... and trainer.max_epochs=1.",
+    "trainer.max_steps": "runs are measured in epochs; use trainer.max_epochs.",
+    "trainer.min_steps": "runs are measured in epochs; use trainer.max_epochs.",
+    "trainer.max_time": "runs are measured in epochs; use trainer.max_epochs, or --timeout to limit the time of a run.",
+    "trainer.min_epochs": "a run always trains for trainer.max_epochs epochs; use trainer.max_epochs.",
+    "trainer.overfit_batches": "it evaluates on training images; use data.init_args.train_images.",
+    "trainer.enable_checkpointing": "resuming and testing require checkpoints; leave it out.",
+    "trainer.barebones": "it disables checkpoints and logging, which reports require; leave it out.",
+    "trainer.plugins": "the suite uses its own checkpoint plugin; set the precision with --precision.",
+    "trainer.use_distributed_sampler": "the suite already distributes batches across devices; leave it out.",
+    "trainer.reload_dataloaders_every_n_epochs": "images are kept in memory and never reloaded; leave it out.",
     "trainer.default_root_dir": "use --out.",
-    "ckpt_path": "a run continues from its own checkpoint by itself.",
-    "weights": "a run trains its own weights.",
-    "weights_only": "a run continues from its own checkpoint by itself.",
-    "trainer.profiler": "it changes the times in the report; profile `attnae fit` by hand.",
-    "checkpoint.dirpath": "a run is resumed from the checkpoint in its folder; use --out.",
-    "checkpoint.monitor": "a run is resumed from its last epoch; selection says which epoch is evaluated.",
-    "checkpoint.mode": "a run is resumed from its last epoch; selection says which epoch is evaluated.",
+    "ckpt_path": "runs resume from their own checkpoints automatically; leave it out.",
+    "weights": "a run trains its own weights; leave it out.",
+    "weights_only": "runs resume from their own checkpoints automatically; leave it out.",
+    "trainer.profiler": "it distorts the times in the report; profile `attnae fit` by hand.",
+    "checkpoint.dirpath": "checkpoints must be in the run folder; use --out.",
+    "checkpoint.monitor": "runs resume from their last epoch; use selection to choose the epoch that is evaluated.",
+    "checkpoint.mode": "runs resume from their last epoch; use selection to choose the epoch that is evaluated.",
     **{
-        f"checkpoint.{name}": "a run is resumed from the checkpoint of its last epoch, with the optimizer's state."
+        f"checkpoint.{name}": "runs resume from the checkpoint of their last epoch; leave it out."
         for name in (
             *("filename", "save_last", "save_top_k", "save_weights_only", "auto_insert_metric_name", "every_n_epochs"),
             *("every_n_train_steps", "train_time_interval", "save_on_train_epoch_end", "enable_version_counter"),
         )
     },
 }
-"""Keys of which a benchmark can make no use, and what to use instead."""
+"""Keys that benchmarks do not support: the reason, and what to use instead."""
 
 OPTIONS = {
     "seed_everything": "use --seeds.",
@@ -54,7 +54,7 @@ OPTIONS = {
     "trainer.num_nodes": "use --nodes.",
     "trainer.precision": "use --precision.",
 }
-"""Keys that an option of ``attnae-bench run`` sets, so that the report knows."""
+"""Keys that are set by an option of ``attnae-bench run``."""
 
 AT_LEAST_ONE = ("trainer.max_epochs", "trainer.limit_train_batches", "trainer.limit_test_batches")
 """Keys whose value 0 leaves nothing to train or to test, and that take no other way of saying "without end"."""
@@ -64,7 +64,7 @@ ALIKE = 0.6
 
 
 class Unknown(Exception):
-    """A configuration does not have a key."""
+    """Raised if a configuration does not have a key."""
 
     def __init__(self, key: str):
         super().__init__(key)
@@ -72,24 +72,23 @@ class Unknown(Exception):
 
 
 MEANT = {"epochs": "trainer.max_epochs"}
-"""What people type for a key that other keys resemble more."""
+"""Common misnomers whose closest match by spelling is a different key."""
 
 
 def check(overrides: Mapping[str, Any], configurations: Mapping[str, Mapping[str, Any]]) -> None:
-    """Checks what ``--set`` says.
+    """Validates ``--set`` overrides.
 
     Args:
-        overrides: Key to value; a value is the text as typed, or what YAML makes of it.
-        configurations: Variant to its merged configuration, which tells the class that stands at each place.
+        overrides: Maps keys to values, either as typed or parsed from YAML.
+        configurations: Maps each variant to its merged configuration, which determines the class at each key.
 
     Raises:
-        UserError: A key cannot be set, is unknown to one of the variants, or has a value of another type.
+        UserError: A key cannot be set, is unknown to a variant, or has a value of the wrong type.
     """
     for key, value in _flat(overrides, typed=True):
         if is_group(key):
-            raise UserError(
-                f"--set {key}: name one of its keys, such as {next(n for n in catalog()[0] if n.startswith(key))}."
-            )
+            example = next(name for name in catalog()[0] if name.startswith(f"{key}."))
+            raise UserError(f"--set {key}: {key} is a group of keys. Set one of them, such as {example}.")
         said = f"--set {key}={_written(value)}"
         if reason := {**CANNOT_WORK, **OPTIONS}.get(key.rstrip("+")):
             raise UserError(f"--set {key}: {reason}")
@@ -107,18 +106,20 @@ def check(overrides: Mapping[str, Any], configurations: Mapping[str, Mapping[str
         if lacking:
             rest = ",".join(name for name in configurations if name not in lacking)
             has = "has" if len(lacking) == 1 else "have"
-            raise UserError(f"--set {key}: {', '.join(lacking)} {has} no such key. Leave out with --variants {rest}.")
+            raise UserError(
+                f"--set {key}: {', '.join(lacking)} {has} no such key. Exclude them with --variants {rest}."
+            )
 
 
 def check_configuration(configuration: Mapping[str, Any], where: str) -> None:
-    """Checks a configuration that stands in a file.
+    """Validates a configuration from a file.
 
     Args:
-        configuration: Nested as in the file, whole enough to say which classes its keys belong to.
-        where: File and place, for messages.
+        configuration: Nested as in the file, including the ``class_path`` of every class whose arguments it sets.
+        where: File and location, for error messages.
 
     Raises:
-        UserError: A key cannot be used in a benchmark, is unknown, or has a value of another type.
+        UserError: A key is not supported in a benchmark, is unknown, or has a value of the wrong type.
     """
     for key, value in _flat(configuration):
         if reason := CANNOT_WORK.get(key.rstrip("+")):
@@ -137,7 +138,7 @@ def _none_at_all(key: str, value: Any) -> bool:
 
 
 def _flat(nested: Mapping[str, Any], prefix: str = "", typed: bool = False) -> Iterator[tuple[str, Any]]:
-    """Keys and values; ``trainer: {max_epochs: 3}`` is ``trainer.max_epochs`` and 3."""
+    """Flattens key groups: ``trainer: {max_epochs: 3}`` becomes ``trainer.max_epochs`` and 3."""
     for key, value in nested.items():
         whole, inside = f"{prefix}{key}", values.loaded(value) if typed else value
         if isinstance(inside, Mapping) and inside and is_group(whole):
@@ -147,7 +148,7 @@ def _flat(nested: Mapping[str, Any], prefix: str = "", typed: bool = False) -> I
 
 
 def _check(key: str, value: Any, configuration: Mapping[str, Any], said: str, typed: bool = False) -> None:
-    """Follows a key from class to class and compares the value with the type at its end."""
+    """Follows a key through nested classes and checks the value against the type of the argument."""
     top = catalog()[0]
     bare = key.rstrip("+")
     name = max((one for one in top if bare == one or bare.startswith(f"{one}.")), key=len, default=None)
@@ -158,16 +159,16 @@ def _check(key: str, value: Any, configuration: Mapping[str, Any], said: str, ty
 
 
 def _descend(argument: Argument, key: str, rest: list[str], here: Any, value: Any, said: str, typed: bool) -> None:
-    """Checks what a key says at and below one argument.
+    """Checks the part of a key that starts at an argument.
 
     Args:
         argument: The argument.
-        key: The whole key, for messages.
-        rest: What of the key is below the argument.
-        here: What the merged configuration has at the argument.
-        value: What is set.
-        said: Key and value as a person wrote them.
-        typed: Whether on a command line.
+        key: The full key, for error messages.
+        rest: The parts of the key below the argument.
+        here: Value of the argument in the merged configuration.
+        value: The value to set.
+        said: Key and value as written, for error messages.
+        typed: Whether the value comes from a command line.
     """
     kind = values.parsed(argument.type)
     if not rest:
@@ -180,11 +181,11 @@ def _descend(argument: Argument, key: str, rest: list[str], here: Any, value: An
             return None
         inside = [each for one in values.options(kind) if values.head(one) == "list" for each in values.items(one)]
         if any(values.is_class(each) for one in inside for each in values.options(one)):
-            return None  # of the last class in a list
+            return None  # refers to the last class in a list
         raise Unknown(key)
     arguments = class_of(here, classes, argument)
     if arguments is None or isinstance(here, list):
-        return None  # not the suite's
+        return None  # a class outside the suite
     if rest[0] == "class_path" and len(rest) == 1:
         return _value(argument, kind, key, value, here, said, typed)
     if rest[0] not in PLACES[1:]:
@@ -197,10 +198,10 @@ def _descend(argument: Argument, key: str, rest: list[str], here: Any, value: An
 
 
 def _append(kind: ast.expr, key: str, value: Any, said: str, typed: bool) -> None:
-    """What ``key+`` appends: one element, or several."""
+    """Checks the element or list of elements that ``key+`` appends."""
     inside = [each for one in values.options(kind) if values.head(one) == "list" for each in values.items(one)]
     if not inside:
-        raise UserError(f"{said}: only lists can be appended to.")
+        raise UserError(f"{said}: cannot append; {key.rstrip('+')} is not a list.")
     real = values.loaded(value)
     if not all(
         any(values.fits(one, each, typed) for one in inside) for each in (real if isinstance(real, list) else [real])
@@ -209,7 +210,7 @@ def _append(kind: ast.expr, key: str, value: Any, said: str, typed: bool) -> Non
 
 
 def _value(argument: Argument, kind: ast.expr, key: str, value: Any, here: Any, said: str, typed: bool) -> None:
-    """Compares a value with a type; a class's own arguments, too."""
+    """Checks a value against a type, including the arguments of a class."""
     if value == argument.default and type(value) is type(argument.default):
         return
     classes = [one for one in values.options(kind) if values.is_class(one)]
@@ -219,12 +220,12 @@ def _value(argument: Argument, kind: ast.expr, key: str, value: Any, here: Any, 
         if (path := spec.get("class_path")) and (found := find(path)):
             wanted = {values.head(one) for one in classes}
             if not wanted & set(catalog()[2][found]):
-                raise UserError(f"{said}: expected {values.spoken(kind)}, and {path} is none.")
+                raise UserError(f"{said}: expected {values.spoken(kind)}, got {path}.")
         elif path and path.startswith("attnae.") and not Path(path).is_file():
             wanted = {values.head(one) for one in classes}
             fitting = [name for name, kinds in catalog()[2].items() if wanted & set(kinds)]
             close = max(fitting, key=lambda name: SequenceMatcher(None, name.lower(), path.lower()).ratio(), default="")
-            raise UserError(f"{said}: there is no class {path}." + (f" Did you mean {close}?" if close else ""))
+            raise UserError(f"{said}: unknown class {path}." + (f" Did you mean {close}?" if close else ""))
         given = spec.get("init_args") or {}
         if not isinstance(given, Mapping):
             raise UserError(f"{said}: expected init_args: {{name: value}}.")
@@ -246,7 +247,7 @@ def _plain_fits(kind: ast.expr, value: Any, typed: bool) -> bool:
 
 
 def _guess(key: str, configuration: Mapping[str, Any]) -> str:
-    """The key that was probably meant, in a sentence; where to find all keys if none is alike."""
+    """A sentence that suggests the closest key, or how to list all keys if none is similar."""
     if key in MEANT:
         return f" Did you mean {MEANT[key]}?"
     best, meant = 0.0, ""
@@ -266,8 +267,10 @@ def _guess(key: str, configuration: Mapping[str, Any]) -> str:
     if meant in OPTIONS:
         return f" Did you mean {meant}? {OPTIONS[meant].capitalize()[:-1]}."
     if not meant:
-        return " `attnae-bench show BENCHMARK --keys` lists all."
-    return f" Did you mean {meant}?" + ("" if any(owners.values()) else f" It is a key of {' and '.join(owners)} only.")
+        return " List all keys with `attnae-bench show BENCHMARK --keys`."
+    return f" Did you mean {meant}?" + (
+        "" if any(owners.values()) else f" Only {' and '.join(owners)} {'has' if len(owners) == 1 else 'have'} it."
+    )
 
 
 def _words(text: str) -> list[str]:
@@ -281,5 +284,5 @@ def _alike(one: str, other: str) -> float:
 
 
 def _written(value: Any) -> str:
-    """A value as YAML writes it in one line."""
+    """A value as one line of YAML."""
     return " ".join((value if isinstance(value, str) else json.dumps(value, default=str)).split())

@@ -1,4 +1,4 @@
-"""What a shell offers for the next word: benchmarks, variants, profiles and keys."""
+"""Shell completion of benchmarks, variants, profiles and keys."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from attnae.bench.keys.check import CANNOT_WORK, OPTIONS
 
 
 def offer(parser: argparse.ArgumentParser) -> None:
-    """Tells the parser of a completion script what its options take; such a parser must parse nothing afterwards."""
+    """Sets the completion choices of a parser. Do not parse arguments with it afterwards: the choices are not complete."""
     benchmarks = [catalog.load(name) for name in catalog.names()]
     offered = {
         "benchmark": [one.name for one in benchmarks],
@@ -26,7 +26,7 @@ def offer(parser: argparse.ArgumentParser) -> None:
 
 
 def configurable(benchmark: Benchmark) -> dict[str, tuple[Argument, list[str]]]:
-    """Every key that ``--set`` takes for a benchmark, with the variants that have it; sorted."""
+    """All keys that ``--set`` accepts for a benchmark, sorted, with the variants that have each key."""
     found: dict[str, tuple[Argument, list[str]]] = {}
     profile = next(iter(benchmark.profiles))
     for variant in benchmark.variants:
@@ -37,7 +37,7 @@ def configurable(benchmark: Benchmark) -> dict[str, tuple[Argument, list[str]]]:
 
 
 def keys() -> list[str]:
-    """All keys that ``--set`` takes in some benchmark."""
+    """All keys that ``--set`` accepts for any benchmark, sorted."""
     return sorted({key for name in catalog.names() for key in configurable(catalog.load(name))})
 
 

@@ -1,4 +1,4 @@
-"""Whether a value fits a type, as the parser of ``attnae fit`` decides it, without that parser and without torch."""
+"""Checks values against types with the rules of the ``attnae fit`` parser, without importing it or torch."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import yaml
 
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
-    """YAML as jsonargparse reads it: 1e-4 is a number, a date is text."""
+    """YAML as read by jsonargparse: 1e-4 is a number, a date is a string."""
 
 
 _Loader.yaml_implicit_resolvers = {
@@ -34,11 +34,11 @@ _Loader.add_implicit_resolver(
 )
 
 DURATION = re.compile(r"(?:[-\d]+ day[s]*, )?\d+:\d+:\d[\.\d+]*")
-WORDS = {"None": "null", "bool": "true or false", "Path": "path", "str": "text", "timedelta": "hours:minutes:seconds"}
+WORDS = {"None": "null", "bool": "true or false", "Path": "path", "str": "string", "timedelta": "hours:minutes:seconds"}
 
 
 def loaded(text: Any) -> Any:
-    """The value that a text stands for; what is no text, or no YAML, stays as it is."""
+    """Parses a string as YAML; other values and invalid YAML are returned unchanged."""
     if not isinstance(text, str):
         return text
     stripped = text.strip()
@@ -58,41 +58,41 @@ def loaded(text: Any) -> Any:
 
 @cache
 def parsed(kind: str) -> ast.expr:
-    """A type of the catalog, as a tree."""
+    """Parses a type of the catalog into a syntax tree."""
     return ast.parse(kind, mode="eval").body
 
 
 def options(kind: ast.expr) -> list[ast.expr]:
-    """The members of a union; of any other type, itself."""
+    """The members of a union; for any other type, the type itself."""
     if isinstance(kind, ast.BinOp):
         return [*options(kind.left), *options(kind.right)]
     return [kind]
 
 
 def head(kind: ast.expr) -> str:
-    """Name of a type without what it holds: ``list`` of ``list[int]``."""
+    """Name of a type without its parameters: ``list`` for ``list[int]``."""
     return ast.unparse(kind.value if isinstance(kind, ast.Subscript) else kind)
 
 
 def items(kind: ast.expr) -> list[ast.expr]:
-    """What a type holds: ``int`` and ``None`` of ``tuple[int, None]``."""
+    """Parameters of a type: ``int`` and ``None`` for ``tuple[int, None]``."""
     if not isinstance(kind, ast.Subscript):
         return []
     return list(kind.slice.elts) if isinstance(kind.slice, ast.Tuple) else [kind.slice]
 
 
 def is_class(kind: ast.expr) -> bool:
-    """Whether a type is a class, at which ``class_path`` and ``init_args`` stand."""
+    """Whether a type is a class, configured by ``class_path`` and ``init_args``."""
     return isinstance(kind, ast.Attribute)
 
 
 def fits(kind: ast.expr, value: Any, typed: bool = False) -> bool:
-    """Whether a parser takes a value for a type; what stands at a class is checked elsewhere.
+    """Whether the parser accepts a value for a type. Class arguments are checked elsewhere.
 
     Args:
         kind: The type.
-        value: The value; text stands for what YAML makes of it, too.
-        typed: Whether a person typed the value on a command line, where anything is text as well.
+        value: The value; strings are also parsed as YAML.
+        typed: Whether the value comes from a command line, where any value is also a valid string.
     """
     if isinstance(kind, ast.BinOp):
         return any(fits(one, value, typed) for one in options(kind))
@@ -132,7 +132,7 @@ def fits(kind: ast.expr, value: Any, typed: bool = False) -> bool:
 
 
 def _is_file(value: Any) -> bool:
-    """Whether a value may be read from a file, whose content the parser checks."""
+    """Whether a value is the path of a file; the parser checks its content."""
     try:
         return isinstance(value, str) and bool(value) and Path(value).is_file()
     except (OSError, ValueError):
@@ -140,7 +140,7 @@ def _is_file(value: Any) -> bool:
 
 
 def spoken(kind: ast.expr) -> str:
-    """A type in words: ``int or null``."""
+    """Describes a type: ``int or null``."""
     told: list[str] = []
     for one in options(kind):
         name, inside = head(one), items(one)
