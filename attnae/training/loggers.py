@@ -26,12 +26,12 @@ def warn(text: str) -> None:
 
 
 def build(specs: Any) -> list[Logger]:
-    """Loggers as a configuration states them; one that cannot be built is dropped.
+    """Loggers as a configuration states them; in place of one that cannot be built stands one that does nothing.
 
     Args:
         specs: ``class_path`` and ``init_args``, or several of them.
     """
-    loggers = []
+    loggers: list[Logger] = []
     for spec in specs if isinstance(specs, list | tuple) else [specs]:
         name = str(spec.get("class_path")).rpartition(".")[2]
         if name == "WandbLogger" and online.mode() == "online" and not spec.get("init_args", {}).get("offline"):
@@ -42,6 +42,7 @@ def build(specs: Any) -> list[Logger]:
             loggers.append(parser.instantiate_classes(Spec(logger=spec)).logger)
         except Exception as error:
             _tell_dropped(name, error)
+            loggers.append(DummyLogger())  # there may be callbacks that insist on a logger
     return loggers
 
 
@@ -143,7 +144,9 @@ class Guarded(Logger):
 
     def __getattr__(self, name: str) -> Any:
         """What further methods a logger has, such as ``log_image``."""
-        found = getattr(self.__dict__["inner"], name)
+        if "inner" not in self.__dict__:  # while it is copied
+            raise AttributeError(name)
+        found = getattr(self.inner, name)
         return (lambda *args, **kwargs: self._guard(lambda: found(*args, **kwargs))) if callable(found) else found
 
 

@@ -6,7 +6,6 @@ import contextlib
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import SimpleNamespace
@@ -72,8 +71,6 @@ def overwritten(tally: Tally, times: int, folder: Path) -> None:
             shutil.copyfile(cwd / f"D/train/{number:02}.png", cwd / f"D/test/{number % 4:02}.png")
             done = bench(*command, cwd=cwd)
             assert "0 already complete" in done.out, done.text
-            if "held-out images" in done.text and done.code:  # a training image among the test images is told
-                continue
             assert first.read_bytes() == before
             records = [result.read_result(path) for path in cwd.glob("runs/*/tiny/noisy/*/result.json")]
             assert len({one.data_digest for one in records}) == 2
@@ -100,7 +97,7 @@ def leaks(tally: Tally, times: int, folder: Path) -> None:
                 (cwd / "D/test").mkdir()
                 for index, path in enumerate(sorted((cwd / "D/train").iterdir())):
                     shutil.copyfile(path, cwd / f"D/test/other-{index}.png")
-            refused(here("attnae-bench", *MOE, "--variants", "noisy", "--data-root", "D", cwd=cwd), "training images")
+            refused(here("attnae-bench", *MOE, "--variants", "noisy", "--data-root", "D", cwd=cwd), "also in training")
             assert not (cwd / "runs").exists()
 
 
@@ -249,7 +246,6 @@ METHODS = ("log_metrics", "__init__", "experiment", "log_hyperparams", "save", "
     long=len(METHODS),
 )
 def broken_loggers(tally: Tally, times: int, folder: Path) -> None:
-    sys.modules.setdefault("surroundings", sys.modules[__name__])
     cwd = scratch(folder)
     assert here("attnae", *fit_arguments(Path("plain"), epochs=2), cwd=cwd).code == 0
     for method in METHODS[:times]:

@@ -62,6 +62,8 @@ def merge(options: argparse.Namespace) -> int:
     merged = sharing.tables(store.scan(options.out)[0])
     for table in merged:
         for label, why in table.beside.items():
+            if label > table.label:  # each pair once
+                continue
             out.print(
                 f"{table.benchmark}: {escape(table.label)} is separate from {escape(label)}: {escape(why)}",
                 soft_wrap=True,
