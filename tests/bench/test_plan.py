@@ -103,7 +103,10 @@ def test_any_list_of_seeds(seeds: list[int]) -> None:
         ("saaae,vae", ["saaae", "vae"]),
         (" vae , saaae,", ["vae", "saaae"]),
         ("vae,vae", ["vae"]),
-        ("all", ["vae", "saaae", "vae_wide", "saaae_constant", "saaae_random", "vae_ard", "biharmonic"]),
+        (
+            "all",
+            ["vae", "saaae", "vae_wide", "vae_wide_conv", "saaae_constant", "saaae_random", "vae_ard", "biharmonic"],
+        ),
     ],
 )
 def test_variants(benchmark: Benchmark, text: str | None, variants: list[str]) -> None:
