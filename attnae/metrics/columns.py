@@ -68,6 +68,7 @@ _ALL = [
     Column("eye_color", "eye color error", "mean over R, G, B of |(left - right eye in y) - (left - right eye in x)|, where an eye is the mean color over its iris; only for faces with known eye positions", "pixel value", "[0, 2]", "lower", 4),
     Column("active_codes", "active codes", "number of codes of a level's codebook used at least once over all images; _l is level l, where level 1 is the lowest, with the largest map", "-", "[1, K]", "-", 0, indices=1),
     Column("perplexity", "perplexity", "exp(entropy) of the code usage of a level over all images; _l is level l", "-", "[1, K]", "-", 1, indices=1),
+    Column("bits_per_pixel", "bits/pixel", "entropy of how often the codes of a level are used over all images x codes, summed over the levels, per pixel: what the codes cost an entropy coder that knows those shares and nothing of neighboring codes", "bit per pixel", "[0, inf)", "lower", 4),
     Column("psnr_mean", "PSNR", "10 log10 (1 / mse) of each image, at most 100", "dB", "[0, 100]", "higher", 2),
     Column("psnr_std", "PSNR std", "population standard deviation of the images' PSNR", "dB", "[0, 50]", "-", 2),
     Column("psnr_p10", "PSNR 10%", "10% quantile of the images' PSNR", "dB", "[0, 100]", "higher", 2),

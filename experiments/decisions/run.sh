@@ -114,8 +114,9 @@ case $experiment in
     M3) bench moe_denoising cifar10 --profile paper --variants moe --seeds 5 ;;
     M2) bench moe_denoising cifar10 --profile paper_linear --variants moe,dense,single_expert --seeds 3 ;;
     V2)
-        bench vq_codebooks celeba --profile short --seeds 3 \
-            --variants plain_kmeans,a_kmeans,plain_gradient,a_gradient,plain_fsq,a_fsq
+        for profile in short_batchnorm short; do
+            bench vq_codebooks celeba --profile $profile --variants all --seeds 3
+        done
         ;;
     S2)
         for profile in small small_fresh; do

@@ -124,6 +124,7 @@ def test_show_accepts_path(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
 TABLE = {"title": "t", "protocol": "heldout", "columns": ["mse"]}
 CURVE = {"key": "val/mse", "title": "t"}
 SWEEP = {"title": "t", "x": "sigma", "metric": "mse", "protocols": {0.1: "heldout_sigma_0.1"}}
+RELATION = {"title": "t", "x": "heldout/dead_rows", "y": "heldout/mse"}
 PROFILE = {"about": "a", "evidence": "partial"}
 VARIANT = {"title": "t", "about": "a", "default": True}
 
@@ -179,6 +180,11 @@ VARIANT = {"title": "t", "about": "a", "default": True}
         ({"sweeps": [{**SWEEP, "metric": "msa"}]}, "sweeps[0].metric: unknown metric 'msa'. Did you mean mse?"),
         ({"sweeps": [{**SWEEP, "protocols": {0.1: "heldout_sigm_0.1"}}]}, "sweeps[0].protocols.0.1: unknown protocol 'heldout_sigm_0.1'."),
         ({"sweeps": [{**SWEEP, "published": {"wide": {0.2: 1.0}}}]}, "sweeps[0].published.wide: unknown value of sigma '0.2'. Did you mean 0.1?"),
+        ({"relations": [{"title": "t", "x": "heldout/mse"}]}, "relations[0]: the key 'y' is missing"),
+        ({"relations": [{**RELATION, "y": "heldout/mze"}]}, "relations[0].y: unknown metric 'mze'. Did you mean mse?"),
+        ({"relations": [{**RELATION, "slope": "power"}]}, "relations[0].slope: 'power' needs a protocol, such as heldout/power"),
+        ({"relations": [{**RELATION, "variants": ["wid"]}]}, "relations[0].variants[0]: unknown variant 'wid'. Did you mean wide?"),
+        ({"relations": [{**RELATION, "per": 0}]}, "relations[0].per: must be above 0"),
         ({"figures": [{"file": "a.png", "caption": "c", "variants": ["wid"]}]}, "figures[0].variants[0]: unknown variant 'wid'. Did you mean wide?"),
         ({"published": [{"source": "s", "values": {"wid": {}}}]}, "published[0].values: unknown variant 'wid'. Did you mean wide?"),
         ({"published": [{"source": "s", "values": {"wide": {"mse": 1}}}]}, "published[0].values.wide: 'mse' requires a protocol, such as heldout/mse"),

@@ -103,7 +103,10 @@ def test_any_list_of_seeds(seeds: list[int]) -> None:
         ("saaae,vae", ["saaae", "vae"]),
         (" vae , saaae,", ["vae", "saaae"]),
         ("vae,vae", ["vae"]),
-        ("all", ["vae", "saaae", "vae_wide", "saaae_constant", "saaae_random", "vae_ard", "biharmonic"]),
+        (
+            "all",
+            ["vae", "saaae", "vae_wide", "vae_wide_conv", "saaae_constant", "saaae_random", "vae_ard", "biharmonic"],
+        ),
     ],
 )
 def test_variants(benchmark: Benchmark, text: str | None, variants: list[str]) -> None:
@@ -270,7 +273,9 @@ def test_label_with_list_value_is_unique(benchmark: Benchmark, images: Path) -> 
     found = {make(benchmark, "short", data_root=images, overrides=[f"trainer.model_registry={value}"]).label
               for value in ("[1, 2/3]", "[1, 2, 3]", "_1_2_3_", "[1;2;3]")}  # fmt: skip
     assert len(found) == 4
-    assert all(re.fullmatch(r"short-natural64-trainer.model_registry=_1[_;23]+(-[0-9a-f]{8})?", label) for label in found)
+    assert all(
+        re.fullmatch(r"short-natural64-trainer.model_registry=_1[_;23]+(-[0-9a-f]{8})?", label) for label in found
+    )
 
 
 def test_keys_with_same_last_word_have_different_labels() -> None:

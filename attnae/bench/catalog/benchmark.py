@@ -142,6 +142,31 @@ class Sweep:
 
 
 @dataclass(frozen=True)
+class Relation:
+    """Two metrics of all runs, one over the other: a point for each run.
+
+    Attributes:
+        title: Heading.
+        x: Key of the metric on the horizontal axis.
+        y: Key of the metric on the vertical axis.
+        variants: Variants whose runs are shown; empty for all.
+        slope: Key of a metric that predicts the slope, for a line from the mean of y where x is 0; ``None`` for no line.
+        per: Divides the metric of ``slope``.
+        prediction: What the line is, in a legend.
+        note: What to know when reading it.
+    """
+
+    title: str
+    x: str
+    y: str
+    variants: list[str] = field(default_factory=list)
+    slope: str | None = None
+    per: float = 1.0
+    prediction: str = "predicted"
+    note: str = ""
+
+
+@dataclass(frozen=True)
 class Figure:
     """A picture that runs write and the report shows.
 
@@ -233,6 +258,7 @@ class Benchmark:
         tables: Tables in the report.
         curves: Training curves in the report.
         sweeps: Sweeps in the report.
+        relations: Scatter plots of two metrics.
         figures: Pictures of individual variants.
         published: Published numbers; the paper's own come first.
         claims: Claims of the paper.
@@ -256,6 +282,7 @@ class Benchmark:
     tables: list[Table] = field(default_factory=list)
     curves: list[Curve] = field(default_factory=list)
     sweeps: list[Sweep] = field(default_factory=list)
+    relations: list[Relation] = field(default_factory=list)
     figures: list[Figure] = field(default_factory=list)
     published: list[Published] = field(default_factory=list)
     claims: list[Claim] = field(default_factory=list)

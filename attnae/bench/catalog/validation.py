@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from attnae.bench.catalog.benchmark import Benchmark, Claim, Curve, Sweep
+from attnae.bench.catalog.benchmark import Benchmark, Claim, Curve, Relation, Sweep
 from attnae.bench.catalog.typed import Place
 from attnae.metrics.columns import COLUMNS, PROTOCOLS, defined, is_protocol
 
@@ -38,6 +38,8 @@ def check(benchmark: Benchmark, place: Place) -> None:
         _curve(curve, benchmark, place.at("curves").at(index))
     for index, sweep in enumerate(benchmark.sweeps):
         _sweep(sweep, benchmark, place.at("sweeps").at(index))
+    for index, relation in enumerate(benchmark.relations):
+        _relation(relation, benchmark, place.at("relations").at(index))
     for index, figure in enumerate(benchmark.figures):
         for position, name in enumerate(figure.variants):
             place.at("figures").at(index).at("variants").at(position).choose("variant", name, benchmark.variants)
@@ -150,6 +152,16 @@ def _sweep(sweep: Sweep, benchmark: Benchmark, place: Place) -> None:
     for name, values in sweep.published.items():
         for x in values:
             place.at("published").at(name).choose(f"value of {sweep.x}", str(x), map(str, sweep.protocols))
+
+
+def _relation(relation: Relation, benchmark: Benchmark, place: Place) -> None:
+    for axis, key in (("x", relation.x), ("y", relation.y), ("slope", relation.slope)):
+        if key is not None:
+            _metric(key, place.at(axis))
+    for position, name in enumerate(relation.variants):
+        place.at("variants").at(position).choose("variant", name, benchmark.variants)
+    if relation.per <= 0:
+        raise place.at("per").error("must be above 0")
 
 
 def _claim(claim: Claim, benchmark: Benchmark, place: Place) -> None:

@@ -8,7 +8,7 @@ from statistics import median
 
 from attnae.bench.catalog.benchmark import Benchmark, Curve, Sweep
 from attnae.bench.reporting.cells import named
-from attnae.bench.reporting.pictures import grid, lines, tradeoff
+from attnae.bench.reporting.pictures import grid, lines, relation, tradeoff
 from attnae.bench.reporting.pictures.lines import Panel
 from attnae.bench.reporting.pictures.style import Look, looks, plain, save
 from attnae.bench.reporting.pictures.tradeoff import Point
@@ -59,6 +59,7 @@ def draw(benchmark: Benchmark, results: list[Result], folders: dict[tuple[str, i
     lines.draw(curves, shown, benchmark.baseline, to / "curves.png")
     sweeps = [_sweep(rows, spec) for spec in benchmark.sweeps]
     lines.draw(sweeps, shown, benchmark.baseline, to / "sweep.png")
+    relation.draw(benchmark.relations, rows, shown, to / "relation.png")
     _copies(benchmark, {name: folders[name, runs[0].seed] for name, runs in rows.items()}, to)
     return sorted(path.name for path in to.glob("*.png"))
 

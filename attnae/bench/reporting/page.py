@@ -296,7 +296,8 @@ def _figures(benchmark: Benchmark, done: list[Result], drawn: list[str]) -> str:
         for figure in benchmark.figures
         for variant in figure.variants
     }
-    captions = {**FIGURES, **own}
+    relations = " ".join(f"{relation.title}: {relation.note}" for relation in benchmark.relations)
+    captions = {**FIGURES, "relation.png": relations, **own}
     data = done[0].data.get("title", "") if done else ""
     blocks = [
         f"![{escape(caption.format(data=data))}](figures/{name})\n\n*{caption.format(data=data)}*"

@@ -28,6 +28,7 @@ PARAMETERS = {
     "saaae_constant": 8_666_755,
     "saaae_random": 8_666_755,
     "vae_ard": 8_666_755,
+    "vae_wide_conv": 77_380_125,
 }
 
 
@@ -40,9 +41,9 @@ def images_of(count: int, seed: int = 0, size: int = 16) -> Tensor:
     return torch.rand(count, 3, size, size, generator=torch.Generator().manual_seed(seed)) * 2 - 1
 
 
-def built(variant: str) -> nn.Module:
+def built(variant: str, profile: str = "short") -> nn.Module:
     """The network that a config names, without memory for its weights."""
-    spec = catalog.load("saaae_vs_vae").configuration(variant, "short")["model"]["init_args"]["net"]
+    spec = catalog.load("saaae_vs_vae").configuration(variant, profile)["model"]["init_args"]["net"]
     module, _, name = spec["class_path"].rpartition(".")
     with torch.device("meta"):
         net: nn.Module = getattr(import_module(module), name)(**spec.get("init_args", {}))
@@ -67,6 +68,16 @@ def test_wide_vae_has_the_parameters_of_saaae_within_one_percent() -> None:
     wide = built("vae_wide")
     assert type(wide) is VAE
     assert abs(trainable(wide) / PARAMETERS["saaae"] - 1) < 0.01
+
+
+@pytest.mark.parametrize("profile", ["small", "small_fresh"])
+@pytest.mark.parametrize("variant", ["vae_wide", "vae_wide_conv"])
+def test_small_profiles_keep_the_wide_ones_as_large_as_saaae(variant: str, profile: str) -> None:
+    wide, saaae = built(variant, profile), built("saaae", profile)
+    assert isinstance(wide, VAE)
+    assert wide.image_size == saaae.image_size == 32
+    assert wide.noise == saaae.noise == ("frozen" if profile == "small" else "fresh")
+    assert abs(trainable(wide) / trainable(saaae) - 1) < 0.002
 
 
 @pytest.mark.parametrize(("size", "width", "ratio"), [(32, 1.337, 1.73), (64, 3.473, 8.93)])
