@@ -21,7 +21,8 @@ from torch import Tensor
 
 import attnae
 from attnae.bench.reporting.cells import cell, interval, settings_of
-from attnae.bench.reporting.statistics import Summary, difference, epochs_of
+from attnae.bench.reporting.seeds import paired
+from attnae.bench.reporting.statistics import Summary, epochs_of
 from attnae.bench.run import RunId
 from attnae.data import CenterMask, ColorNoiseMask, PatchMask, PixelMask, STL10DataModule
 from attnae.data.masks import Mask
@@ -108,7 +109,7 @@ def page(measured: dict[str, dict[str, Measured]], variants: Variants, data: str
                 shown = cell(Summary.of(list(errors.values())), "sse")
                 cells.append(f"{shown} ({one.mean(title) / usual.mean(title):.2f}x)")
                 if title != base:
-                    found = difference(errors, one.errors[base])
+                    found = paired(errors, one.errors[base])
                     cells.append(interval(found, "sse") if found else "-")
             lines.append(f"| {family if place == 0 else ''} | {size} | {' | '.join(cells)} |")
     lines += [

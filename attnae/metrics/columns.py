@@ -99,6 +99,7 @@ _ALL = [
     Column("params_keras", "parameters (Keras)", "parameters as Keras counts them: BatchNorm's running statistics and codebooks included", "-", "[0, inf)", "-", 0, "counted"),
     Column("gflops_forward", "GFLOPs", "floating-point operations of one image's forward pass by torch's flop counter (2 per multiply-add; matrix products and convolutions)", "10^9 per image", "[0, inf)", "lower", 3, "counted"),
     Column("seconds_per_epoch", "s/epoch", "median over the training epochs without the first, validation and checkpoint excluded", "s", "(0, inf)", "lower", 2, "measured"),
+    Column("cpu_seconds_per_epoch", "CPU s/epoch", "seconds of all processor cores together in the same epochs, median; near seconds_per_epoch times the threads where nothing else ran", "s", "(0, inf)", "-", 2, "measured"),
     Column("images_per_second", "images/s", "training images per epoch / seconds_per_epoch", "1/s", "(0, inf)", "-", 0, "measured"),
     Column("peak_memory_mb", "peak memory", "largest memory of the training: allocated on the GPU, or resident of the process on the CPU", "10^6 byte", "(0, inf)", "lower", 0, "measured"),
 ]  # fmt: skip
