@@ -188,7 +188,9 @@ def _further(report: Report, main: Effect, others: list[Effect]) -> str:
         metric = "" if one.unit.strip() == "dB" else f" {column(one.keys[0]).title}"
         value = f"{one.text(one.estimate.mean)}{one.unit}{metric} {_ends(one)}"
         where = "" if one.keys[0].split("/")[0] == main.keys[0].split("/")[0] else f" on {images_of(report, one.keys)}"
-        told.append(f"{left} against {right}{where} {value}")
+        known = one.judged.judgment if one.judged else None
+        size = f", {known.size_words}" if known and known.size_words and known.direction in DECIDED else ""
+        told.append(f"{left} against {right}{where} {value}{size}")
     parts = [f"Also: {'; '.join(told)}"] if told else []
     parts += [untrained] if (untrained := _untrained(report, main)) else []
     return "; ".join(parts) + "." if parts else ""
@@ -221,10 +223,14 @@ def _open(report: Report, main: Effect) -> str:
     change = change_words(report, main.judged) if main.judged else "more seeds"
     if about is None:
         return f"What would change it: {change}."
-    size = about.judgment.size_words
-    if not size:
-        size = f"not tested here: {about.judgment.condition_words}" if report.departures else "nothing to compare with"
-    return f"Published: {published_words(about)} ({size}); what would change the answer: {change}."
+    judgment = about.judgment
+    if {"shorter schedule", "smaller network"} & set(report.departures):
+        tested = f"not tested here: {judgment.condition_words}"
+    else:
+        tested = judgment.size_words if judgment.direction in DECIDED else f"{judgment.direction} here"
+    return (
+        f"Published: {published_words(about)} ({tested or judgment.direction}); what would change the answer: {change}."
+    )
 
 
 def published_words(one: Judged) -> str:

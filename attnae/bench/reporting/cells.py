@@ -75,7 +75,8 @@ def heading(key: str) -> str:
 def unit_heading(key: str) -> str:
     """Title of a metric with its unit, and an arrow in the better direction: ``PSNR [dB] ↑``."""
     one, unit = column(key), unit_of(key).strip()
-    return one.title + (f" [{unit}]" if unit and "/" not in one.title else "") + one.heading.removeprefix(one.title)
+    arrow = one.heading.removeprefix(one.title).replace(" ", "\N{NO-BREAK SPACE}")
+    return one.title + (f" [{unit}]" if unit and "/" not in one.title else "") + arrow
 
 
 def named(key: str) -> str:
@@ -114,7 +115,9 @@ def interval(value: Estimate, key: str, alpha: float = ALPHA) -> str:
 
 def unbroken(text: str) -> str:
     """A cell that breaks before an interval, a deviation or a count rather than inside of it."""
-    return re.sub(r"\[[^\]]*\]|\(n = \d+\)|± \S+", lambda part: part[0].replace(" ", "\N{NO-BREAK SPACE}"), text)
+    return re.sub(
+        r"\[[^\]]*\](?: dB)?|\(n = \d+\)|± \S+|\S+ dB", lambda part: part[0].replace(" ", "\N{NO-BREAK SPACE}"), text
+    )
 
 
 def seeds_text(seeds: Iterable[int]) -> str:

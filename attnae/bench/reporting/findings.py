@@ -21,8 +21,9 @@ from attnae.bench.catalog.benchmark import Benchmark
 from attnae.bench.markdown import escape, number, table
 from attnae.bench.reporting import evidence, statistics
 from attnae.bench.reporting.answer import change_words
-from attnae.bench.reporting.cells import cell, interval
+from attnae.bench.reporting.cells import cell, interval, unbroken
 from attnae.bench.reporting.evidence import Verdict
+from attnae.bench.reporting.judgment import DECIDED
 from attnae.bench.reporting.material import Report
 from attnae.bench.reporting.page import claim_cells
 from attnae.bench.reporting.seeds import paired
@@ -99,5 +100,13 @@ def _row(benchmark: Benchmark, one: Verdict) -> list[str]:
     text = escape(re.sub(r" \(.*?\)", "", one.judged.claim.claim))
     if one.report:
         text = f"[{text}]({benchmark.name}/{one.report.label}/README.md)"
-    size = judgment.size_words.replace(" of the published effect", "") or MISSING
-    return [text, published, ours, n, size, f"**{judgment.direction}**", change_words(one.report, one.judged)]
+    size = judgment.size_words.replace(" of the published effect", "") if judgment.direction in DECIDED else MISSING
+    return [
+        text,
+        published,
+        ours,
+        n,
+        unbroken(size) or MISSING,
+        f"**{judgment.direction}**",
+        change_words(one.report, one.judged),
+    ]

@@ -190,7 +190,7 @@ def claim_cells(one: Judged) -> list[str]:
             else f"{number(published, digits)}{unit}"
         )
     if judgment.estimate is None or judgment.means is None:
-        return [told, "-", "-", f"**{NOT_RUN}**"]
+        return [unbroken(told), "-", "-", f"**{NOT_RUN}**"]
     if isinstance(one.claim.right, str):
         ours = f"{interval(judgment.estimate, key, judgment.alpha)}{unit}"
     else:
@@ -200,7 +200,7 @@ def claim_cells(one: Judged) -> list[str]:
         verdict += f": {more}"
     if judgment.size_words and judgment.direction in DECIDED:  # else the interval of the size says nothing
         verdict += f", {judgment.size_words}"
-    return [told, unbroken(ours), str(judgment.estimate.n), unbroken(verdict)]
+    return [unbroken(told), unbroken(ours), str(judgment.estimate.n), unbroken(verdict)]
 
 
 def _definitions(report: Report) -> str:
