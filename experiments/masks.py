@@ -21,6 +21,9 @@ from torch import Tensor
 
 import attnae
 from attnae.bench.reporting.cells import cell, interval, settings_of
+from attnae.bench.reporting.pictures import lines
+from attnae.bench.reporting.pictures.lines import Panel
+from attnae.bench.reporting.pictures.style import looks
 from attnae.bench.reporting.seeds import paired
 from attnae.bench.reporting.statistics import Summary, epochs_of
 from attnae.bench.run import RunId
@@ -43,9 +46,6 @@ MASKS: dict[str, dict[str, Mask]] = {
     },
 }
 """Masks by family, each family from mild to severe or from fine to coarse."""
-
-COLORS = ("black", "tab:gray", "tab:brown", "tab:orange", *(f"tab:{color}" for color in ColorNoiseMask.colors))
-"""Of the families' lines, in their order."""
 
 Variants = dict[str, dict[int, Model]]
 """Title of a variant to its models by seed."""
@@ -87,7 +87,7 @@ def page(measured: dict[str, dict[str, Measured]], variants: Variants, data: str
     """What was measured, as Markdown."""
     base, *others = variants
     header = ["mask", "", "hidden", base, *(cell for title in others for cell in (title, f"{title} - {base}"))]
-    lines = [
+    text = [
         "# VAE vs SAAAE: masks beyond the paper",
         "",
         f"Made by `python experiments/masks.py`: squared error per image, {COLUMNS['sse'].unit}, lower is better, over",
@@ -111,10 +111,10 @@ def page(measured: dict[str, dict[str, Measured]], variants: Variants, data: str
                 if title != base:
                     found = paired(errors, one.errors[base])
                     cells.append(interval(found, "sse") if found else "-")
-            lines.append(f"| {family if place == 0 else ''} | {size} | {' | '.join(cells)} |")
-    lines += [
+            text.append(f"| {family if place == 0 else ''} | {size} | {' | '.join(cells)} |")
+    text += [
         "",
-        "Patches may overlap, so that they hide less than the sum of their areas. Colours of noise are filters as in ColorMAE",
+        "Patches may overlap, so that they hide less than the sum of their areas. Colors of noise are filters as in ColorMAE",
         "(arXiv 2407.13036): red passes low frequencies (large spots), blue high ones, green a band, purple all but that band;",
         "Gaussians of 1 and 4 pixels.",
         "",
@@ -125,7 +125,7 @@ def page(measured: dict[str, dict[str, Measured]], variants: Variants, data: str
         f"Rows of the picture: input, {', '.join(variants)}; each variant's first seed. Columns: {columns()}.",
         "",
     ]
-    return "\n".join(lines)
+    return "\n".join(text)
 
 
 def columns() -> str:
@@ -146,22 +146,20 @@ def describe(models: list[Model]) -> str:
 
 
 def draw_errors(measured: dict[str, dict[str, Measured]], titles: list[str], path: Path) -> None:
-    """Mean squared error over the share of hidden pixels, a line for each family of masks, a panel for each model."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(4 * len(titles), 3.6), layout="constrained")
-    panels = figure.subplots(1, len(titles), sharey=True, squeeze=False)[0]
-    for panel, title in zip(panels, titles, strict=True):
-        for (family, sizes), color in zip(measured.items(), COLORS, strict=True):
-            shares = [100 * one.hidden for one in sizes.values()]
-            errors = [one.mean(title) for one in sizes.values()]
-            panel.plot(shares, errors, marker="o", markersize=4, label=family, color=color)
-        panel.set(title=title, xlabel="hidden pixels [%]")
-        panel.grid(alpha=0.3)
-    panels[0].set_ylabel("squared error per image")
-    handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, fontsize=8, loc="outside right center")
-    figure.savefig(path, dpi=110)
+    """Squared error by how much is hidden: a panel for each kind of mask, a line for each model, below it the difference."""
+    panels = []
+    for family, sizes in measured.items():
+        shares = [100 * one.hidden for one in sizes.values()]
+        alike = max(shares) - min(shares) < 1  # masks of one area, from fine to coarse
+        places = [float(place) for place in range(1, len(sizes) + 1)] if alike else shares
+        curves = {
+            title: {seed: {x: one.errors[title][seed] for x, one in zip(places, sizes.values(), strict=True)}
+                    for seed in next(iter(sizes.values())).errors[title]}
+            for title in titles
+        }  # fmt: skip
+        x = f"from fine to coarse: {', '.join(sizes)}" if alike else "hidden pixels [%]"
+        panels.append(Panel(family, x, "squared error per image", "", curves, epochs=alike))
+    lines.draw(panels, looks({title: title for title in titles}), titles[0], path)
 
 
 def draw_examples(variants: Variants, image: Tensor, path: Path) -> None:

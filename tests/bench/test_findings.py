@@ -1,5 +1,6 @@
 """Numbers in sentences and the picture of all effects: from the results, and from nowhere else."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -85,3 +86,13 @@ def test_effects_are_multiples_of_what_is_published(tmp_path: Path) -> None:
     assert Image.open(tmp_path / "effects.png").width > 500
     effects.draw([BENCHMARK], [], tmp_path / "none.png")
     assert not (tmp_path / "none.png").exists()
+
+
+def test_committed_findings_can_be_read_in_two_minutes() -> None:
+    """At most 600 words with the table, 100 for each paper; every verdict of the table is one that judges give."""
+    text = (Path(__file__).parents[2] / "reports" / findings.NAME).read_text(encoding="utf-8")
+    shown = re.sub(r"<!--.*?-->", "", re.sub(r"\]\([^)]*?(?: \"[^\"]*\")?\)", "]", text))
+    count = {part.split("\n")[0]: len(re.findall(r"[^\s|]*\w[^\s|]*", part)) for part in shown.split("\n## ")}
+    assert sum(count.values()) <= 600, count
+    assert all(words <= 100 for title, words in count.items() if title != "# Findings"), count
+    assert text.count("**holds**") + text.count("**undecided**") + text.count("**one seed**") <= findings.MOST_CLAIMS

@@ -124,7 +124,9 @@ def _first(report: Report, main: Effect) -> str:
     if main.estimate.std is None:
         statement = main.judged.statement if main.judged else None
         share = (
-            f", better on {100 * statement.better / statement.n:.0f}% of {statement.n:,} images" if statement else ""
+            f", better on {100 * statement.better / statement.n:.0f}% of {statement.n:,} images with these weights"
+            if statement
+            else ""
         )
         return f"{said} on {where}{share} [{about}]{cost_words(report, main.left, main.right)}."
     if not main.clear:
