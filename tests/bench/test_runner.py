@@ -89,8 +89,8 @@ def test_run_leaves_results(compared: Comparison) -> None:
         assert [command.split()[:2] for command in r.commands] == words
         assert r.curves["epoch"] == list(range(1, FEW + 1))
         assert r.efficiency.keys() == {
-            "params_trainable", "params_total", "gflops_forward", "seconds_per_epoch", "images_per_second",
-            "peak_memory_mb",
+            "params_trainable", "params_total", "gflops_forward", "seconds_per_epoch", "cpu_seconds_per_epoch",
+            "images_per_second", "peak_memory_mb",
         }  # fmt: skip
         assert {key.split("/")[0] for key in r.metrics} == {"heldout", "heldout_sampled", "train_set"}
         assert r.hardware["threads"] == max(1, len(os.sched_getaffinity(0)) // 2)
