@@ -221,7 +221,8 @@ def _untrained(report: Report, main: Effect) -> str:
 def _open(report: Report, main: Effect) -> str:
     """What is published, whether it was tested, and what would change the answer."""
     sized = [one for one in report.judged if isinstance(one.claim.published, list) and one.claim.effect is not None]
-    about = next((one for one in sized if one.claim.primary and one.judgment.estimate is not None), None)
+    sized.sort(key=lambda one: (one is not main.judged, not one.claim.primary))
+    about = next((one for one in sized if one.judgment.estimate is not None), None)
     change = change_words(report, main.judged) if main.judged else "more seeds"
     if about is None:
         return f"What would change it: {change}."
