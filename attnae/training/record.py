@@ -123,7 +123,7 @@ class Record(Callback):
         efficiency = {"peak_memory_mb": _peak_memory(trainer) / 1e6}
         if seconds:
             efficiency["seconds_per_epoch"] = statistics.median(seconds)
-            cpu_seconds = [row["epoch_cpu_seconds"] for row in rows[1:] if row.get("epoch_cpu_seconds") is not None]
+            cpu_seconds = [spent for row in rows[1:] if (spent := row.get("epoch_cpu_seconds")) is not None]
             if len(cpu_seconds) == len(seconds):  # rows of an earlier version have none
                 efficiency["cpu_seconds_per_epoch"] = statistics.median(cpu_seconds)
         if seconds and seen:

@@ -171,7 +171,8 @@ def cost_words(report: Report, left: str, right: str) -> str:
     quiet = all(
         runs and all(map(undisturbed, runs)) for runs in (report.rows.get(left, []), report.rows.get(right, []))
     )
-    told, same = [], []
+    told: list[tuple[float, str]] = []
+    same: list[tuple[float, str]] = []
     for key in ("params_trainable", "seconds_per_epoch" if quiet else "gflops_forward"):
         ours, base = (summary(report.rows.get(side, []), key) for side in (left, right))
         if ours and base and base.mean > 0:

@@ -79,8 +79,8 @@ def _tradeoff(
     for cost in COSTS:
         points = []
         for name, runs in rows.items():
-            counted = [r for r in runs if undisturbed(r)] if cost == "seconds_per_epoch" else runs
-            quality, spent = paired(by_seed(runs, key), 0.0), list(by_seed(counted, cost).values())
+            measured = [r for r in runs if undisturbed(r)] if cost == "seconds_per_epoch" else runs
+            quality, spent = paired(by_seed(runs, key), 0.0), list(by_seed(measured, cost).values())
             free = not any(r.efficiency.get("params_trainable") for r in runs)
             if quality is None or not (spent or free):
                 continue
