@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from typing import Any
 
@@ -12,9 +13,14 @@ def one_line(text: Any) -> str:
 
 
 def escape(text: Any) -> str:
-    """Escapes text for a Markdown table cell: one line, no unescaped pipes, no HTML tags."""
-    line = one_line(text)
-    return line.replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|")
+    """Text that stays text: one line, without pipes, tags, links, emphasis or code."""
+    line = "".join(f"\\{letter}" if letter in "\\`*[]|" else letter for letter in one_line(text))
+    return line.replace("&", "&amp;").replace("<", "&lt;")
+
+
+def plain(text: str) -> str:
+    """What :func:`escape` made of a text, as it is read on a terminal."""
+    return re.sub(r"\\([\\`*\[\]|])", r"\1", text).replace("&lt;", "<").replace("&amp;", "&")
 
 
 def number(value: float | None, digits: int) -> str:

@@ -101,6 +101,7 @@ _ALL = [
     Column("params_keras", "parameters (Keras)", "number of parameters as counted by Keras, including running statistics of BatchNorm and codebooks", "-", "[0, inf)", "-", 0, "counted"),
     Column("gflops_forward", "GFLOPs", "floating-point operations of one image's forward pass by torch's flop counter (2 per multiply-add; matrix products and convolutions)", "10^9 per image", "[0, inf)", "lower", 3, "counted"),
     Column("seconds_per_epoch", "s/epoch", "median over the training epochs except the first, without validation and checkpoints", "s", "(0, inf)", "lower", 2, "measured"),
+    Column("cpu_seconds_per_epoch", "CPU s/epoch", "seconds of all processor cores together in the same epochs, median; near seconds_per_epoch times the threads where nothing else ran", "s", "(0, inf)", "-", 2, "measured"),
     Column("images_per_second", "images/s", "training images per epoch / seconds_per_epoch", "1/s", "(0, inf)", "-", 0, "measured"),
     Column("peak_memory_mb", "peak memory", "peak memory of the training: allocated memory on the GPU, or resident memory of the process on the CPU", "10^6 byte", "(0, inf)", "lower", 0, "measured"),
 ]  # fmt: skip

@@ -83,6 +83,7 @@ class Progress(Callback):
     def __init__(self) -> None:
         self.rows: list[Row] = []
         self.started = self.epoch_seconds = self.last_beat = self.began = self.speed = 0.0
+        self.cpu_started = self.epoch_cpu_seconds = 0.0
         self.first_epoch = self.images = self.tested = 0
         self.tests = 1
         self.written: list[str] = []  # columns of the file
@@ -101,6 +102,7 @@ class Progress(Callback):
     def on_train_epoch_start(self, trainer: L.Trainer, task: L.LightningModule) -> None:
         """Starts the timer of the epoch."""
         self.started, self.validated, self.images = time.perf_counter(), False, 0
+        self.cpu_started = time.process_time()
 
     def on_validation_end(self, trainer: L.Trainer, task: L.LightningModule) -> None:
         """Marks the epoch as validated; otherwise Lightning reports the metrics of the previous validation."""
@@ -141,6 +143,7 @@ class Progress(Callback):
             if torch.cuda.is_available():
                 torch.cuda.synchronize()
             self.epoch_seconds = time.perf_counter() - self.started
+            self.epoch_cpu_seconds = time.process_time() - self.cpu_started
         self.speed = self.images / max(time.perf_counter() - self.started, 1e-6)
         self._beat(trainer, loss)
 
@@ -157,6 +160,7 @@ class Progress(Callback):
         if not trainer.is_global_zero:
             return
         row: Row = {"epoch": float(trainer.current_epoch + 1), "epoch_seconds": round(self.epoch_seconds, 4)}
+        row["epoch_cpu_seconds"] = round(self.epoch_cpu_seconds, 4)
         row["images"] = float(self.images)
         row["seconds"] = round(sum(r["epoch_seconds"] or 0 for r in self.rows) + self.epoch_seconds, 4)
         logged = sorted(trainer.callback_metrics.items())

@@ -123,6 +123,9 @@ class Record(Callback):
         efficiency = {"peak_memory_mb": _peak_memory(trainer) / 1e6}
         if seconds:
             efficiency["seconds_per_epoch"] = statistics.median(seconds)
+            cpu_seconds = [value for row in rows[1:] if (value := row.get("epoch_cpu_seconds")) is not None]
+            if len(cpu_seconds) == len(seconds):  # rows of an earlier version have none
+                efficiency["cpu_seconds_per_epoch"] = statistics.median(cpu_seconds)
         if seconds and seen:
             efficiency["images_per_second"] = seen / efficiency["seconds_per_epoch"]
         part = result.Part(

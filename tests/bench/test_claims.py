@@ -1,23 +1,32 @@
-"""Verdicts and intervals, against scipy.stats and by hand."""
+"""Claims of benchmark files, judged by runs: values by seed, conditions, words in a report."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from scipy import stats
 
 from attnae.bench import catalog
 from attnae.bench.catalog.benchmark import Claim
 from attnae.bench.reporting import page
-from attnae.bench.reporting.statistics import difference
-from attnae.bench.reporting.verdicts import judge
+from attnae.bench.reporting.averages import average
+from attnae.bench.reporting.claims import question
+from attnae.bench.reporting.conditions import departures, undisturbed
+from attnae.bench.reporting.judgment import (
+    HOLDS,
+    NO_DIFFERENCE,
+    NOT_COMPARABLE,
+    NOT_RUN,
+    ONE_SEED,
+    OPPOSITE,
+    UNDECIDED,
+    judge_one,
+)
+from attnae.bench.reporting.material import Report
 from attnae.result import Result
 
 KEY = "heldout/psnr_mean"
-numbers = st.floats(-100, 100).map(lambda value: round(value, 3))
 
 
 def run(variant: str, seed: int, value: float | None, key: str = KEY) -> Result:
@@ -29,7 +38,8 @@ def run(variant: str, seed: int, value: float | None, key: str = KEY) -> Result:
         seed=seed,
         status="complete",
         metrics={} if value is None else {key: value},
-        data={"kind": "array", "title": "pixels", "train": 4, "test": 2, "size": 32},
+        data={"kind": "array", "title": "pixels", "train": 5000, "test": 2, "size": 32},
+        curves={"epoch": [1.0, 10.0]},
     )
 
 
@@ -52,73 +62,130 @@ def rows(moe: list[float], dense: list[float]) -> dict[str, list[Result]]:
     }
 
 
-@given(st.lists(st.tuples(numbers, numbers), min_size=2, max_size=8))
-def test_interval_matches_paired_t_test(pairs: list[tuple[float, float]]) -> None:
-    left, right = ({seed: pair[side] for seed, pair in enumerate(pairs)} for side in (0, 1))
-    found = difference(left, right)
-    assert found is not None
-    assert found.low is not None
-    assert found.high is not None
-    assert found.n == len(pairs)
-    gaps = [a - b for a, b in pairs]
-    if len({round(gap, 6) for gap in gaps}) == 1:  # scipy has no interval without variance
-        assert found.low == pytest.approx(found.mean)
-        assert found.high == pytest.approx(found.mean)
-        return
-    expected = stats.ttest_rel(list(left.values()), list(right.values())).confidence_interval(0.95)
-    assert (found.low, found.high) == pytest.approx((expected.low, expected.high), rel=1e-9, abs=1e-9)
-
-
-def test_differences_are_paired_by_seed() -> None:
-    found = difference({1: 10.0, 2: 20.0, 9: 0.0}, {2: 19.0, 1: 9.0, 7: 0.0})
-    assert found is not None
-    assert (found.mean, found.low, found.high, found.n) == (1.0, 1.0, 1.0, 2)
-    assert difference({1: 1.0}, {2: 1.0}) is None
-
-
 @pytest.mark.parametrize(
-    ("relation", "margin", "moe", "dense", "state"),
+    ("relation", "margin", "moe", "dense", "direction"),
     [
-        ("higher", 0.0, [22.6, 22.7, 22.8], [15.0, 15.2, 15.1], "reproduced"),
-        ("higher", 0.0, [15.0, 15.2, 15.1], [22.6, 22.7, 22.8], "not reproduced"),
-        ("higher", 0.0, [22.0, 23.0, 24.0], [23.0, 22.0, 23.5], "not decidable at n = 3"),
-        ("higher", 1.0, [22.5, 22.6, 22.7], [22.4, 22.5, 22.6], "not reproduced"),
-        ("lower", 0.0, [1.0, 1.1, 1.2], [2.0, 2.1, 2.3], "reproduced"),
-        ("lower", 0.0, [2.0, 2.1, 2.3], [1.0, 1.1, 1.2], "not reproduced"),
-        ("equal", 0.5, [22.5, 22.6, 22.7], [22.4, 22.5, 22.6], "reproduced"),
-        ("equal", 0.01, [22.5, 22.6, 22.7], [22.4, 22.5, 22.6], "not reproduced"),
-        ("higher", 0.0, [22.0], [15.0], "not decidable at n = 1 (speaks for it)"),
-        ("higher", 0.0, [15.0], [22.0], "not decidable at n = 1 (speaks against it)"),
-        ("higher", 0.0, [22.0], [], "not run"),
-        ("higher", 0.0, [], [22.0], "not run"),
+        ("higher", 0.0, [22.6, 22.7, 22.8], [15.0, 15.2, 15.1], HOLDS),
+        ("higher", 0.0, [15.0, 15.2, 15.1], [22.6, 22.7, 22.8], OPPOSITE),
+        ("higher", 0.0, [22.0, 23.0, 24.0], [23.0, 22.0, 23.5], UNDECIDED),
+        ("higher", 1.0, [22.5, 22.6, 22.7], [22.4, 22.5, 22.6], NO_DIFFERENCE),
+        ("lower", 0.0, [1.0, 1.1, 1.2], [2.0, 2.1, 2.3], HOLDS),
+        ("lower", 0.0, [2.0, 2.1, 2.3], [1.0, 1.1, 1.2], OPPOSITE),
+        ("equal", 0.5, [22.5, 22.6, 22.7], [22.4, 22.5, 22.6], HOLDS),
+        ("equal", 0.01, [22.5, 22.6, 22.7], [22.4, 22.5, 22.6], OPPOSITE),
+        ("higher", 0.0, [22.0], [15.0], ONE_SEED),
+        ("higher", 0.0, [15.0], [22.0], ONE_SEED),
+        ("higher", 0.0, [22.0], [], NOT_RUN),
+        ("higher", 0.0, [], [22.0], NOT_RUN),
     ],
 )
-def test_verdicts(relation: str, margin: float, moe: list[float], dense: list[float], state: str) -> None:
-    assert judge(claim(relation=relation, margin=margin), rows(moe, dense)).state == state
+def test_directions(relation: str, margin: float, moe: list[float], dense: list[float], direction: str) -> None:
+    asked = question(claim(relation=relation, margin=margin), rows(moe, dense), ())
+    assert judge_one(asked).direction == direction
 
 
 def test_claims_about_a_number_and_about_a_mean_of_metrics() -> None:
-    verdict = judge(claim(relation="equal", right=22.0, margin=0.5), rows([22.1, 22.2, 22.0], []))
-    assert (verdict.state, verdict.right) == ("reproduced", 22.0)
+    asked = claim(relation="equal", right=22.0, margin=0.5)
+    assert judge_one(question(asked, rows([22.1, 22.2, 22.0], []), ())).direction == HOLDS
+    assert judge_one(question(asked, rows([22.1, 22.2, 22.0], []), ("other images",))).direction == NOT_COMPARABLE
     both = [run("moe", seed, 20.0 + seed) for seed in (1, 2)]
     for one in both:
         one.metrics["heldout/ssim_mean"] = 10.0
-    verdict = judge(claim(metric=[KEY, "heldout/ssim_mean"], right=0.0), {"moe": both})
-    assert verdict.left == pytest.approx((21 + 22 + 20) / 4)
-    lacking = [run("moe", 1, 20.0)]  # the mean of the available metrics would be a different quantity
-    assert judge(claim(metric=[KEY, "heldout/ssim_mean"], right=0.0), {"moe": lacking}).state == "not run"
+    mean = claim(metric=[KEY, "heldout/ssim_mean"], right=0.0)
+    found = judge_one(question(mean, {"moe": both}, ()))
+    assert found.means == (pytest.approx((21 + 22 + 20) / 4), 0.0)
+    lacking = [run("moe", 1, 20.0)]  # a mean of what is there would be another number
+    assert judge_one(question(mean, {"moe": lacking}, ())).direction == NOT_RUN
+
+
+def test_a_size_is_stated_where_images_alone_differ() -> None:
+    asked, seeds = claim(published=[25.0, 15.0]), rows([22.0, 22.1], [21.0, 21.2])
+    assert judge_one(question(asked, seeds, ("other images",))).size_words
+    assert not judge_one(question(asked, seeds, ("other images", "shorter schedule"))).size_words
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"data": {"kind": "official", "train": 5000}}, ()),
+        ({"data": {"kind": "folder", "train": 5000}}, ("other images",)),
+        ({"data": {"kind": "official", "train": 4000}}, ("shorter schedule",)),
+        ({"data": {"kind": "official", "train": 5000}, "curves": {"epoch": [1.0, 9.0]}}, ("shorter schedule",)),
+        ({"data": {"kind": "official", "train": 5000}, "profile": "quick"}, ("shorter schedule",)),
+        ({"data": {"kind": "official", "train": 5000}, "profile": "unknown"}, ("shorter schedule",)),
+        ({"data": {"kind": "official", "train": 5000, "train_of": 6000}}, ("shorter schedule",)),
+    ],
+)
+def test_departures_from_the_published_condition(changes: dict[str, Any], expected: tuple[str, ...]) -> None:
+    one = replace(run("moe", 1, 22.0), curves={"epoch": [1.0, 10.0]})
+    assert departures(catalog.load("moe_ablation"), [replace(one, **changes)]) == expected
+
+
+def test_a_narrower_network_is_a_departure() -> None:
+    benchmark = catalog.load("attentive_vqvae")
+    official = {"kind": "official", "train": 24000}
+    for profile, smaller in (("short", True), ("paper", False)):
+        stated = benchmark.configuration("a", profile)
+        one = Result(variant="a", profile=profile, configuration=stated, data=official)
+        assert ("smaller network" in departures(benchmark, [one])) == smaller
+    benchmark = catalog.load("moe_ablation")
+    halved = benchmark.configuration("dense_wide", "paper", {"model.init_args.net.init_args.width": 96})
+    one = Result(variant="dense_wide", profile="paper", configuration=halved, data=official, curves={"epoch": [10.0]})
+    assert departures(benchmark, [one]) == ("smaller network",)
+    assert departures(benchmark, []) == ()
 
 
 def test_report_prints_a_verdict_for_every_claim() -> None:
     benchmark = catalog.load("moe_ablation")
-    results = [run(v, s, x + s / 10) for v, x in (("moe_clamped", 22.0), ("dense_clamped", 15.0)) for s in (1, 2, 3)]
-    text = page.text(benchmark, results, [])
+    results = [
+        run(v, s, x + s / 10 + (s == 3) * d)
+        for v, x, d in (("moe_clamped", 22.0, 0.01), ("dense_clamped", 15.0, 0.0))
+        for s in (1, 2, 3)
+    ]
+    text = page.text(Report(benchmark, "paper", results)).replace("\N{NO-BREAK SPACE}", " ")
     section = text.split("## The paper's claims")[1].split("\n## ")[0]
     assert section.count("**not run**") == len(benchmark.claims) - 1
-    assert "22.20 - 15.20 = +7.00 [+7.00, +7.00] dB" in section
-    assert "**reproduced**" in section
+    # 7.00, 7.00, 7.01: mean 7.0033, std 0.00577; with Holm's 98.3% (t = 7.65) the half width is 0.0255
+    assert "+7.00 [+6.98, +7.03] dB" in section
+    assert "**holds**, 92% of the published effect [92, 92]" in section
+    assert "98.3% interval (Holm, 3 primary claims)" in section
     assert "## Differences from dense, clamped" in text
-    single = page.text(benchmark, [r for r in results if r.seed == 1], [])
-    assert "±" not in single
+    single = page.text(Report(benchmark, "paper", [r for r in results if r.seed == 1]))
+    assert "±" not in single.split("<details>")[0]
     assert "## Differences" not in single
-    assert "not decidable at n = 1 (speaks for it)" in single
+    assert "**one seed**" in single
+    assert not any(word in text + single for word in ("reproduced", "not decidable"))
+
+
+def test_means_over_the_last_epochs_are_compared_for_all_alike() -> None:
+    def recorded(variant: str, seed: int, values: list[float]) -> Result:
+        one = run(variant, seed, values[-1])
+        epochs = [float(epoch) for epoch in range(11, 11 + len(values))]
+        return replace(one, curves={"epoch": epochs}, last_epochs={"epoch": epochs, KEY: values})
+
+    results = [recorded("a", 1, [1.0, 2.0, 6.0]), recorded("h", 1, [4.0, 5.0, 0.0]), recorded("h", 2, [9.0, 9.0])]
+    results.append(replace(run("untrained", 1, 7.0), curves={}))
+    found = average(results)
+    assert [one.metrics.get(KEY) for one in found.results] == [3.0, 3.0, None, 7.0]
+    assert found.epochs == (11, 13)
+    assert found.left_out == ["h/seed2"]
+    assert average(results[-1:]).epochs is None  # old records have none
+    assert results[0].metrics[KEY] == 6.0
+
+
+@pytest.mark.parametrize(
+    ("hardware", "cpu", "quiet"),
+    [
+        ({"device": "CPU", "threads": 2}, 19.0, True),
+        ({"device": "CPU", "threads": 2}, 12.0, False),
+        ({"device": "NVIDIA H100", "threads": 16}, 9.5, True),
+        ({"device": "NVIDIA H100", "threads": 16}, 5.0, False),
+        ({"device": "CPU", "threads": "many"}, 19.0, False),
+        ({"device": "CPU", "threads": 1}, None, False),
+    ],
+)
+def test_seconds_count_where_the_machine_did_nothing_else(
+    hardware: dict[str, Any], cpu: float | None, quiet: bool
+) -> None:
+    spent = {"seconds_per_epoch": 10.0} | ({} if cpu is None else {"cpu_seconds_per_epoch": cpu})
+    assert undisturbed(replace(run("moe", 1, 22.0), efficiency=spent, hardware=hardware)) == quiet

@@ -12,7 +12,7 @@ import pytest
 from attnae import result
 from attnae.bench.app import main
 from attnae.bench.commands.compare import BETTER, REGRESSION, verdict
-from attnae.bench.reporting.statistics import Difference
+from attnae.bench.reporting.seeds import Estimate, quantile
 from attnae.result import Result
 
 MACHINE = {"device": "CPU", "processor": "one", "threads": 2}
@@ -148,5 +148,9 @@ def test_nothing_to_compare_is_a_usage_error(tmp_path: Path, capsys: pytest.Capt
     ],
 )
 def test_verdict(key: str, mean: float, low: float | None, high: float | None, expected: str) -> None:
-    n = 1 if low is None else 3
-    assert verdict(key, Difference(mean, low, high, n), 1.0, 0.05) == expected
+    if low is None or high is None:
+        found = Estimate(mean, None, 1)
+    else:
+        found = Estimate(mean, (high - low) / 2 / quantile(0.05, 3) * 3**0.5, 3)
+        assert found.interval() == pytest.approx((low, high))
+    assert verdict(key, found, 1.0, 0.05) == expected

@@ -13,6 +13,7 @@ from PIL import Image
 
 from attnae.bench import catalog
 from attnae.bench.reporting import figures
+from attnae.bench.reporting.material import Report
 from attnae.bench.reporting.pictures import grid
 from attnae.bench.reporting.pictures.style import looks
 from attnae.bench.reporting.pictures.tradeoff import Better, front
@@ -94,12 +95,12 @@ def test_grid_curves_and_trade_off_of_an_ordinary_report(tmp_path: Path) -> None
     for folder in folders.values():
         for name, images in (("truth", truth), ("input", 1 - truth), ("output", truth**1.1)):
             strip(folder / "images" / f"heldout-{name}.png", images)
-    drawn = figures.draw(BENCHMARK, results, folders, tmp_path / "figures")
+    drawn = figures.draw(Report(BENCHMARK, "quick", results), folders, tmp_path / "figures")
     assert drawn == ["curves.png", "grid.png", "tradeoff.png"]
     for name in drawn:
         assert 850 <= Image.open(tmp_path / "figures" / name).width <= 1050  # about the page width, 900 pixels
     first = (tmp_path / "figures" / "curves.png").read_bytes()
-    figures.draw(BENCHMARK, results, folders, tmp_path / "figures")
+    figures.draw(Report(BENCHMARK, "quick", results), folders, tmp_path / "figures")
     assert (tmp_path / "figures" / "curves.png").read_bytes() == first
 
 
@@ -118,7 +119,7 @@ def test_grid_curves_and_trade_off_of_an_ordinary_report(tmp_path: Path) -> None
 )
 def test_any_results_can_be_drawn(results: list[Result], tmp_path: Path) -> None:
     folders = {(r.variant, r.seed): tmp_path / "gone" for r in results}
-    drawn = figures.draw(BENCHMARK, results, folders, tmp_path / "figures")
+    drawn = figures.draw(Report(BENCHMARK, "quick", results), folders, tmp_path / "figures")
     assert set(drawn) <= {"curves.png", "tradeoff.png"}
     for name in drawn:
         with Image.open(tmp_path / "figures" / name) as picture:
@@ -134,6 +135,10 @@ def test_grid_is_omitted_for_damaged_or_mismatched_strips(tmp_path: Path) -> Non
         strip(folder / "images/heldout-output.png", truth)
     broken = folders["moe", 1] / "images/heldout-output.png"
     broken.write_bytes(broken.read_bytes()[:60])
-    assert "grid.png" in figures.draw(BENCHMARK, results, folders, tmp_path / "one")  # without the damaged one
+    assert "grid.png" in figures.draw(
+        Report(BENCHMARK, "quick", results), folders, tmp_path / "one"
+    )  # without the damaged one
     strip(broken, truth[:, :8, :8])
-    assert "grid.png" not in figures.draw(BENCHMARK, results, folders, tmp_path / "none")  # other images
+    assert "grid.png" not in figures.draw(
+        Report(BENCHMARK, "quick", results), folders, tmp_path / "none"
+    )  # other images

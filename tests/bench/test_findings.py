@@ -1,5 +1,6 @@
 """Numbers in FINDINGS and the effects figure are computed from results."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from test_golden import BENCHMARK, REPORTS, run
 
 from attnae.bench.catalog import load
 from attnae.bench.reporting import effects, findings, report
+from attnae.errors import UserError
 from attnae.result import write
 
 PLACE = "example/paper/README.md"
@@ -29,14 +31,14 @@ MEANING = {
 @pytest.mark.parametrize("title", MEANING)
 def test_number_is_computed_from_its_title(title: str) -> None:
     text = f'It gains [old]({PLACE} "{title}") dB, see [the report]({PLACE}).'
-    new = findings.refresh(text, REPORTS)
+    new = findings.refresh(text, REPORTS, [BENCHMARK])
     assert new == f'It gains [{MEANING[title]}]({PLACE} "{title}") dB, see [the report]({PLACE}).'
-    assert findings.refresh(new, REPORTS) == new
+    assert findings.refresh(new, REPORTS, [BENCHMARK]) == new
 
 
 def test_missing_report_has_no_number() -> None:
     link = '[1](other/paper/README.md "better heldout/psnr_mean")'
-    assert findings.refresh(link, REPORTS) == link.replace("[1]", "[-]")
+    assert findings.refresh(link, REPORTS, [BENCHMARK]) == link.replace("[1]", "[-]")
 
 
 def test_hand_edited_number_is_detected(tmp_path: Path) -> None:
@@ -55,12 +57,42 @@ def test_hand_edited_number_is_detected(tmp_path: Path) -> None:
     assert findings.NAME in said
 
 
-def test_effects_are_relative_to_published_values(tmp_path: Path) -> None:
-    # Equality claims and claims without two numbers have no effect size.
-    (one,) = effects.effects([BENCHMARK], REPORTS)["Example"]
+def test_table_of_claims_is_generated() -> None:
+    text = "before\n<!-- claims example:1,2 -->\nanything\n<!-- /claims -->\nafter"
+    new = findings.refresh(text, REPORTS, [BENCHMARK])
+    assert findings.refresh(new, REPORTS, [BENCHMARK]) == new
+    header, _, first, second = new.replace("\N{NO-BREAK SPACE}", " ").splitlines()[2:6]
+    assert [cell.strip() for cell in header.strip("|").split("|")] == [
+        "claim", "published", "ours", "n", "size kept", "verdict", "would change it"
+    ]  # fmt: skip
+    assert [cell.strip() for cell in first.strip("|").split("|")] == [
+        f"[The model is better]({PLACE})", "+2.50 dB", "+2.13 [+1.75, +2.51] dB", "3", "85% [70, 101]", "**holds**",
+        "other seeds alone",
+    ]  # fmt: skip
+    assert "**one seed**" in second
+
+
+@pytest.mark.parametrize("wanted", ["example:9", "nothing:1", "example:0", "example:1,1,1,1,1,1,1,1,1,1"])
+def test_a_table_of_other_claims_is_refused(wanted: str) -> None:
+    with pytest.raises(UserError, match=findings.NAME):
+        findings.refresh(f"<!-- claims {wanted} -->\n\n<!-- /claims -->", REPORTS, [BENCHMARK])
+
+
+def test_effects_are_multiples_of_what_is_published(tmp_path: Path) -> None:
+    (one,) = effects.effects([BENCHMARK], REPORTS)["Example"]  # equalities and claims without two figures have no size
     assert one.published == pytest.approx(2.5)
-    assert one.ours.mean == pytest.approx(32 / 15)
+    assert one.mean == pytest.approx(32 / 15)
     effects.draw([BENCHMARK], REPORTS, tmp_path / "effects.png")
     assert Image.open(tmp_path / "effects.png").width > 500
     effects.draw([BENCHMARK], [], tmp_path / "none.png")
     assert not (tmp_path / "none.png").exists()
+
+
+def test_committed_findings_can_be_read_in_two_minutes() -> None:
+    """At most 600 words with the table, 100 for each paper; every verdict of the table is one that judges give."""
+    text = (Path(__file__).parents[2] / "reports" / findings.NAME).read_text(encoding="utf-8")
+    shown = re.sub(r"<!--.*?-->", "", re.sub(r"\]\([^)]*?(?: \"[^\"]*\")?\)", "]", text))
+    count = {part.split("\n")[0]: len(re.findall(r"[^\s|]*\w[^\s|]*", part)) for part in shown.split("\n## ")}
+    assert sum(count.values()) <= 600, count
+    assert all(words <= 100 for title, words in count.items() if title != "# Findings"), count
+    assert text.count("**holds**") + text.count("**undecided**") + text.count("**one seed**") <= findings.MOST_CLAIMS

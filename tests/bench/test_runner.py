@@ -35,6 +35,8 @@ from tiny_benchmark import (
 
 from attnae import result
 from attnae.bench import catalog
+from attnae.bench.reporting.cells import unit_heading
+from attnae.bench.reporting.tables import chosen
 from attnae.bench.run import RunId
 from attnae.metrics.columns import column
 
@@ -89,8 +91,8 @@ def test_run_writes_results(compared: Comparison) -> None:
         assert [command.split()[:2] for command in r.commands] == words
         assert r.curves["epoch"] == list(range(1, FEW + 1))
         assert r.efficiency.keys() == {
-            "params_trainable", "params_total", "gflops_forward", "seconds_per_epoch", "images_per_second",
-            "peak_memory_mb",
+            "params_trainable", "params_total", "gflops_forward", "seconds_per_epoch", "cpu_seconds_per_epoch",
+            "images_per_second", "peak_memory_mb",
         }  # fmt: skip
         assert {key.split("/")[0] for key in r.metrics} == {"heldout", "heldout_sampled", "train_set"}
         assert r.hardware["threads"] == max(1, len(os.sched_getaffinity(0)) // 2)
@@ -107,7 +109,7 @@ def test_report_files(compared: Comparison) -> None:
         f"{variant}-seed{seed}.json" for variant in ("saaae", "vae") for seed in (1, 2)
     ]
     assert {path.name for path in (compared.report / "figures").iterdir()} == {
-        "grid.png", "curves.png", "tradeoff.png", "saaae-attention.png", "saaae-gate.png",
+        "grid.png", "tradeoff.png", "curves.png", "saaae-attention.png", "saaae-gate.png",
     }  # fmt: skip
     for name in re.findall(r"\]\((figures/.*?)\)", readme(compared.cwd)):
         assert (compared.report / name).stat().st_size > 1000
@@ -127,12 +129,23 @@ def test_report_gives_mean_and_deviation_over_seeds(compared: Comparison) -> Non
     header, *body = table(readme(compared.cwd), spec.title)
     assert [row[0] for row in body] == ["VAE", "SAAAE"]
     for variant, row in zip(("vae", "saaae"), body, strict=True):
-        for name in spec.columns:
-            values = [r.metrics[f"heldout/{name}"] for r in compared.results if r.variant == variant]
-            digits = column(name).digits
-            expected = f"{statistics.fmean(values):,.{digits}f} ± {statistics.stdev(values):,.{digits}f}"
-            assert row[header.index(column(name).heading)] == expected
-    assert "2 seeds (1, 2)" in readme(compared.cwd)
+        for key in chosen(spec.keys):
+            values = [r.metrics[key] for r in compared.results if r.variant == variant]
+            digits = column(key).digits
+            expected = (
+                f"{statistics.fmean(values):,.{digits}f} ±\N{NO-BREAK SPACE}{statistics.stdev(values):,.{digits}f}"
+            )
+            assert row[header.index(unit_heading(key))] == expected
+    assert "seeds 1, 2." in readme(compared.cwd)
+
+
+def test_the_answer_comes_first_in_the_report_and_last_on_the_terminal(compared: Comparison) -> None:
+    answer = readme(compared.cwd).splitlines()[2]
+    assert answer.startswith("SAAAE ")
+    assert "held-out images" in answer
+    assert "2 seeds" in answer
+    assert answer in compared.done.out
+    assert readme(compared.cwd).index("figures/grid.png") < readme(compared.cwd).index("## ")
 
 
 def test_report_lists_numbers_of_all_runs(compared: Comparison) -> None:
@@ -301,7 +314,7 @@ def failed(cwd: Path, variant: str, *culprits: str) -> None:
     rows = {row[0]: row[-1] for row in table(readme(cwd), "Failed runs")[1:]}
     for culprit in culprits:
         assert culprit in found.reason
-        assert culprit in rows[variant]
+        assert culprit in rows[variant].replace("\\", "")
     assert "\n" not in found.reason
 
 
@@ -362,7 +375,7 @@ def test_folder_of_images(tmp_path: Path) -> None:
     said, *settings = text.splitlines()[0].split(", data.batch_size=16")
     assert said == "# VAE vs SAAAE: your images (pets), profile short, 2 epochs"
     assert settings == [", data.image_size=16, data.test_images=16, data.train_images=32, data.val_images=8, "
-                        "net.channels=[4,4,4,4], net.image_size=16, net.latent_dim=8, trainer.accelerator=cpu"]  # fmt: skip
+                        "net.channels=\\[4,4,4,4\\], net.image_size=16, net.latent_dim=8, trainer.accelerator=cpu"]  # fmt: skip
     assert "Trained on 21 and tested on 7 images" in text
     assert "Converted images: 1 grayscale, 1 transparent (on white)." in text
     assert f"(saaae_vs_vae/{page.parent.name}/README.md)" in (tmp_path / "reports/README.md").read_text(

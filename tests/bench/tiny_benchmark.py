@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -144,7 +145,7 @@ def images(root: Path, train: int, test: int, size: int = 16, nested: bool = Fal
 def table(text: str, heading: str) -> list[list[str]]:
     """Cells of the first table after a heading."""
     below = text.split(f"\n## {heading}\n", 1)[1].split("\n## ")[0]
-    lines = [line for line in below.splitlines() if line.startswith("|")]
+    lines = list(takewhile(lambda line: line.startswith("|"), below[below.index("\n|") + 1 :].splitlines()))
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in (lines[0], *lines[2:])]
 
 

@@ -199,8 +199,13 @@ def test_evaluation_does_not_depend_on_its_batches(vae: Path, tmp_path: Path) ->
 def test_fit_record(vae: Path) -> None:
     record, table = part(vae, "fit.json"), rows(vae)
     seconds = [float(row["epoch_seconds"]) for row in table]
-    assert record["efficiency"].keys() == {"seconds_per_epoch", "images_per_second", "peak_memory_mb"}
+    assert record["efficiency"].keys() == {
+        "seconds_per_epoch", "cpu_seconds_per_epoch", "images_per_second", "peak_memory_mb"
+    }  # fmt: skip
     assert record["efficiency"]["seconds_per_epoch"] == pytest.approx(statistics.median(seconds[1:]))
+    cpu = [float(row["epoch_cpu_seconds"]) for row in table]
+    assert all(spent > 0 for spent in cpu)
+    assert record["efficiency"]["cpu_seconds_per_epoch"] == pytest.approx(statistics.median(cpu[1:]))
     assert record["efficiency"]["images_per_second"] == pytest.approx(32 / statistics.median(seconds[1:]))
     assert 50 < record["efficiency"]["peak_memory_mb"] < 20_000
     assert record["curves"]["epoch"] == [1, 2, 3]

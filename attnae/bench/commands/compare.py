@@ -15,7 +15,8 @@ from attnae.bench.catalog.benchmark import Benchmark
 from attnae.bench.commands.arguments import Subparsers, path, percent
 from attnae.bench.markdown import number
 from attnae.bench.reporting.cells import commit_of, heading, interval, title_of
-from attnae.bench.reporting.statistics import Difference, by_seed, difference, tolerance
+from attnae.bench.reporting.seeds import Estimate, paired
+from attnae.bench.reporting.statistics import by_seed, tolerance
 from attnae.bench.request import shown
 from attnae.bench.run import RunId
 from attnae.bench.terminal import console, grid
@@ -48,8 +49,8 @@ def compare(options: argparse.Namespace) -> int:
     """Shows B beside A over the variants and seeds that both have; 1 if something got worse beyond the noise.
 
     Several seeds: worse is what has the whole 95% interval of B - A on the wrong side of 0. One seed: the noise is
-    unknown, and worse is what differs by more than ``--tolerance`` percent. A difference that the digits of its column
-    do not show is none. A run that A has complete and B has failed is a regression, too.
+    unknown, and worse is what differs by more than ``--tolerance`` percent. Differences below the
+    displayed precision are ignored. A run that is complete in A and failed in B is a regression, too.
     """
     out, marks = console(), 0
     for benchmark, title, before, after in _pairs(options.a, options.b):
@@ -104,7 +105,7 @@ def _show(benchmark: Benchmark, title: str, before: Runs, after: Runs, share: fl
         for variant in benchmark.variants:
             for key in [*benchmark.leading, *COSTS]:
                 one, other = (by_seed([r for r in side if r.variant == variant], key) for side in (a, b))
-                if found := difference(other, one):
+                if found := paired(other, one):
                     seeds = one.keys() & other.keys()
                     old, new = (fmean(side[seed] for seed in seeds) for side in (one, other))
                     mark = verdict(key, found, old, share, same_machine)
@@ -130,7 +131,7 @@ def _show(benchmark: Benchmark, title: str, before: Runs, after: Runs, share: fl
     return marks
 
 
-def verdict(key: str, found: Difference, before: float, share: float, same_machine: bool = True) -> str:
+def verdict(key: str, found: Estimate, before: float, share: float, same_machine: bool = True) -> str:
     """``regression`` or ``better`` where a difference is more than noise, else an empty text.
 
     Args:
@@ -144,10 +145,11 @@ def verdict(key: str, found: Difference, before: float, share: float, same_machi
     measured = column(key).kind == "measured"  # depends on the machine and on what else it does
     if direction == "-" or round(found.mean, column(key).digits) == 0:
         return ""
-    if found.low is None or found.high is None:
+    ends = found.interval()
+    if ends is None:
         beyond = not measured and abs(found.mean) > tolerance(key, before, share)
     else:
-        beyond = (same_machine or not measured) and not found.low <= 0 <= found.high
+        beyond = (same_machine or not measured) and not ends[0] <= 0 <= ends[1]
     if not beyond:
         return ""
     return BETTER if (found.mean > 0) == (direction == "higher") else REGRESSION

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from attnae.bench import catalog, extension, plan, sharing, store, tracking
-from attnae.bench.catalog.benchmark import Benchmark
 from attnae.bench.commands.arguments import Subparsers
 from attnae.bench.commands.run_options import add_options
+from attnae.bench.markdown import plain
 from attnae.bench.request import MEASURES, Request, shown
 from attnae.bench.run import Run
 from attnae.bench.terminal import console
 from attnae.errors import UserError
-from attnae.result import Record, Result
+from attnae.result import Record
+
+if TYPE_CHECKING:
+    from attnae.bench.reporting.material import Report
 
 
 def register(commands: Subparsers[Any]) -> None:
@@ -187,20 +190,22 @@ def _execute(options: argparse.Namespace, work: Work, out: Console) -> list[str]
 
 
 def _report(options: argparse.Namespace, work: Work, out: Console) -> None:
-    """Writes the reports of the label, and shows the table that this plan's runs are in.
+    """Writes the reports of the label, and shows the answer and the table that this plan's runs are in.
 
     All results of the label count, not this plan's alone: controls that come later join the comparison, and what a
     report has kept of runs whose folders are gone stays.
     """
-    from attnae.bench.reporting import report
+    from attnae.bench.reporting import answer, material, report
 
     made = work.made
     found = store.results(work.home, missing_ok=True)
     report.current(found, options.reports) or report.build(found, options.reports)
     ours = [table for table in report.tables(found, options.reports) if any(_fits(made, one) for one in table.records)]
     for table in ours:
-        _summary(out, made.benchmark, [one for _, one in table.records])
         page = options.reports / table.benchmark / table.label / "README.md"
+        shown_here = material.Report(made.benchmark, table.label, [one for _, one in table.records], page.parent)
+        _summary(out, shown_here)
+        out.print(plain(" ".join(answer.sentences(shown_here))), soft_wrap=True, highlight=False, markup=False)
         out.print(f"Report: {escape(shown(page))}", soft_wrap=True)
         for label, why in table.beside.items():
             out.print(f"Results that stand apart, in {escape(label)}: {escape(why)}", soft_wrap=True, highlight=False)
@@ -214,26 +219,26 @@ def _fits(made: plan.Plan, record: Record) -> bool:
     return one.variant in made.identities and not sharing.apart(one, made.identities[one.variant])
 
 
-def _summary(out: Console, benchmark: Benchmark, results: list[Result]) -> None:
+def _summary(out: Console, report: Report) -> None:
     """The comparison at the end of a run: the leading columns of every table, and the cost."""
     from attnae.bench.reporting import statistics
+    from attnae.bench.reporting.conditions import undisturbed
     from attnae.metrics.columns import COSTS, column
 
-    keys = [*benchmark.leading, *COSTS]
-    grid = Table(title=f"{benchmark.title}")
+    keys = [*report.benchmark.leading, *COSTS]
+    grid = Table(title=report.benchmark.title)
     grid.add_column("variant")
     for key in keys:
         protocol = f"{key.split('/')[0]}\n" if "/" in key else "\n"
         grid.add_column(protocol + column(key).heading, justify="right")
-    for name in benchmark.variants:
-        runs = [r for r in results if r.variant == name and r.status == "complete"]
-        if not runs:
-            continue
+    for name, runs in report.rows.items():
         cells = []
         for key in keys:
-            value = statistics.summary(runs, key)
+            quiet = [r for r in runs if undisturbed(r)] if key == "seconds_per_epoch" else runs
+            value = statistics.summary(quiet, key)
             cells.append(f"{value.mean:,.{column(key).digits}f}" if value else "-")
-        grid.add_row(benchmark.variants[name].title, *cells)
+        if runs:
+            grid.add_row(escape(report.title(name)), *cells)
     out.print(grid)
 
 
@@ -246,5 +251,5 @@ def _next(made: plan.Plan) -> str:
             f"attnae-bench run {benchmark.name} --profile {further[0]} --data-root DIR   (DIR: train/ and test/ images)"
         )
     if left:
-        return f"the controls: the same command with --variants {','.join(left)}"
-    return "error bars: the same command with --seeds 3"
+        return f"for the controls, the same command with --variants {','.join(left)}"
+    return "for intervals over seeds, the same command with --seeds 3"

@@ -1,13 +1,21 @@
-"""``runs/*.json`` of the reports: results kept for good, since the folders of their runs may be gone."""
+"""``runs/`` of the reports: results and numbers of single images, kept for good: the folders of their runs may be gone."""
 
 from __future__ import annotations
 
+import io
+import zipfile
 from pathlib import Path
 
+import numpy as np
+
 from attnae import result
+from attnae.bench.catalog.benchmark import Benchmark
+from attnae.bench.reporting import images
+from attnae.bench.reporting.claims import per_image_name, single_seeds
 from attnae.bench.run import short_hash
 from attnae.bench.sharing import Table, began
 from attnae.errors import UserError
+from attnae.files import atomic
 from attnae.result import Result
 
 SUPERSEDED = "superseded"
@@ -31,14 +39,21 @@ class Archive:
         """Folder of a table's report."""
         return self.reports / table.benchmark / table.label
 
-    def keep(self, table: Table) -> None:
-        """Writes the results of a table."""
+    def keep(self, table: Table, benchmark: Benchmark) -> None:
+        """Writes the results of a table, and numbers of single images where a claim rests on one seed."""
+        rows: dict[str, list[Result]] = {}
         for _, one in table.records:
+            if one.status == "complete":
+                rows.setdefault(one.variant, []).append(one)
+        wanted = single_seeds(benchmark, rows)
+        for folder, one in table.records:
             path = self.folder(table) / "runs" / f"{one.variant}-seed{one.seed}.json"
             if path.exists():
                 self._save(path, one)
             result.write(one, path)
             self.written.add(path)
+            if keys := wanted.get((one.variant, one.seed)):
+                _keep_images(folder / "per_image.npz", path.with_name(per_image_name(one.variant, one.seed)), keys)
 
     def tidy(self) -> None:
         """Removes files whose results stand in another table now, and sets aside those that stand in none."""
@@ -60,6 +75,36 @@ class Archive:
         target = path.parent / SUPERSEDED / f"{path.stem}-{short_hash(text)}.json"
         target.parent.mkdir(exist_ok=True)
         target.write_bytes(path.read_bytes())
+
+
+def _keep_images(source: Path, to: Path, keys: set[str]) -> None:
+    """Copies the arrays of some metrics from a run's folder, in single precision; of a run that is gone nothing.
+
+    Raises:
+        UserError: The run's file is damaged or carries code.
+    """
+    if not source.is_file():
+        return
+    wanted = {f"{protocol}/{images.ARRAYS[name]}" for key in keys for protocol, _, name in [key.rpartition("/")]
+              if name in images.ARRAYS}  # fmt: skip
+    try:
+        with np.load(source, allow_pickle=False) as arrays:
+            kept = {name: np.asarray(arrays[name], dtype=np.float32) for name in sorted(wanted & set(arrays.files))}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, TypeError) as error:
+        raise UserError(
+            f"Cannot read {source}: it is damaged or carries code. Delete it and test the run again."
+        ) from error
+    if not kept:
+        return
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:  # without times: equal numbers, equal bytes
+        for name, values in kept.items():
+            array = io.BytesIO()
+            np.save(array, values, allow_pickle=False)
+            archive.writestr(zipfile.ZipInfo(f"{name}.npy"), array.getvalue(), zipfile.ZIP_DEFLATED)
+    if not to.is_file() or to.read_bytes() != stream.getvalue():
+        with atomic(to) as temporary:
+            temporary.write_bytes(stream.getvalue())
 
 
 def _read(path: Path) -> Result | None:

@@ -1,18 +1,24 @@
-"""How what is compared is named and written: variants, metrics, means, differences, claims."""
+"""How what is compared is named and written: variants, metrics, means, differences."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
+from itertools import pairwise
 from typing import Any
 
 from attnae.bench import labels
-from attnae.bench.catalog.benchmark import Benchmark, Claim, Evidence
+from attnae.bench.catalog.benchmark import Benchmark
 from attnae.bench.markdown import number
-from attnae.bench.reporting.statistics import Difference, Summary, epochs_of
-from attnae.bench.reporting.verdicts import Verdict
+from attnae.bench.reporting.seeds import ALPHA, Estimate
+from attnae.bench.reporting.statistics import Summary, epochs_of
 from attnae.metrics.columns import column
 from attnae.result import Result
 
 RELATIONS = {"higher": "higher than", "lower": "lower than", "equal": "equal to"}
+
+UNITS = {"dB": "dB", "s": "s", "10^6 byte": "MB", "nat per image": "nat", "nat": "nat"}
+"""Units that fit into a heading; the list of columns tells all of them."""
 
 
 def kind_of(done: list[Result]) -> str:
@@ -21,13 +27,19 @@ def kind_of(done: list[Result]) -> str:
         return "no finished run"
     data = done[0].data
     epochs = epochs_of(done)
-    schedule = f", {epochs} epoch{'s' * (epochs > 1)}" if epochs else ""
-    differs = "".join(f", {setting}" for setting in settings_of(done[0]))
+    told = "".join(f", {epochs:,} epoch{'s' * (epochs > 1)}" if epochs else "")
+    told += "".join(f", {setting}" for setting in settings_of(done[0]))
+    for split, word in (("train", "trained on"), ("test", "tested")):
+        if of := next((r.data[f"{split}_of"] for r in done if isinstance(r.data.get(f"{split}_of"), int)), None):
+            used = next(r.data.get(split) for r in done if f"{split}_of" in r.data)
+            told += f", {word} {used:,} of {of:,} images" if isinstance(used, int) else ""
+    leaked = data.get("leaked")
+    told += f", {leaked:,} test images are also in training" if isinstance(leaked, int) and leaked else ""
     if data.get("kind") == "embedded":
-        return f"demonstration on {data.get('title')}{schedule}{differs}"
+        return f"demonstration on {data.get('title')}{told}"
     if data.get("kind") == "official":
-        return f"official data, profile {done[0].profile}{schedule}{differs}"
-    return f"{data.get('title')}, profile {done[0].profile}{schedule}{differs}"
+        return f"official data, profile {done[0].profile}{told}"
+    return f"{data.get('title')}, profile {done[0].profile}{told}"
 
 
 def settings_of(one: Result) -> list[str]:
@@ -35,19 +47,6 @@ def settings_of(one: Result) -> list[str]:
     told = labels.settings({key: value for key, value in one.overrides.items() if key != "trainer.max_epochs"})
     told += [one.precision] if one.precision != "fp32" else []
     return told + ([f"{one.devices * one.nodes} devices"] if one.devices * one.nodes > 1 else [])
-
-
-def figures_of(claim: Claim, verdict: Verdict) -> tuple[str, str]:
-    """The paper's figures for a claim, and ours."""
-    key = claim.keys[0]
-    digits = column(key).digits
-    published = claim.published if isinstance(claim.published, list) else [claim.published]
-    ours = "-"
-    if verdict.difference is not None:
-        unit = "" if column(key).unit == "-" else f" {column(key).unit}"
-        pair = [number(value, digits) for value in (verdict.left, verdict.right)]
-        ours = f"{' - '.join(pair)} = {interval(verdict.difference, key)}{unit}"
-    return " - ".join(number(value, digits) for value in published), ours
 
 
 def commit_of(git: Any) -> str:
@@ -62,15 +61,22 @@ def title_of(benchmark: Benchmark, name: str) -> str:
     return benchmark.variants[name].title if name in benchmark.variants else name
 
 
-def evidence_of(benchmark: Benchmark, runs: list[Result]) -> Evidence:
-    """How much runs of one profile say about the paper; nothing if the benchmark file does not know the profile."""
-    profile = benchmark.profiles.get(runs[0].profile)
-    return profile.evidence if profile else "demonstration"
+def unit_of(key: str) -> str:
+    """The unit as it follows a number, with a space; empty for pure numbers and long units."""
+    unit = UNITS.get(column(key).unit, "")
+    return f" {unit}" if unit else ""
 
 
 def heading(key: str) -> str:
     """Title of a metric with an arrow in the better direction, and its protocol in brackets."""
     return _with_protocol(column(key).heading, key)
+
+
+def unit_heading(key: str) -> str:
+    """Title of a metric with its unit, and an arrow in the better direction: ``PSNR [dB] ↑``."""
+    one, unit = column(key), unit_of(key).strip()
+    arrow = one.heading.removeprefix(one.title).replace(" ", "\N{NO-BREAK SPACE}")
+    return one.title + (f" [{unit}]" if unit and "/" not in one.title else "") + arrow
 
 
 def named(key: str) -> str:
@@ -82,18 +88,42 @@ def _with_protocol(text: str, key: str) -> str:
     return f"{text} ({key.split('/')[0]})" if "/" in key else text
 
 
-def cell(value: Summary | None, key: str, digits: int | None = None) -> str:
-    """Mean, and ± sample standard deviation over several seeds, in the digits of the column."""
+def cell(value: Summary | None, key: str, digits: int | None = None, most: int | None = None) -> str:
+    """Mean, and ± sample standard deviation over several seeds, in the digits of the column.
+
+    Args:
+        value: The number over seeds.
+        key: Its column.
+        digits: Digits after the point instead of the column's.
+        most: Seeds of the variant that has most: with fewer the cell says how many.
+    """
     if value is None:
         return "-"
     places = column(key).digits if digits is None else digits
-    if value.std is None or column(key).kind == "counted":  # no seed changes what is counted
+    if column(key).kind == "counted":  # no seed changes what is counted
         return number(value.mean, places)
-    return f"{number(value.mean, places)} ± {number(value.std, places)}"
+    text = number(value.mean, places) + (f" ± {number(value.std, places)}" if value.std is not None else "")
+    return unbroken(text + f" (n = {value.n})" if value.n != most else text) if most is not None else text
 
 
-def interval(value: Difference, key: str) -> str:
-    """A signed difference, and its 95% interval over several seeds, in the digits of the column."""
-    digits = column(key).digits
-    ends = "" if value.low is None or value.high is None else f" [{value.low:+,.{digits}f}, {value.high:+,.{digits}f}]"
-    return f"{value.mean:+,.{digits}f}{ends}"
+def interval(value: Estimate, key: str, alpha: float = ALPHA) -> str:
+    """A signed difference, and its interval over several seeds, in the digits of the column."""
+    digits, ends = column(key).digits, value.interval(alpha)
+    told = f" [{ends[0]:+,.{digits}f}, {ends[1]:+,.{digits}f}]" if ends else ""
+    return f"{value.mean:+,.{digits}f}{told}"
+
+
+def unbroken(text: str) -> str:
+    """A cell that breaks before an interval, a deviation or a count rather than inside of it."""
+    return re.sub(
+        r"\[[^\]]*\](?: dB)?|\(n = \d+\)|± \S+|\S+ dB", lambda part: part[0].replace(" ", "\N{NO-BREAK SPACE}"), text
+    )
+
+
+def seeds_text(seeds: Iterable[int]) -> str:
+    """``1, 2, 5-200``: short however many there are."""
+    ordered = sorted(set(seeds))
+    starts = [seed for place, seed in enumerate(ordered) if not place or ordered[place - 1] != seed - 1]
+    ends = [a for a, b in pairwise(ordered) if b != a + 1] + ordered[-1:]
+    parts = [f"{a}" if a == b else f"{a}, {b}" if b == a + 1 else f"{a}-{b}" for a, b in zip(starts, ends, strict=True)]
+    return ", ".join(parts)

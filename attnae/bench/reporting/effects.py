@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,10 +14,9 @@ from matplotlib.patches import Patch
 
 from attnae.bench.catalog.benchmark import Benchmark
 from attnae.bench.reporting import evidence
-from attnae.bench.reporting.cells import evidence_of, kind_of
-from attnae.bench.reporting.evidence import Report
+from attnae.bench.reporting.judgment import Judgment
+from attnae.bench.reporting.material import Report
 from attnae.bench.reporting.pictures.style import SMALL, WIDTH, plain, save
-from attnae.bench.reporting.statistics import Difference
 from attnae.metrics.columns import Column, column
 
 NAME = "effects.png"
@@ -31,34 +31,27 @@ class Effect(NamedTuple):
     """A claimed difference, published and measured, in the metric's unit."""
 
     text: str
-    condition: str
     published: float
-    ours: Difference
+    ours: Judgment
+    mean: float
     metric: Column
     same_schedule: bool
 
 
-def effects(benchmarks: list[Benchmark], reports: list[Report]) -> dict[str, list[Effect]]:
+def effects(benchmarks: Sequence[Benchmark], reports: Sequence[Report]) -> dict[str, list[Effect]]:
     """By the benchmark's title, each claim that has a published size and a measured one."""
     found: dict[str, list[Effect]] = {}
     for benchmark in benchmarks:
-        ranked = evidence.ranked(benchmark, reports)
-        for claim in benchmark.claims:
-            best = evidence.best(benchmark, claim, ranked)
-            if claim.effect and claim.margin == 0 and best and best.verdict.difference:
-                effect = Effect(
-                    claim.claim,
-                    kind_of(best.runs),
-                    claim.effect,
-                    best.verdict.difference,
-                    column(claim.keys[0]),
-                    evidence_of(benchmark, best.runs) == "published",
-                )
+        for judged, report in evidence.verdicts(benchmark, reports):
+            claim, ours = judged.claim, judged.judgment
+            if claim.effect and claim.margin == 0 and report and ours.estimate and isinstance(claim.right, str):
+                same = "shorter schedule" not in report.departures
+                effect = Effect(claim.claim, claim.effect, ours, ours.estimate.mean, column(claim.keys[0]), same)
                 found.setdefault(benchmark.title, []).append(effect)
     return found
 
 
-def draw(benchmarks: list[Benchmark], reports: list[Report], path: Path) -> None:
+def draw(benchmarks: Sequence[Benchmark], reports: Sequence[Report], path: Path) -> None:
     """Draws :func:`effects` as multiples of the published ones, if there are any."""
     rows: list[str | Effect] = []
     for title, found in effects(benchmarks, reports).items():
@@ -104,7 +97,7 @@ def _row(axes: Axes, y: int, row: Effect) -> None:
             linewidth=0,
             zorder=-1,
         )
-    mean = row.ours.mean / row.published
+    mean = row.mean / row.published
     if row.ours.low is not None and row.ours.high is not None:
         ends = sorted((row.ours.low / row.published, row.ours.high / row.published))
         axes.plot([min(max(end, low), high) for end in ends], [y, y], "-", color=color, linewidth=2)
@@ -120,15 +113,15 @@ def _row(axes: Axes, y: int, row: Effect) -> None:
         axes.text(
             edge + (0.08 if mean < low else -0.08), y, f"{mean:.1f}", fontsize=SMALL, va="center", ha=side, color=color
         )
-    ours, published = (f"{value:+,.{row.metric.digits}f}" for value in (row.ours.mean, row.published))
+    ours, published = (f"{value:+,.{row.metric.digits}f}" for value in (row.mean, row.published))
     unit = f" {row.metric.unit}" if row.metric.unit == "dB" else ""
-    note = f"{row.metric.title}: {ours}{unit}, n = {row.ours.n}\npublished {published}{unit}"
+    note = f"{row.metric.title}: {ours}{unit}, n = {len(row.ours.seeds)}\npublished {published}{unit}"
     axes.text(high + 0.08, y, plain(note), fontsize=SMALL, va="center")
 
 
 def _legend(figure: Figure) -> None:
     handles = [
-        Line2D([], [], color=SEVERAL, marker="o", label="mean, 95% interval over seeds"),
+        Line2D([], [], color=SEVERAL, marker="o", label="mean, interval over seeds that decides"),
         Line2D([], [], color=ONE, marker="o", linestyle="", label="one seed: no interval"),
         Line2D([], [], color="0.3", marker="<", linestyle="", label="beyond the axis, at the number written"),
         Patch(facecolor="none", edgecolor="0.7", hatch="///", linewidth=0, label="hatched: not the published schedule"),

@@ -8,6 +8,8 @@ from statistics import median
 
 from attnae.bench.catalog.benchmark import Benchmark, Curve, Sweep
 from attnae.bench.reporting.cells import named
+from attnae.bench.reporting.conditions import undisturbed
+from attnae.bench.reporting.material import Report
 from attnae.bench.reporting.pictures import grid, lines, relation, tradeoff
 from attnae.bench.reporting.pictures.lines import Panel
 from attnae.bench.reporting.pictures.style import Look, looks, plain, save
@@ -28,12 +30,11 @@ MOST = 12
 COSTS = ("gflops_forward", "params_trainable", "seconds_per_epoch")
 
 
-def draw(benchmark: Benchmark, results: list[Result], folders: dict[tuple[str, int], Path], to: Path) -> list[str]:
+def draw(report: Report, folders: dict[tuple[str, int], Path], to: Path) -> list[str]:
     """Draws what the results allow.
 
     Args:
-        benchmark: What was compared.
-        results: Runs in the order of the benchmark's variants.
+        report: What was compared.
         folders: Folders of the runs by variant and seed.
         to: Folder of the figures; what is there and cannot be drawn again stays.
 
@@ -41,13 +42,13 @@ def draw(benchmark: Benchmark, results: list[Result], folders: dict[tuple[str, i
         Names of all figures in the folder.
     """
     to.mkdir(parents=True, exist_ok=True)
-    done = [r for r in results if r.status == "complete"]
+    benchmark, done = report.benchmark, report.done
     known = looks({**{name: v.title for name, v in benchmark.variants.items()},
                    **{r.variant: r.variant for r in done if r.variant not in benchmark.variants}})  # fmt: skip
     names = list(dict.fromkeys(r.variant for r in done))
     names.sort(key=lambda name: name != benchmark.baseline)  # stable: the baseline is never left out
     kept = set(names[:MOST])
-    rows = {name: [r for r in done if r.variant == name] for name in known if name in kept}
+    rows = {name: report.rows[name] for name in known if name in kept}
     shown = {name: known[name] for name in rows}
     left_out = f" ({MOST} of {len(names)} variants)" if len(names) > MOST else ""
     title = plain(benchmark.title) + left_out
@@ -79,7 +80,8 @@ def _tradeoff(
     for cost in COSTS:
         points = []
         for name, runs in rows.items():
-            quality, spent = paired(by_seed(runs, key), 0.0), list(by_seed(runs, cost).values())
+            quiet = [r for r in runs if undisturbed(r)] if cost == "seconds_per_epoch" else runs
+            quality, spent = paired(by_seed(runs, key), 0.0), list(by_seed(quiet, cost).values())
             free = not any(r.efficiency.get("params_trainable") for r in runs)
             if quality is None or not (spent or free):
                 continue
@@ -95,7 +97,7 @@ def _tradeoff(
 
 def _axis(cost: str) -> str:
     return {"gflops_forward": "GFLOPs of a forward pass", "params_trainable": "parameters",
-            "seconds_per_epoch": "seconds per epoch (bar: over seeds)"}[cost]  # fmt: skip
+            "seconds_per_epoch": "seconds per epoch, idle machine"}[cost]  # fmt: skip
 
 
 def _curve(benchmark: Benchmark, rows: dict[str, list[Result]], spec: Curve) -> Panel:

@@ -7,29 +7,48 @@ A number is a link to its report whose title says what it is, and whose text is 
 - ``LEFT - RIGHT KEY``: difference, with its 95% interval over the seeds that both have;
 - ``LEFT / RIGHT KEY``: ratio of the means;
 - ``VARIANT published KEY``: what the paper says.
+
+A table of claims stands between ``<!-- claims moe_ablation:1,3 saaae_vs_vae:2 -->`` and ``<!-- /claims -->``: of each
+benchmark the claims with these places in its file, at most nine in all.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
-from attnae.bench.markdown import number
-from attnae.bench.reporting import statistics
-from attnae.bench.reporting.cells import cell
-from attnae.bench.reporting.evidence import Report
+from attnae.bench.catalog.benchmark import Benchmark
+from attnae.bench.markdown import escape, number, table
+from attnae.bench.reporting import evidence, statistics
+from attnae.bench.reporting.answer import change_words
+from attnae.bench.reporting.cells import cell, interval, unbroken
+from attnae.bench.reporting.evidence import Verdict
+from attnae.bench.reporting.judgment import DECIDED
+from attnae.bench.reporting.material import Report
+from attnae.bench.reporting.page import claim_cells
+from attnae.bench.reporting.seeds import paired
+from attnae.errors import UserError
 from attnae.metrics.columns import column
 
 NAME = "FINDINGS.md"
 
 LINK = re.compile(r'\[[^\]]*\]\((?P<benchmark>\w+)/(?P<label>[^/()\s]+)/README\.md "(?P<title>[^"]+)"\)')
 TITLE = re.compile(r"(?P<left>\w+)(?: (?P<sign>[-/]) (?P<right>\w+)| (?P<published>published))? (?P<key>[\w./]+)")
+CLAIMS = re.compile(r"<!-- claims(?P<wanted>(?: \w+:\d+(?:,\d+)*)*) -->\n.*?<!-- /claims -->", re.DOTALL)
+
+MOST_CLAIMS = 9
+"""Rows of the table of claims."""
 
 MISSING = "-"
 
 
-def refresh(text: str, reports: list[Report]) -> str:
-    """The page with every number as the reports have it now; ``-`` where they have none."""
-    by_name = {(benchmark.name, label): (benchmark, label, results) for benchmark, label, results in reports}
+def refresh(text: str, reports: Sequence[Report], benchmarks: Sequence[Benchmark]) -> str:
+    """The page with every number and the table of claims as the reports have them now; ``-`` where they have none.
+
+    Raises:
+        UserError: The table names a claim that does not exist, or too many.
+    """
+    by_name = {(report.benchmark.name, report.label): report for report in reports}
 
     def renew(link: re.Match[str]) -> str:
         report = by_name.get((link["benchmark"], link["label"]))
@@ -37,27 +56,57 @@ def refresh(text: str, reports: list[Report]) -> str:
         value = _value(report, title) if report and title else MISSING
         return f'[{value}]({link["benchmark"]}/{link["label"]}/README.md "{link["title"]}")'
 
-    return LINK.sub(renew, text)
+    def claims(found: re.Match[str]) -> str:
+        table = _claims(found["wanted"].split(), reports, {benchmark.name: benchmark for benchmark in benchmarks})
+        return f"<!-- claims{found['wanted']} -->\n{table}\n<!-- /claims -->"
+
+    return CLAIMS.sub(claims, LINK.sub(renew, text))
 
 
 def _value(report: Report, title: re.Match[str]) -> str:
-    benchmark, _, results = report
     key, digits = title["key"], column(title["key"]).digits
-    done = [r for r in results if r.status == "complete"]
-    left, right = ([r for r in done if r.variant == title[side]] for side in ("left", "right"))
+    left, right = (report.rows.get(title[side] or "", []) for side in ("left", "right"))
     if title["published"]:
-        return number(benchmark.published_of(title["left"]).get(key), digits)
+        return number(report.benchmark.published_of(title["left"]).get(key), digits)
     if title["sign"] == "-":
-        found = statistics.difference(statistics.by_seed(left, key), statistics.by_seed(right, key))
-        if not found:
-            return MISSING
-        ends = (
-            ""
-            if found.low is None or found.high is None
-            else f" ({found.low:+,.{digits}f} to {found.high:+,.{digits}f})"
-        )
-        return f"{found.mean:+,.{digits}f}{ends}"
+        found = paired(statistics.by_seed(left, key), statistics.by_seed(right, key))
+        return interval(found, key).replace("[", "(").replace(", ", " to ").replace("]", ")") if found else MISSING
     mean, base = statistics.summary(left, key), statistics.summary(right, key)
     if title["sign"]:
         return f"{mean.mean / base.mean:.2f}x" if mean and base and base.mean else MISSING
     return cell(mean, key)
+
+
+def _claims(wanted: list[str], reports: Sequence[Report], benchmarks: dict[str, Benchmark]) -> str:
+    """Claim, published, ours with interval, n, verdict with the size kept, what would change it."""
+    body = []
+    for text in wanted:
+        name, _, places = text.partition(":")
+        if name not in benchmarks:
+            raise UserError(f"{NAME}: there is no benchmark {name!r}. Correct the marker `<!-- claims ... -->`.")
+        found = evidence.verdicts(benchmarks[name], reports)
+        for place in map(int, places.split(",")):
+            if not 1 <= place <= len(found):
+                raise UserError(f"{NAME}: {name} has {len(found)} claims, not {place}. Correct `<!-- claims ... -->`.")
+            body.append(_row(benchmarks[name], found[place - 1]))
+    if len(body) > MOST_CLAIMS:
+        raise UserError(f"{NAME}: {len(body)} claims in the table; at most {MOST_CLAIMS} can be read.")
+    return table(["claim", "published", "ours", "n", "size kept", "verdict", "would change it"], body)
+
+
+def _row(benchmark: Benchmark, one: Verdict) -> list[str]:
+    published, ours, n, _ = claim_cells(one.judged)
+    judgment = one.judged.judgment
+    text = escape(re.sub(r" \(.*?\)", "", one.judged.claim.claim))
+    if one.report:
+        text = f"[{text}]({benchmark.name}/{one.report.label}/README.md)"
+    size = judgment.size_words.replace(" of the published effect", "") if judgment.direction in DECIDED else MISSING
+    return [
+        text,
+        published,
+        ours,
+        n,
+        unbroken(size) or MISSING,
+        f"**{judgment.direction}**",
+        change_words(one.report, one.judged),
+    ]

@@ -1,74 +1,87 @@
-"""The leaderboard of all reports and every published figure, ``reports/README.md``; the former in the project's README, too."""
+"""``reports/README.md``: each benchmark's answer and the state of its claims; one line for each in the project's README."""
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 from attnae.bench.catalog.benchmark import Benchmark
 from attnae.bench.markdown import escape, table
-from attnae.bench.reporting import evidence, statistics
-from attnae.bench.reporting.cells import cell, heading, kind_of, title_of
-from attnae.bench.reporting.evidence import Report
-from attnae.bench.reporting.statistics import tolerance
-from attnae.metrics.columns import COSTS
-from attnae.result import Result
+from attnae.bench.reporting import answer, evidence
+from attnae.bench.reporting.cells import kind_of
+from attnae.bench.reporting.evidence import Verdict
+from attnae.bench.reporting.judgment import HOLDS, NO_DIFFERENCE, NOT_COMPARABLE, NOT_RUN, ONE_SEED, OPPOSITE, UNDECIDED
+from attnae.bench.reporting.material import Report
+from attnae.bench.reporting.page import claim_cells
 
 BEGIN, END = "<!-- results -->", "<!-- /results -->"
 
+STATES = (HOLDS, OPPOSITE, NO_DIFFERENCE, UNDECIDED, ONE_SEED, NOT_COMPARABLE, NOT_RUN)
 
-def text(reports: list[Report], prefix: str = "", brief: bool = False) -> str:
-    """Leading numbers of every report that is evidence, each benchmark's best evidence first.
+
+def brief(reports: Sequence[Report], benchmarks: Sequence[Benchmark], prefix: str) -> str:
+    """One line for each benchmark with a report: its answer and a link.
 
     Args:
-        reports: Benchmark, label and results of each.
+        reports: All reports; demonstrations on embedded images do not count.
+        benchmarks: All benchmarks.
         prefix: Path of the reports' folder as seen from the file that holds the text.
-        brief: Only links to a benchmark's further reports.
     """
-    blocks = []
-    for benchmark in {benchmark.name: benchmark for benchmark, _, _ in reports}.values():
-        links = []
-        for place, (label, runs) in enumerate(evidence.ranked(benchmark, reports)):
-            link = f"[{escape(benchmark.title)}: {escape(kind_of(runs))}]({prefix}{benchmark.name}/{label}/README.md)"
-            if brief and place:
-                links.append(link)
-            else:
-                blocks.append(f"**{link}**\n\n{_leading(benchmark, runs)}")
-        if links:
-            blocks.append("Further: " + "; ".join(links) + ".")
-    return "\n\n".join(blocks) or "No results yet."
-
-
-def _leading(benchmark: Benchmark, runs: list[Result]) -> str:
-    keys = [*benchmark.leading, *COSTS]
-    rows = {name: [r for r in runs if r.variant == name] for name in dict.fromkeys(r.variant for r in runs)}
-    body = [
-        [title_of(benchmark, name), *(cell(statistics.summary(own, key), key) for key in keys)]
-        for name, own in rows.items()
+    lines = [
+        f"- **[{escape(benchmark.title)}]({prefix}{_path(first)})**: {answer.sentences(first)[0]}"
+        for benchmark in benchmarks
+        for first in evidence.ranked(benchmark, reports)[:1]
     ]
-    return table(["variant", *(heading(key) for key in keys)], body)
+    return "\n".join(lines) + f"\n\nAll verdicts: [reports]({prefix}README.md)." if lines else "No results yet."
 
 
-def page(reports: list[Report], benchmarks: list[Benchmark]) -> str:
-    """The overview as a file of its own: the leaderboard, and every published figure with its state.
+def page(reports: Sequence[Report], benchmarks: Sequence[Benchmark]) -> str:
+    """The overview: the state of all claims at a glance, then each benchmark's answer, verdicts and reports.
 
     Args:
-        reports: Benchmark, label and results of each.
+        reports: All reports; demonstrations on embedded images do not count.
         benchmarks: All benchmarks, also those without a report.
     """
-    lead = "The leading numbers of every report, without demonstrations on embedded images. Written by `attnae-bench`."
-    share = f"{evidence.SHARE:.0%} of it ({tolerance('psnr_mean', 0, evidence.SHARE):.2f} dB)"
+    verdicts = {benchmark.name: evidence.verdicts(benchmark, reports) for benchmark in benchmarks}
+    states = Counter(one.judged.judgment.direction for found in verdicts.values() for one in found)
+    decided = ", ".join(f"{states[state]} {state}" for state in STATES if states[state])
+    body = []
+    for benchmark in benchmarks:
+        counts = Counter(one.judged.judgment.direction for one in verdicts[benchmark.name])
+        body.append(
+            [f"[{escape(benchmark.title)}](#{benchmark.name})", *(str(counts[state] or "-") for state in STATES)]
+        )
     note = (
-        "Every claim and every number of the papers beside the best of our reports that says something about it: official "
-        "data before other data, the published schedule before a shorter one, no settings of our own before some, then the "
-        "most seeds. The report's data and "
-        "schedule are part of the verdict. Claims are decided by the 95% interval over seeds; a number without a claim is "
-        f"reproduced where that whole interval is within {share}. Demonstrations on embedded images count as not run. "
-        "Published training curves are in the reports."
+        f"{sum(states.values())} claims of {len(benchmarks)} benchmarks: {decided or 'none'}. "
+        "Each claim is judged by the best report that has runs of it: official data before other data, a long schedule "
+        "before a short one, no settings of our own before some, then the most seeds. Demonstrations do not count."
     )
-    return (
-        f"# Results\n\n{lead}\n\n{text(reports)}\n\n"
-        f"# Published figures\n\n{note}\n\n{evidence.text(benchmarks, reports)}\n"
-    )
+    blocks = ["# Results", note, table(["benchmark", *STATES], body)]
+    for benchmark in benchmarks:
+        blocks += _benchmark(benchmark, evidence.ranked(benchmark, reports), verdicts[benchmark.name])
+    return "\n\n".join(blocks) + "\n"
+
+
+def _benchmark(benchmark: Benchmark, ranked: list[Report], verdicts: list[Verdict]) -> list[str]:
+    blocks = [f'<a id="{benchmark.name}"></a>', f"## {escape(benchmark.title)}"]
+    if not ranked:
+        return [*blocks, f"{escape(benchmark.question)} No run yet: `attnae-bench run {benchmark.name}`."]
+    blocks.append(" ".join(answer.sentences(ranked[0])))
+    places = {id(report): place for place, report in enumerate(ranked, 1)}
+    body = [
+        [f"{one.judged.number}. {escape(one.judged.claim.claim)}", *claim_cells(one.judged)[1:],
+         str(places[id(one.report)]) if one.report else "-"]
+        for one in verdicts
+    ]  # fmt: skip
+    blocks += [table(["claim", "ours", "n", "verdict", "report"], body)] if body else []
+    blocks.append("\n".join(f"{place}. [{escape(report.label)}]({_path(report)}): {escape(kind_of(report.done))}."
+                            for place, report in enumerate(ranked, 1)))  # fmt: skip
+    return blocks
+
+
+def _path(report: Report) -> str:
+    return f"{report.benchmark.name}/{report.label}/README.md"
 
 
 def insert(readme: Path, overview: str) -> str | None:

@@ -6,6 +6,7 @@ import csv
 import io
 import tempfile
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from attnae import result
@@ -13,7 +14,7 @@ from attnae.bench import catalog, sharing, store
 from attnae.bench.catalog.benchmark import Benchmark
 from attnae.bench.reporting import findings, overview, page
 from attnae.bench.reporting.archive import Archive
-from attnae.bench.reporting.evidence import Report
+from attnae.bench.reporting.material import Report
 from attnae.bench.sharing import Table
 from attnae.errors import UserError
 from attnae.files import write_text
@@ -42,13 +43,20 @@ def build(found: list[Record], reports: Path) -> list[Path]:
 
     stored, benchmarks = _stored(reports), _benchmarks()
     effects.draw(benchmarks, stored, reports / effects.NAME)
-    write_text(reports / "README.md", overview.page(stored, benchmarks))
+    for path, content in _shared(reports, stored, benchmarks).items():
+        if not path.is_file() or content != path.read_text(encoding="utf-8"):
+            write_text(path, content)
+    return pages
+
+
+def _shared(reports: Path, stored: list[Report], benchmarks: list[Benchmark]) -> dict[Path, str]:
+    """Pages about several reports: the overview, the findings, and the project's README beside the folder."""
+    pages = {reports / "README.md": overview.page(stored, benchmarks)}
     if (text := reports / findings.NAME).is_file():
-        write_text(text, findings.refresh(text.read_text(encoding="utf-8"), stored))
-    readme = reports.parent / "README.md"  # of the project, where it shows the overview between markers
-    wanted = overview.insert(readme, overview.text(stored, f"{reports.name}/", brief=True))
-    if wanted is not None and wanted != readme.read_text(encoding="utf-8"):
-        write_text(readme, wanted)
+        pages[text] = findings.refresh(text.read_text(encoding="utf-8"), stored, benchmarks)
+    readme = reports.parent / "README.md"  # of the project, where it shows the answers between markers
+    if (wanted := overview.insert(readme, overview.brief(stored, benchmarks, f"{reports.name}/"))) is not None:
+        pages[readme] = wanted
     return pages
 
 
@@ -95,12 +103,11 @@ def _write(benchmark: Benchmark, table: Table, archive: Archive) -> Path:
 
     folder = archive.folder(table)
     results = _ordered(benchmark, [one for _, one in table.records])
-    drawn = figures.draw(
-        benchmark, results, {(r.variant, r.seed): path for path, r in table.records}, folder / "figures"
-    )
-    archive.keep(table)
+    report = Report(benchmark, table.label, results, folder, table.beside)
+    figures.draw(report, {(r.variant, r.seed): path for path, r in table.records}, folder / "figures")
+    archive.keep(table, benchmark)
     write_text(folder / "results.csv", csv_text(results))
-    write_text(folder / "README.md", page.text(benchmark, results, drawn, table.beside))
+    write_text(folder / "README.md", page.text(report))
     return folder / "README.md"
 
 
@@ -120,20 +127,12 @@ def check(reports: Path) -> list[str]:
         raise UserError(f"There is no folder {reports}.")
     stored = _stored(reports)
     expected = {}
-    for benchmark, label, results in stored:
-        folder = reports / benchmark.name / label
-        figures = sorted(path.name for path in (folder / "figures").glob("*.png"))
-        expected[folder / "README.md"] = page.text(
-            benchmark, results, figures, _beside(benchmark, label, results, stored)
-        )
-        expected[folder / "results.csv"] = csv_text(results)
+    for report in stored:
+        folder = reports / report.benchmark.name / report.label
+        expected[folder / "README.md"] = page.text(report)
+        expected[folder / "results.csv"] = csv_text(report.results)
     if stored:
-        expected[reports / "README.md"] = overview.page(stored, _benchmarks())
-    if (text := reports / findings.NAME).is_file():
-        expected[text] = findings.refresh(text.read_text(encoding="utf-8"), stored)
-    readme = reports.parent / "README.md"
-    if (wanted := overview.insert(readme, overview.text(stored, f"{reports.name}/", brief=True))) is not None:
-        expected[readme] = wanted
+        expected |= _shared(reports, stored, _benchmarks())
     return [
         f"{path} differs from what the result files give. Write it again with `attnae-bench report`."
         for path, content in expected.items()
@@ -142,22 +141,28 @@ def check(reports: Path) -> list[str]:
 
 
 def _stored(reports: Path) -> list[Report]:
-    """Benchmark, label and results of every report below a folder."""
+    """Every report below a folder."""
     folders = sorted({path.parent.parent for path in reports.glob("*/*/runs/*.json")})
     loaded = [(catalog.load(folder.parent.name), folder) for folder in folders if folder.parent.name in catalog.names()]
-    return [
-        (benchmark, folder.name, _ordered(benchmark, map(result.read_result, sorted((folder / "runs").glob("*.json")))))
+    found = [
+        Report(benchmark, folder.name,
+               _ordered(benchmark, map(result.read_result, sorted((folder / "runs").glob("*.json")))), folder)
         for benchmark, folder in loaded
-    ]
+    ]  # fmt: skip
+    return [replace(report, beside=_beside(report, found)) for report in found]
 
 
-def _beside(benchmark: Benchmark, label: str, results: list[Result], stored: list[Report]) -> dict[str, str]:
+def _beside(report: Report, stored: list[Report]) -> dict[str, str]:
     """Labels of the reports whose results have the same label as these, and why they stand apart."""
-    own = [(Path(), one) for one in results]
+    own = [(Path(), one) for one in report.results]
     return {
-        other: sharing.reason(own, [(Path(), one) for one in others])
-        for of, other, others in stored
-        if of.name == benchmark.name and other != label and others and results and others[0].label == results[0].label
+        other.label: sharing.reason(own, [(Path(), one) for one in other.results])
+        for other in stored
+        if other.benchmark.name == report.benchmark.name
+        and other.label != report.label
+        and other.results
+        and report.results
+        and other.results[0].label == report.results[0].label
     }
 
 

@@ -1,9 +1,10 @@
-"""Means over seeds, and differences with their intervals."""
+"""Means over seeds, and values of runs by seed."""
 
 from __future__ import annotations
 
 import math
 import statistics
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from attnae.metrics.columns import column
@@ -47,43 +48,14 @@ def by_seed(runs: list[Result], key: str) -> dict[int, float]:
     return {run.seed: value for run in runs if (value := value_of(run, key)) is not None}
 
 
-@dataclass(frozen=True)
-class Difference:
-    """A difference between two variants, or a variant and a number, over seeds.
-
-    Attributes:
-        mean: Mean difference.
-        low: Lower end of the 95% interval of the mean; ``None`` for a single seed.
-        high: Upper end.
-        n: Number of seeds.
-    """
-
-    mean: float
-    low: float | None
-    high: float | None
-    n: int
-
-
-def difference(left: dict[int, float], right: dict[int, float] | float) -> Difference | None:
-    """Left minus right, paired over the seeds that both have, with Student's 95% interval; ``None`` if they share none.
-
-    Args:
-        left: Values by seed.
-        right: Values by seed, or a number that has no seed.
-    """
-    if isinstance(right, dict):
-        values = [left[seed] - right[seed] for seed in sorted(left.keys() & right.keys())]
-    else:
-        values = [left[seed] - right for seed in sorted(left)]
-    if not values:
-        return None
-    mean, n = statistics.fmean(values), len(values)
-    if n == 1:
-        return Difference(mean, None, None, 1)
-    from scipy.special import stdtrit  # scipy.stats takes a second to import
-
-    half = float(stdtrit(n - 1, 0.975)) * statistics.stdev(values) / n**0.5
-    return Difference(mean, mean - half, mean + half, n)
+def mean_by_seed(runs: list[Result], keys: Sequence[str]) -> dict[int, float]:
+    """The mean of several metrics by seed; runs that lack one of them do not count."""
+    found = {}
+    for run in runs:
+        values = [value for key in keys if (value := value_of(run, key)) is not None]
+        if len(values) == len(keys):
+            found[run.seed] = statistics.fmean(values)
+    return found
 
 
 def tolerance(key: str, value: float, share: float) -> float:

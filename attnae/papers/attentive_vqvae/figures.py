@@ -18,12 +18,13 @@ def usage_figure(counts: Sequence[Tensor], path: Path) -> Path:
         counts: Usage count of each code (K,), per level, lowest level first.
         path: Output file.
     """
-    figure = Figure(figsize=(3.2 * len(counts) + 0.8, 2.6), layout="constrained")
+    figure = Figure(figsize=(3.2 * len(counts) + 0.8, 2.8), layout="constrained")
+    figure.suptitle("How often each code is used", fontsize=11)
     for level, (axes, used) in enumerate(
         zip(figure.subplots(1, len(counts), squeeze=False)[0], counts, strict=True), 1
     ):
         shares = used.double().sort(descending=True).values / used.sum().clamp_min(1)
-        axes.bar(range(len(shares)), shares, width=1.0, color="tab:blue")
+        axes.bar(range(len(shares)), shares, width=1.0, color="#0072B2")
         axes.set(xlabel="code, most used first", title=f"level {level}: {int((used > 0).sum())} of {len(used)} used")
         axes.set_ylim(bottom=0)
     figure.axes[0].set_ylabel("share of the latents")
@@ -41,10 +42,12 @@ def attention_figure(images: Tensor, maps: Sequence[Tensor], path: Path) -> Path
             color scale, from its smallest to its largest value.
         path: Output file.
     """
-    figure = Figure(figsize=(1.05 * len(images) + 1.4, 1.15 * (len(maps) + 1)), layout="constrained")
+    figure = Figure(figsize=(1.05 * len(images) + 1.4, 1.15 * (len(maps) + 1) + 0.3), layout="constrained")
+    figure.suptitle("Mean attention weight of each pixel", fontsize=11)
     axes = figure.subplots(len(maps) + 1, len(images), squeeze=False)
     for axis, image in zip(axes[0], images.cpu(), strict=True):
         axis.imshow(image.permute(1, 2, 0))
+    axes[0, 0].set_ylabel("image", fontsize=8)
     for level, (row, weights) in enumerate(zip(axes[1:], maps, strict=True), 1):
         weights = weights.float().cpu()
         for axis, shown in zip(row, weights, strict=True):

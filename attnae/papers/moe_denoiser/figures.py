@@ -34,7 +34,8 @@ def routing_figure(
     lines = [
         (f"block {block + 1}\nk = {k or 'all'}", block, e) for block in range(len(maps)) for e, k in enumerate(budgets)
     ]
-    figure = Figure(figsize=(1.05 * len(images) + 1.4, 1.05 * (len(lines) + 2)), layout="constrained")
+    figure = Figure(figsize=(1.05 * len(images) + 1.4, 1.05 * (len(lines) + 2) + 0.3), layout="constrained")
+    figure.suptitle("Probability of each expert at each patch", fontsize=11)
     axes = figure.subplots(len(lines) + 2, len(images), squeeze=False)
     for row, (label, pictures) in enumerate((("clean", images), ("noisy", noisy))):
         for axis, picture in zip(axes[row], pictures.cpu(), strict=True):

@@ -1,0 +1,286 @@
+"""The answer of a report in at most three generated sentences: effect, cost, what would change it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from attnae.bench.markdown import escape, number
+from attnae.bench.reporting.cells import cell, unit_of
+from attnae.bench.reporting.claims import Judged
+from attnae.bench.reporting.conditions import undisturbed
+from attnae.bench.reporting.judgment import DECIDED, ONE_SEED, UNDECIDED
+from attnae.bench.reporting.material import Report
+from attnae.bench.reporting.seeds import ALPHA, MOST_SEEDS, Estimate, paired
+from attnae.bench.reporting.statistics import epochs_of, mean_by_seed, summary
+from attnae.metrics.columns import column
+
+COSTS = {"params_trainable": "parameters", "gflops_forward": "operations", "seconds_per_epoch": "time"}
+
+ERRORS = ("sse", "mse")
+"""Squared errors are told in decibels, which people think in."""
+
+
+def sentences(report: Report) -> list[str]:
+    """At most three sentences, in Markdown."""
+    if not report.done:
+        failed = [r for r in report.results if r.status == "failed"]
+        return [f"No run is complete: all {len(failed)} failed." if failed else "No run is complete."]
+    effects = _effects(report)
+    if not effects:
+        return [_alone(report)]
+    main, *others = effects
+    return [text for text in (_first(report, main), _further(report, main, others), _open(report, main)) if text]
+
+
+@dataclass(frozen=True)
+class Effect:
+    """A difference between two variants, in decibels, in percent of the right side, or in the unit of its column.
+
+    Attributes:
+        left: Variant.
+        right: Variant that it is compared with.
+        keys: Metric, or metrics whose mean counts.
+        estimate: Left minus right.
+        alpha: Error rate of the interval.
+        percent: Whether the estimate is in percent of the right side.
+        judged: The claim behind it.
+    """
+
+    left: str
+    right: str
+    keys: list[str]
+    estimate: Estimate
+    alpha: float
+    percent: bool
+    judged: Judged | None
+
+    @property
+    def sign(self) -> int:
+        """1 where more is better, -1 where less is, 0 where neither is."""
+        return {"higher": 1, "lower": -1}.get(column(self.keys[0]).better, 0)
+
+    @property
+    def clear(self) -> bool:
+        """Whether the interval leaves 0 out."""
+        ends = self.estimate.interval(self.alpha)
+        return ends is not None and not ends[0] <= 0 <= ends[1]
+
+    def text(self, value: float, signed: bool = True) -> str:
+        """A value in the effect's unit, without the unit."""
+        digits = 1 if self.percent else column(self.keys[0]).digits
+        return f"{value:+,.{digits}f}" if signed else f"{abs(value):,.{digits}f}"
+
+    @property
+    def unit(self) -> str:
+        """Unit after a number."""
+        return "%" if self.percent else unit_of(self.keys[0])
+
+
+def effect(report: Report, left: str, right: str, keys: list[str], judged: Judged | None = None) -> Effect | None:
+    """The difference between two variants in the metric people think in; ``None`` if they share no seed."""
+    rows = report.rows
+    protocol, _, name = keys[0].rpartition("/")
+    decibels = f"{protocol}/psnr_mean"
+    if len(keys) == 1 and name in ERRORS and all(summary(rows.get(side, []), decibels) for side in (left, right)):
+        keys = [decibels]
+    mine, base = (mean_by_seed(rows.get(side, []), keys) for side in (left, right))
+    found = paired(mine, base)
+    if found is None:
+        return None
+    middle = sum(base[seed] for seed in mine.keys() & base.keys()) / len(mine.keys() & base.keys())
+    percent = column(keys[0]).better == "lower" and middle > 0
+    if percent:
+        found = Estimate(100 * found.mean / middle, None if found.std is None else 100 * found.std / middle, found.n)
+    return Effect(left, right, keys, found, judged.judgment.alpha if judged else ALPHA, percent, judged)
+
+
+def _effects(report: Report) -> list[Effect]:
+    """Of the primary claims, those on held-out images first; else of any claim; else of the baseline and what was run."""
+    compared = [one for one in report.judged if isinstance(one.claim.right, str)]
+    for candidates in ([one for one in compared if one.claim.primary], compared):
+        ordered = sorted(candidates, key=lambda one: not one.claim.keys[0].startswith("heldout"))
+        found = [effect(report, one.claim.left, str(one.claim.right), one.claim.keys, one) for one in ordered]
+        if known := [one for one in found if one is not None]:
+            return known if candidates != compared else known[:1]
+    base, keys = report.benchmark.baseline, report.benchmark.leading
+    trained = [name for name, runs in report.rows.items() if name != base and any(r.curves for r in runs)]
+    pairs = [effect(report, name, base, [key]) for name in trained for key in keys[:1]]
+    return [one for one in pairs if one is not None]
+
+
+def _first(report: Report, main: Effect) -> str:
+    """Effect, interval and cost of the main comparison."""
+    left, right = (escape(report.title(side)) for side in (main.left, main.right))
+    where, about = images_of(report, main.keys), _about(report, main)
+    size = f"{main.text(main.estimate.mean, signed=False)}{main.unit}"
+    if main.percent:
+        more = main.estimate.mean > 0
+        value = "worse" if more == (main.sign < 0) else "better"
+        said = (
+            f"{left} has a {size} {'higher' if more else 'lower'} {column(main.keys[0]).title} ({value}) than {right}"
+        )
+    else:
+        said = f"{left} is {size} {'better' if main.sign * main.estimate.mean >= 0 else 'worse'} than {right}"
+    if main.estimate.std is None:
+        statement = main.judged.statement if main.judged else None
+        share = (
+            f", better on {100 * statement.better / statement.n:.0f}% of {statement.n:,} images with these weights"
+            if statement
+            else ""
+        )
+        return f"{said} on {where}{share} [{about}]{cost_words(report, main.left, main.right)}."
+    if not main.clear:
+        said = f"{left} and {right} cannot be told apart"
+        size = f": {main.text(main.estimate.mean)}{main.unit}"
+    else:
+        size = ""
+    return f"{said} on {where}{size} {_ends(main, about)}{cost_words(report, main.left, main.right)}."
+
+
+def _ends(one: Effect, about: str = "") -> str:
+    """The interval in brackets; where Holm's adjustment has widened it, with its level."""
+    ends = one.estimate.interval(one.alpha)
+    if ends is None:
+        return f"[{about or 'one seed'}]"
+    level = "" if one.alpha == ALPHA else f" at {100 * (1 - one.alpha):.3g}%"
+    return f"[{one.text(ends[0])}, {one.text(ends[1])}{level}{'; ' if about else ''}{about}]"
+
+
+def _about(report: Report, main: Effect) -> str:
+    n, epochs = main.estimate.n, epochs_of(report.rows[main.left])
+    told = [
+        f"{n} seeds" if n > 1 else "one seed, no verdict",
+        *([f"{epochs:,} epoch{'s' * (epochs > 1)}"] if epochs else []),
+    ]
+    return ", ".join(told)
+
+
+def images_of(report: Report, keys: list[str]) -> str:
+    """Which images a number is about, in words."""
+    protocol = keys[0].split("/")[0]
+    words = "training images" if protocol == "train_set" else "held-out images"
+    if protocol == "heldout_sampled":
+        words += " (sampled)"
+    if len(keys) > 1:
+        words += f" (mean of {len(keys)} protocols)"
+    return words
+
+
+def cost_words(report: Report, left: str, right: str) -> str:
+    """``, at 8.9 times the parameters and 1.9 times the time``; seconds only of undisturbed runs, else operations."""
+    quiet = all(
+        runs and all(map(undisturbed, runs)) for runs in (report.rows.get(left, []), report.rows.get(right, []))
+    )
+    told: list[tuple[float, str]] = []
+    same: list[tuple[float, str]] = []
+    for key in ("params_trainable", "seconds_per_epoch" if quiet else "gflops_forward"):
+        ours, base = (summary(report.rows.get(side, []), key) for side in (left, right))
+        if ours and base and base.mean > 0:
+            ratio = ours.mean / base.mean
+            (same if 0.95 < ratio < 1.05 else told).append((ratio, COSTS[key]))
+    if told:
+        return ", at " + " and ".join(f"{ratio:.{1 if ratio >= 1 else 2}f} times the {name}" for ratio, name in told)
+    return f", at the same {' and '.join(name for _, name in same)}" if same else ""
+
+
+def _further(report: Report, main: Effect, others: list[Effect]) -> str:
+    """The other primary claims, and an untrained method that is better."""
+    told = []
+    for one in others[:2]:
+        left, right = (escape(report.title(side)) for side in (one.left, one.right))
+        metric = "" if one.unit.strip() == "dB" else f" {column(one.keys[0]).title}"
+        value = f"{one.text(one.estimate.mean)}{one.unit}{metric} {_ends(one)}"
+        where = "" if one.keys[0].split("/")[0] == main.keys[0].split("/")[0] else f" on {images_of(report, one.keys)}"
+        known = one.judged.judgment if one.judged else None
+        size = f", {known.size_words}" if known and known.size_words and known.direction in DECIDED else ""
+        told.append(f"{left} against {right}{where} {value}{size}")
+    parts = [f"Also: {'; '.join(told)}"] if told else []
+    parts += [untrained] if (untrained := _untrained(report, main)) else []
+    return "; ".join(parts) + "." if parts else ""
+
+
+def _untrained(report: Report, main: Effect) -> str:
+    """The best untrained method, if it is better than every trained variant."""
+    key, sign = main.keys[0], main.sign
+    values = {name: found for name, runs in report.rows.items() if (found := summary(runs, key))}
+    trained = {name: one for name, one in values.items() if any(r.curves for r in report.rows[name])}
+    free = {name: one for name, one in values.items() if name not in trained}
+    if not free or not trained or not sign or len(main.keys) > 1:
+        return ""
+    best, rival = (max(some, key=lambda name: sign * some[name].mean) for some in (free, trained))
+    if sign * free[best].mean <= sign * trained[rival].mean:
+        return ""
+    count, whole = (summary(report.rows[name], f"{key.split('/')[0]}/images") for name in (best, rival))
+    where = f" (on {count.mean:,.0f} images)" if count and whole and count.mean != whole.mean else ""
+    digits, unit = column(key).digits, unit_of(key)
+    return (
+        f"{escape(report.title(best))}, which is not trained, beats all trained variants with "
+        f"{number(free[best].mean, digits)} against {number(trained[rival].mean, digits)}{unit}{where}"
+    )
+
+
+def _open(report: Report, main: Effect) -> str:
+    """What is published, whether it was tested, and what would change the answer."""
+    sized = [one for one in report.judged if isinstance(one.claim.published, list) and one.claim.effect is not None]
+    sized.sort(key=lambda one: (one is not main.judged, not one.claim.primary))
+    about = next((one for one in sized if one.judgment.estimate is not None), None)
+    change = change_words(report, main.judged) if main.judged else "more seeds"
+    if about is None:
+        return f"What would change it: {change}."
+    judgment = about.judgment
+    if {"shorter schedule", "smaller network"} & set(report.departures):
+        tested = f"not tested here: {judgment.condition_words}"
+    else:
+        tested = judgment.size_words if judgment.direction in DECIDED else f"{judgment.direction} here"
+    return (
+        f"Published: {published_words(about)} ({tested or judgment.direction}); what would change the answer: {change}."
+    )
+
+
+def published_words(one: Judged) -> str:
+    """The published effect in decibels or percent: ``7.61 dB more``, ``42% lower squared error per image``."""
+    published, key = one.claim.published, one.claim.keys[0]
+    if not isinstance(published, list):
+        return f"{one.claim.effect:+,.{column(key).digits}f}{unit_of(key)}" if one.claim.effect is not None else "-"
+    where = " on training images" if key.startswith("train_set/") else ""
+    left, right = published
+    if column(key).better == "lower" and right:
+        share = 100 * (left / right - 1)
+        return f"{abs(share):.{0 if abs(share) >= 10 else 1}f}% {'lower' if share < 0 else 'higher'} {column(key).title}{where}"
+    return f"{left - right:+,.{column(key).digits}f}{unit_of(key)}{where}"
+
+
+def change_words(report: Report | None, one: Judged) -> str:
+    """What would change a verdict, in a few words."""
+    judgment = one.judgment
+    if judgment.direction == UNDECIDED:
+        least = judgment.estimate.n if judgment.estimate else 0
+        return f"about {judgment.needed} seeds" if judgment.needed else f"more than {max(MOST_SEEDS, least)} seeds"
+    if judgment.direction == ONE_SEED:
+        return "more seeds"
+    if judgment.direction in DECIDED and report is not None and not report.departures:
+        return "other seeds alone"
+    if report is None or judgment.estimate is None:
+        return "a run"
+    wanted = {"other images": report.benchmark.dataset, "shorter schedule": "the full schedule",
+              "smaller network": "the full network"}  # fmt: skip
+    return ", ".join(wanted[departure] for departure in report.departures) or "more seeds"
+
+
+def _alone(report: Report) -> str:
+    """Where nothing can be compared: the first variant's leading number, beside the published one."""
+    name = next((one for one, runs in report.rows.items() if any(r.curves for r in runs)), next(iter(report.rows)))
+    keys = [key for key in report.benchmark.leading if summary(report.rows[name], key)]
+    key = next((key for key in keys if column(key).unit == "dB"), keys[0] if keys else None)
+    if key is None:
+        return f"{escape(report.title(name))} alone was run, and nothing that the report leads with was measured."
+    value, epochs = summary(report.rows[name], key), epochs_of(report.rows[name])
+    n = value.n if value else 0
+    about = f"{n} seed{'s' * (n > 1)}" + (f", {epochs:,} epoch{'s' * (epochs > 1)}" if epochs else "")
+    said = f"{escape(report.title(name))} reaches a {column(key).title} of {cell(value, key)}{unit_of(key)}"
+    published = report.benchmark.published_of(name).get(key)
+    beside = ""
+    if published is not None:
+        why = f"not comparable: {', '.join(report.departures)}" if report.departures else "the same condition"
+        beside = f"; published {number(published, column(key).digits)}{unit_of(key)} ({why})"
+    return f"{said} on {images_of(report, [key])} [{about}]{beside}."

@@ -1,0 +1,97 @@
+"""Under which condition runs were made, compared with the published one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from attnae.bench.catalog.benchmark import Benchmark, Evidence
+from attnae.bench.reporting.judgment import Departure
+from attnae.bench.reporting.statistics import epochs_of
+from attnae.result import Result
+
+BUSY = 0.8
+"""Processor seconds per wall second and thread below which other work has slowed an epoch down."""
+
+
+def evidence_of(benchmark: Benchmark, runs: list[Result]) -> Evidence:
+    """How much runs of one profile say about the paper; nothing if the benchmark file does not know the profile."""
+    profile = benchmark.profiles.get(runs[0].profile) if runs else None
+    return profile.evidence if profile else "demonstration"
+
+
+def departures(benchmark: Benchmark, runs: list[Result]) -> tuple[Departure, ...]:
+    """What differs from the published condition: images, schedule (epochs or images per epoch), size of the network.
+
+    Args:
+        benchmark: Its profile with ``evidence: published`` states the published condition.
+        runs: Complete runs of one report.
+    """
+    if not runs:
+        return ()
+    found: list[Departure] = []
+    if runs[0].data.get("kind") != "official":
+        found.append("other images")
+    data, published = runs[0].data, next((p for p in benchmark.profiles.values() if p.evidence == "published"), None)
+    if (
+        evidence_of(benchmark, runs) != "published"
+        or published is None
+        or _less(epochs_of(runs), _inside(published.changes, "trainer", "max_epochs"))  # trained, not planned
+        or _less(data.get("train"), _inside(published.changes, "data", "init_args", "train_images"))
+        or "train_of" in data
+        or "data.init_args.train_images" in runs[0].overrides
+    ):
+        found.append("shorter schedule")
+    first = {run.variant: run for run in runs if run.variant in benchmark.variants}
+    if published and any(_smaller(benchmark, run, published.name) for run in first.values()):
+        found.append("smaller network")
+    return tuple(found)
+
+
+def _smaller(benchmark: Benchmark, run: Result, published: str) -> bool:
+    """Whether any width, depth or size of a run's network is below that of the published profile.
+
+    What the published profile leaves to the class is its full size, and another profile that states it makes it smaller.
+    """
+    full, ours = (
+        dict(_numbers(_inside(stated, "model", "init_args", "net")))
+        for stated in (benchmark.configuration(run.variant, published), run.configuration)
+    )
+    profile = benchmark.profiles.get(run.profile)
+    stated = dict(_numbers(_inside(profile.changes, "model", "init_args", "net"))) if profile else {}
+    return any(_less(ours[key], full[key]) for key in ours.keys() & full.keys()) or bool(stated.keys() - full.keys())
+
+
+def _inside(value: Any, *keys: str) -> Any:
+    """What nested mappings hold below some keys; ``None`` where there is nothing."""
+    for key in keys:
+        value = value.get(key) if isinstance(value, dict) else None
+    return value
+
+
+def _less(ours: Any, published: Any) -> bool:
+    return isinstance(ours, int | float) and isinstance(published, int | float) and ours < published
+
+
+def _numbers(value: Any, prefix: str = "") -> Iterator[tuple[str, int]]:
+    """Whole numbers of a network's configuration by dotted key: widths, depths, sizes."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _numbers(inner, f"{prefix}.{key}")
+    elif isinstance(value, list):
+        for place, inner in enumerate(value):
+            yield from _numbers(inner, f"{prefix}.{place}")
+    elif isinstance(value, int) and not isinstance(value, bool):
+        yield prefix, value
+
+
+def undisturbed(run: Result) -> bool:
+    """Whether the machine did nothing else while a run trained, so that its seconds can be compared.
+
+    On a CPU the training then uses almost all of its threads. On a GPU one thread is busy with starting kernels.
+    """
+    wall, cpu = (run.efficiency.get(name) for name in ("seconds_per_epoch", "cpu_seconds_per_epoch"))
+    if not wall or cpu is None:
+        return False
+    threads = run.hardware.get("threads", 1) if run.hardware.get("device") == "CPU" else 1
+    return isinstance(threads, int) and cpu / wall >= BUSY * threads

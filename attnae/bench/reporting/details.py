@@ -1,0 +1,182 @@
+"""What a report folds away: epoch tables, variants, commands, environment, definitions."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections.abc import Iterable
+from typing import Any
+
+from attnae.bench.catalog.benchmark import Curve
+from attnae.bench.markdown import escape, number, one_line, table
+from attnae.bench.reporting import statistics
+from attnae.bench.reporting.cells import cell, commit_of, seeds_text
+from attnae.bench.reporting.material import Report
+from attnae.bench.reporting.statistics import Summary
+from attnae.bench.run import RunId
+from attnae.metrics.columns import COSTS, column
+from attnae.result import Result
+
+MOST_FAILED = 20
+"""Failed runs that a report lists; ``results.csv`` has all of them."""
+
+MOST_EPOCHS = 8
+"""Rows of a table of epochs, beside those for which the paper gives a number."""
+
+MOST_COLUMNS = 6
+"""Variants in a table of epochs; the curves show more."""
+
+MOST_FACTS = 6
+"""Different environments, data or commands that a report lists."""
+
+
+def fold(title: str, text: str) -> str:
+    """Text under a title that opens on a click."""
+    return f"<details>\n<summary>{escape(title)}</summary>\n\n{text}\n\n</details>"
+
+
+def failed(report: Report) -> str:
+    """Failed runs with their reasons."""
+    runs = [r for r in report.results if r.status != "complete"]
+    if not runs:
+        return ""
+    body = [[r.variant, str(r.seed), escape(r.reason)] for r in runs[:MOST_FAILED]]
+    more = f"\n\n{len(runs) - MOST_FAILED:,} more are in [results.csv](results.csv)." if len(runs) > MOST_FAILED else ""
+    return "## Failed runs\n\n" + table(["variant", "seed", "reason"], body) + more
+
+
+def folded(report: Report) -> list[str]:
+    """All folded parts, in order."""
+    parts = [(spec.title, _curve(report, spec)) for spec in report.benchmark.curves]
+    parts += [("Variants", _variants(report)), ("How these numbers were made", _provenance(report))]
+    parts += [("What the columns mean", _legend(report))]
+    return [fold(title, text) for title, text in parts if text]
+
+
+def _curve(report: Report, spec: Curve) -> str:
+    """Our training curve at the epochs at which the paper gives one."""
+    key, published = spec.key, spec.published
+    names = [name for name, runs in report.rows.items() if any(key in r.curves for r in runs)][:MOST_COLUMNS]
+    epochs = sorted({int(e or 0) for name in names for r in report.rows[name] for e in r.curves.get("epoch", [])})
+    known = {epoch for values in published.values() for epoch in values} & set(epochs)
+    wanted = sorted(known) or epochs[:: max(1, len(epochs) // MOST_EPOCHS)]
+    if not names or not wanted:
+        return ""
+    body = []
+    for epoch in wanted:
+        cells = [str(epoch)]
+        for name in names:
+            values = [statistics.at_epoch(r, key, epoch) for r in report.rows[name]]
+            here = [value * spec.scale for value in values if value is not None]
+            cells.append(cell(Summary.of(here), "", digits=spec.digits, most=report.most_seeds))
+            if name in published:
+                cells.append(number(published[name].get(epoch), spec.digits))
+        body.append(cells)
+    header = ["epoch"]
+    for name in names:
+        header += [escape(report.title(name))] + (["published"] if name in published else [])
+    return f"{spec.note}\n\n" + table(header, body)
+
+
+def _variants(report: Report) -> str:
+    known = report.benchmark.variants
+    return "\n".join(
+        f"- **{escape(report.title(name))}** (`{name}`): {escape(known[name].about)}"
+        for name in report.rows
+        if name in known
+    )
+
+
+def _provenance(report: Report) -> str:
+    """Environment, data, and one command for the whole plan; of a single run its own commands."""
+    results = report.results
+    lines = [f"- {title}: {', '.join(facts)}" for title, facts in _environment(results)]
+    data = {json.dumps(r.data, sort_keys=True, default=str): r.data for r in results if r.data}
+    lines += [
+        f"- data: {escape(d.get('title'))}, {escape(d.get('train'))} train / {escape(d.get('test'))} held-out images, "
+        + (f"digest of all pixels `{escape(d['digest'])}`" if d.get("digest") else "no digest of their pixels")
+        for d in list(data.values())[:MOST_FACTS]
+    ]
+    lines += _runs(results)
+    commands = _plan(results)
+    if first := next((r for r in results if r.commands), None):
+        commands += [f"# what this executes, for {first.variant} and seed {first.seed}:", *first.commands]
+    commands = [one_line(line) for line in commands]
+    longest = max((len(ticks) for line in commands for ticks in re.findall("`+", line)), default=0)
+    fence = "`" * max(3, longest + 1)  # longer than any that a folder's name could put into a command
+    return "\n".join([*lines, "", f"{fence}bash", *commands, fence])
+
+
+def _environment(results: list[Result]) -> Iterable[tuple[str, list[str]]]:
+    """Versions and hardware, equal facts once."""
+    for title, every in (("versions", [r.versions for r in results]), ("hardware", [r.hardware for r in results])):
+        different = {json.dumps(facts, sort_keys=True, default=str): facts for facts in every if facts}
+        for facts in list(different.values())[:MOST_FACTS]:
+            yield title, [f"{escape(key)} {escape(value)}" for key, value in facts.items()]
+        if len(different) > MOST_FACTS:
+            yield title, [f"{len(different) - MOST_FACTS:,} further sets, see runs/*.json"]
+
+
+def _runs(results: list[Result]) -> list[str]:
+    """What was the same for many runs, said once: configuration, commit, selection, time."""
+    groups: dict[str, list[Result]] = {}
+    for r in results:
+        config = f"config {RunId.of(r).config8}" + (" (reconstructed)" if r.reconstructed else "")
+        commit, again = commit_of(r.git), commit_of(r.git.get("tested"))
+        told = [config, commit and f"commit {commit}", again and f"tested again with {again}", r.selection]
+        groups.setdefault(f"{r.variant}: " + ", ".join(escape(text) for text in told if text), []).append(r)
+    lines = [
+        f"- {text}; seeds {seeds_text(r.seed for r in runs)}, {sum(r.wall_seconds for r in runs):,.0f} s in all"
+        for text, runs in groups.items()
+    ]
+    most = 5 * MOST_FACTS
+    return lines[:most] + ([f"- {len(lines) - most:,} more, see runs/*.json"] if len(lines) > most else [])
+
+
+def _plan(results: list[Result]) -> list[str]:
+    """The commands of ``attnae-bench`` that make these runs: one, or one for each set of seeds."""
+    if not results:
+        return []
+    first = results[0]
+    seeds: dict[str, set[int]] = {}
+    for r in results:
+        seeds.setdefault(r.variant, set()).add(r.seed)
+    groups: dict[tuple[int, ...], list[str]] = {}
+    for variant, own in seeds.items():
+        groups.setdefault(tuple(sorted(own)), []).append(variant)
+    further = [word for key, value in sorted(first.overrides.items()) for word in ("--set", f"{key}={_typed(value)}")]
+    further += ["--precision", first.precision] if first.precision != "fp32" else []
+    further += ["--devices", str(first.devices)] if first.devices > 1 else []
+    further += ["--nodes", str(first.nodes)] if first.nodes > 1 else []
+    if first.data.get("kind") not in ("official", "embedded"):
+        further += ["--data-root", "DIR"]
+    return [
+        shlex.join(["attnae-bench", "run", first.benchmark, "--profile", first.profile, "--variants", ",".join(variants),
+                    "--seeds", _seeds(own), *further])
+        for own, variants in groups.items()
+    ]  # fmt: skip
+
+
+def _seeds(seeds: tuple[int, ...]) -> str:
+    if seeds == tuple(range(1, len(seeds) + 1)):
+        return str(len(seeds))
+    return ",".join(map(str, seeds)) + ("," if len(seeds) == 1 else "")
+
+
+def _typed(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+
+
+def _legend(report: Report) -> str:
+    benchmark = report.benchmark
+    used = [name for spec in benchmark.tables for name in spec.columns]
+    used += [
+        key.split("/")[-1] for source in benchmark.published for values in source.values.values() for key in values
+    ]
+    defined = {c.formula: c for c in map(column, reversed(dict.fromkeys([*used, *COSTS])))}  # route_prob_0_0, _0_1: one
+    return "\n".join(
+        f"- **{re.sub(r' [0-9.]+$', '', c.title)}** [{c.unit}]"
+        f"{'' if c.better == '-' else f', {c.better} is better'}: {c.formula}."
+        for c in reversed(defined.values())
+    )

@@ -1,0 +1,180 @@
+"""Tables of a report: few enough columns for a page of 900 pixels; all numbers are in ``results.csv``."""
+
+from __future__ import annotations
+
+from attnae.bench.catalog.benchmark import Sweep, Table
+from attnae.bench.markdown import escape, number, table
+from attnae.bench.reporting.cells import cell, heading, interval, unbroken, unit_heading, unit_of
+from attnae.bench.reporting.conditions import undisturbed
+from attnae.bench.reporting.details import fold
+from attnae.bench.reporting.material import Report
+from attnae.bench.reporting.seeds import paired
+from attnae.bench.reporting.statistics import by_seed, mean_by_seed, summary
+from attnae.metrics.columns import COSTS, PROTOCOLS, column
+from attnae.result import Result
+
+PERCEPTUAL = ["lpips", "rfid"]
+
+MOST = 5
+"""Metrics in a table."""
+
+MOST_LEVELS = 8
+"""Values of a sweep in a table."""
+
+
+def protocols(report: Report) -> list[str]:
+    """The benchmark's tables; those without leading columns are folded. Perceptual measures where they were asked for."""
+    keys = dict.fromkeys(key for r in report.done for key in r.metrics if key.endswith(f"/{PERCEPTUAL[0]}"))
+    perceptual = [
+        Table(f"Perceptual measures, {key.rsplit('/', 1)[0]}", key.rsplit("/", 1)[0], PERCEPTUAL) for key in keys
+    ]
+    return [_protocol(report, spec) for spec in [*report.benchmark.tables, *perceptual]]
+
+
+def _protocol(report: Report, spec: Table) -> str:
+    rows, base = report.rows, report.rows.get(report.benchmark.baseline, [])
+    measured = [key for key in spec.keys if any(summary(runs, key) for runs in rows.values())]
+    if not measured:
+        return ""
+    keys = chosen(measured)
+    lead, counted = keys[0], summary(base, f"{spec.protocol}/images")
+    ratio = column(lead).better == "lower" and bool(summary(base, lead))  # a ratio of decibels says nothing
+    body = []
+    for name, runs in rows.items():
+        values = [summary(runs, key) for key in keys]
+        if runs and not any(values):
+            continue  # a finished run that has no such thing, such as a denoiser without a router
+        images = summary(runs, f"{spec.protocol}/images")
+        other = images and counted and images.mean != counted.mean  # other images are no comparison
+        title = escape(report.title(name)) + (f" ({images.mean:,.0f} images)" if other and images else "")
+        row = [title, *(cell(value, key, most=report.most_seeds) for value, key in zip(values, keys, strict=True))]
+        if ratio:
+            row.insert(1, "-" if other or name == report.benchmark.baseline else _ratio(runs, base, lead))
+        body.append(row)
+    header = ["variant", *map(unit_heading, keys)]
+    if ratio:
+        header.insert(1, f"{column(lead).title} against {escape(report.title(report.benchmark.baseline))}")
+    note = spec.note or PROTOCOLS.get(spec.protocol, "")
+    note += f" {counted.mean:,.0f} images." if counted else ""
+    if more := [column(key).title for key in measured if key not in keys]:
+        note += f" In [results.csv](results.csv) also: {', '.join(more)}."
+    text = f"{note.strip()}{spread(report)}\n\n{table(header, body)}"
+    return f"## {escape(spec.title)}\n\n{text}" if spec.leading else fold(spec.title, text)
+
+
+def chosen(keys: list[str]) -> list[str]:
+    """The columns that a table shows: those with a better direction first, in the file's order."""
+    wanted = [key for key in keys if column(key).better != "-"][:MOST]
+    wanted += [key for key in keys if column(key).better == "-"][: MOST - len(wanted)]
+    return [key for key in keys if key in wanted]
+
+
+def spread(report: Report) -> str:
+    """What ± and n stand for."""
+    if report.most_seeds < 2:
+        return " One seed: differences have no error bar."
+    return " Mean ± sample standard deviation over seeds; percentages compare equal seeds."
+
+
+def _ratio(runs: list[Result], base: list[Result], key: str) -> str:
+    """A variant against the baseline over the seeds that both have: others would compare seeds rather than variants."""
+    left, right = by_seed(runs, key), by_seed(base, key)
+    seeds = left.keys() & right.keys()
+    whole = sum(right[seed] for seed in seeds)
+    if not whole:
+        return "-"
+    few = len(seeds) < max(len(left), len(right))
+    share = f"{100 * (sum(left[seed] for seed in seeds) / whole - 1):+.1f}%"
+    return unbroken(f"{share} (n = {len(seeds)})") if few else share
+
+
+def differences(report: Report) -> str:
+    """Each variant against the baseline over the seeds that both have."""
+    rows, baseline = report.rows, report.benchmark.baseline
+    base = rows.get(baseline, [])
+    keys = [key for key in report.benchmark.leading if column(key).better != "-"][: MOST - 1]
+    body = []
+    for name, runs in rows.items():
+        if name == baseline:
+            continue
+        found = [paired(by_seed(runs, key), by_seed(base, key)) for key in keys]
+        if any(one is not None and one.std is not None for one in found):
+            cells = ["-" if d is None else unbroken(interval(d, k)) for d, k in zip(found, keys, strict=True)]
+            body.append([escape(report.title(name)), *cells, str(max(d.n for d in found if d))])
+    if not body:
+        return ""
+    note = "Mean difference over the seeds that both have, with its 95% interval (Student's t, not adjusted)."
+    title = escape(report.title(baseline))
+    return f"## Differences from {title}\n\n{note}\n\n" + table(["variant", *map(heading, keys), "n"], body)
+
+
+def cost(report: Report) -> str:
+    """Parameters, operations, and the seconds of undisturbed runs."""
+    if not report.done:
+        return ""
+    first, *others = COSTS
+    base = summary(report.rows.get(report.benchmark.baseline, []), first)
+    body, disturbed = [], False
+    for name, runs in report.rows.items():
+        quiet = [r for r in runs if undisturbed(r)]
+        disturbed |= any("seconds_per_epoch" in r.efficiency for r in runs) and not quiet
+        values = {key: summary(quiet if key == "seconds_per_epoch" else runs, key) for key in COSTS}
+        parameters = values[first]
+        times = f"{parameters.mean / base.mean:.2f}x" if parameters and base and base.mean else "-"
+        cells = [cell(values[key], key, most=report.most_seeds) for key in others]
+        body.append([escape(report.title(name)), cell(parameters, first), times, *cells])
+    against = f"against {escape(report.title(report.benchmark.baseline))}"
+    header = ["variant", unit_heading(first), against, *map(unit_heading, others)]
+    note = (
+        "\n\nSeconds are shown where the machine did nothing else during the run, as the processor seconds tell; "
+        "all are in [results.csv](results.csv)." if disturbed else ""
+    )  # fmt: skip
+    return f"## Cost\n\n{table(header, body)}{note}"
+
+
+def published(report: Report) -> str:
+    """Published numbers beside ours; folded where another condition makes them not comparable."""
+    benchmark, several, body = report.benchmark, len(report.benchmark.published) > 1, []
+    for source in benchmark.published:
+        for name, values in source.values.items():
+            for key, value in values.items():
+                counted = column(key).kind == "counted"
+                ours = (
+                    None
+                    if counted and "smaller network" in report.departures
+                    else summary(report.rows.get(name, []), key)
+                )
+                if ours is None:
+                    continue
+                comparable = counted or not report.departures
+                digits = column(key).digits
+                told = [escape(report.title(name)), *([escape(source.source)] if several else [])]
+                told += [f"{column(key).title}{unit_of(key) and f' [{unit_of(key).strip()}]'}", number(value, digits)]
+                body.append([*told, cell(ours, key), f"{ours.mean - value:+,.{digits}f}" if comparable else "-"])
+    if not body and not benchmark.findings:
+        return ""
+    header = ["variant", *(["source"] if several else []), "number", "published", "ours", "difference"]
+    text = f"{escape(benchmark.paper.title)}. {benchmark.paper.notes}"
+    if report.departures:
+        text += f" Ours were made under another condition ({', '.join(report.departures)}): not comparable."
+    text += f"\n\n{table(header, body)}" if body else ""
+    text += "".join(f"\n{'' if place else chr(10)}- {finding}" for place, finding in enumerate(benchmark.findings))
+    title = "Comparison with published results"
+    return fold(title, text) if report.departures else f"## {title}\n\n{text}"
+
+
+def sweep(report: Report, spec: Sweep) -> str:
+    """One metric under several protocols that differ in one number, a row for each variant and for what is published."""
+    keys, body = spec.keys[:MOST_LEVELS], []
+    for name, runs in report.rows.items():
+        cells = [cell(summary(runs, key), key, most=report.most_seeds) for key in keys]
+        body.append([escape(report.title(name)), *cells])
+        if known := spec.published.get(name):
+            digits = column(keys[0]).digits
+            body.append([f"{escape(report.title(name))}, published",
+                         *(number(known.get(x), digits) for x in list(spec.protocols)[:MOST_LEVELS])])  # fmt: skip
+    means = {name: mean_by_seed(runs, spec.keys) for name, runs in report.rows.items()}
+    if not any(means.values()):
+        return ""
+    header = [f"{unit_heading(keys[0])} at {escape(spec.x)}", *map(str, list(spec.protocols)[:MOST_LEVELS])]
+    return f"## {escape(spec.title)}\n\n{spec.note}\n\n" + table(header, body)

@@ -1,0 +1,84 @@
+"""The generated answer: effect, interval, cost, what is published, what would change it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from test_golden import BENCHMARK, FAILED, FOREIGN, ONE, RESULTS, run
+
+from attnae.bench.reporting import answer
+from attnae.bench.reporting.material import Report
+from attnae.result import Result
+
+QUIET = {"device": "CPU", "threads": 1}
+
+
+def said(results: list[Result]) -> list[str]:
+    return answer.sentences(Report(BENCHMARK, "paper", results))
+
+
+def costing(one: Result, parameters: float, operations: float, seconds: float, cpu: float | None = None) -> Result:
+    spent = {"params_trainable": parameters, "gflops_forward": operations, "seconds_per_epoch": seconds}
+    return replace(one, efficiency=spent | ({"cpu_seconds_per_epoch": cpu} if cpu else {}), hardware=QUIET)
+
+
+@pytest.mark.parametrize("results", [[], RESULTS, ONE, FAILED, FOREIGN, RESULTS[:1], RESULTS[6:7]])
+def test_at_most_three_sentences_that_end(results: list[Result]) -> None:
+    sentences = said(results)
+    assert 1 <= len(sentences) <= 3
+    assert all(sentence.endswith(".") for sentence in sentences)
+
+
+def test_effect_interval_and_what_is_published() -> None:
+    first, last = said([one for one in RESULTS if one.variant in ("plain", "better")])
+    assert first == (  # differences 2.0, 2.1, 2.3: half width 0.38, see test_findings
+        "better is 2.13 dB better than plain on held-out images [+1.75, +2.51; 3 seeds, 2 epochs], "
+        "at the same parameters and operations."
+    )
+    assert last == (
+        "Published: +2.50 dB (85% of the published effect [70, 101]); what would change the answer: other seeds alone."
+    )
+
+
+def test_one_seed_gets_no_verdict() -> None:
+    first, last = said(ONE)
+    assert first.startswith("better is 0.50 dB better than plain on held-out images [one seed, no verdict, 2 epochs]")
+    assert last == "Published: +2.50 dB (one seed here); what would change the answer: more seeds."
+
+
+def test_a_difference_that_may_be_none_is_called_so() -> None:
+    results = [run("plain", 1, 20.0), run("plain", 2, 20.4), run("better", 1, 20.3), run("better", 2, 20.2)]
+    first, last = said(results)
+    # differences 0.3, -0.2: mean 0.05, std 0.3536, times 12.706 / sqrt(2) is 3.18
+    assert first.startswith("better and plain cannot be told apart on held-out images: +0.05 dB [-3.13, +3.23; 2 seeds")
+    assert "(undecided here); what would change the answer: more than 100 seeds." in last
+
+
+def test_errors_are_told_in_percent_where_there_are_no_decibels() -> None:
+    def error(variant: str, seed: int, value: float) -> Result:
+        return run(variant, seed, 20.0, metrics={"heldout/mae": value})
+
+    single = [error("single", 1, 0.05), error("plain", 1, 0.04)]
+    claims = [replace(BENCHMARK.claims[0], left="single", metric="heldout/mae", relation="lower", published=None)]
+    first, *_ = answer.sentences(Report(replace(BENCHMARK, claims=claims), "paper", single))
+    assert first.startswith("single has a 25.0% higher MAE (worse) than plain on held-out images")
+
+
+def test_time_counts_on_an_idle_machine_only() -> None:
+    left, right = ONE[1], ONE[0]
+    quiet = [costing(right, 1000, 0.5, 10, 9.5), costing(left, 8900, 1.0, 19, 18.5)]
+    assert said(quiet)[0].endswith("at 8.9 times the parameters and 1.9 times the time.")
+    busy = [quiet[0], costing(left, 8900, 1.0, 19, 9.0)]
+    assert said(busy)[0].endswith("at 8.9 times the parameters and 2.0 times the operations.")
+    assert said([costing(right, 1000, 0.5, 10), quiet[1]])[0].endswith("2.0 times the operations.")
+
+
+def test_an_untrained_method_that_wins_is_named() -> None:
+    few = {**run("single", 1, 30.0).metrics, "heldout/images": 25.0}
+    free = run("single", 1, 30.0, curves={}, efficiency={}, metrics=few)
+    sentences = said([*ONE, free])
+    assert sentences[1] == (
+        "single, which is not trained, beats all trained variants with 30.00 against 20.50 dB (on 25 images)."
+    )
+    assert not any("not trained" in one for one in said([*ONE, replace(free, metrics={"heldout/psnr_mean": 19.0})]))
