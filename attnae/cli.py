@@ -33,8 +33,8 @@ Use a trained model. MODEL is a run folder, a folder written by attnae export, o
   attnae sample MODEL -o sampled.png    sample images from the prior (VAE)
   attnae export RUN DIR                 export a model for attnae.load("DIR")
 
-  attnae apply --help       all options; also for encode, decode, sample, export
-  attnae fit --help         all keys
+  attnae apply --help       all options; likewise encode, decode, sample, export
+  attnae fit --help         all keys of fit
   attnae --print-completion bash
   attnae-bench run ...      compare variants and write a report; see attnae-bench --help
 """
@@ -75,7 +75,7 @@ def main() -> int:
 
 
 def _at_home(arg: str) -> str:
-    """``--key=~/folder`` with the home folder: a shell leaves ``~`` alone where it does not begin a word."""
+    """Expands ``~`` in ``--key=~/folder``, which the shell does not."""
     key, sign, value = arg.partition("=")
     return f"{key}={typed(value)}" if sign and key.startswith("-") and re.match("~[^/]*(/|$)", value) else arg
 
@@ -121,7 +121,7 @@ def _check_configs(args: list[str]) -> None:
 
 
 def console() -> None:
-    """Console script."""
+    """Console script entry point."""
     replace_unprintable()
     sys.exit(main())
 

@@ -180,9 +180,9 @@ VARIANT = {"title": "t", "about": "a", "default": True}
         ({"sweeps": [{**SWEEP, "metric": "msa"}]}, "sweeps[0].metric: unknown metric 'msa'. Did you mean mse?"),
         ({"sweeps": [{**SWEEP, "protocols": {0.1: "heldout_sigm_0.1"}}]}, "sweeps[0].protocols.0.1: unknown protocol 'heldout_sigm_0.1'."),
         ({"sweeps": [{**SWEEP, "published": {"wide": {0.2: 1.0}}}]}, "sweeps[0].published.wide: unknown value of sigma '0.2'. Did you mean 0.1?"),
-        ({"relations": [{"title": "t", "x": "heldout/mse"}]}, "relations[0]: the key 'y' is missing"),
+        ({"relations": [{"title": "t", "x": "heldout/mse"}]}, "relations[0]: missing key 'y'"),
         ({"relations": [{**RELATION, "y": "heldout/mze"}]}, "relations[0].y: unknown metric 'mze'. Did you mean mse?"),
-        ({"relations": [{**RELATION, "slope": "power"}]}, "relations[0].slope: 'power' needs a protocol, such as heldout/power"),
+        ({"relations": [{**RELATION, "slope": "power"}]}, "relations[0].slope: 'power' requires a protocol, such as heldout/power"),
         ({"relations": [{**RELATION, "variants": ["wid"]}]}, "relations[0].variants[0]: unknown variant 'wid'. Did you mean wide?"),
         ({"relations": [{**RELATION, "per": 0}]}, "relations[0].per: must be above 0"),
         ({"figures": [{"file": "a.png", "caption": "c", "variants": ["wid"]}]}, "figures[0].variants[0]: unknown variant 'wid'. Did you mean wide?"),
@@ -211,13 +211,13 @@ def test_invalid_files_are_rejected_in_one_line(changes: dict[str, Any], message
 
 
 def test_invalid_file_name(tmp_path: Path) -> None:
-    assert "the file's name 'my benchmark' must consist" in refused(written(tmp_path, small(), "my benchmark.yaml"))
+    assert "the file name 'my benchmark' must consist" in refused(written(tmp_path, small(), "my benchmark.yaml"))
 
 
 def test_duplicate_key(tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text("title: a\ntitle: b\n")
-    with pytest.raises(UserError, match=r"mine\.yaml: the key 'title' is there twice"):
+    with pytest.raises(UserError, match=r"mine\.yaml: duplicate key 'title'"):
         catalog.read(path)
 
 

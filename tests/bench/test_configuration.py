@@ -130,7 +130,7 @@ def test_merge_order(capsys: pytest.CaptureFixture[str]) -> None:
         (["saaae_vs_vae", "--variant", "vae", "--profile", "qick"], "Did you mean quick?"),
         (["saaae_vs_vae", "--variant", "vae", "--set", "a"], "expected key=value"),
         (["saaae_vs_vae", "--variant", "vae", "--set", "a-b=1"], "expected key=value"),
-        (["saaae_vs_vae", "--variant", "vae", "--set", "a=[1"], "not a YAML value"),
+        (["saaae_vs_vae", "--variant", "vae", "--set", "a=[1"], "the value is not valid YAML"),
         (["saaae_vs_vae"], "--variant"),
         (["nowhere.yaml", "--variant", "vae"], "nowhere.yaml"),
     ],

@@ -191,7 +191,7 @@ WORKS = {
     "strategy": "auto",
 }
 REFUSED = {
-    "barebones": "needs",
+    "barebones": "require",
     "default_root_dir": "--out",
     "devices": "--devices",
     "enable_checkpointing": "checkpoint",
@@ -205,7 +205,7 @@ REFUSED = {
     "plugins": "--precision",
     "precision": "--precision",
     "reload_dataloaders_every_n_epochs": "memory",
-    "use_distributed_sampler": "shared",
+    "use_distributed_sampler": "already distributes batches across devices",
 }
 
 

@@ -134,7 +134,7 @@ def test_a_server_that_is_silent_takes_seconds(nobody: Path, monkeypatch: pytest
         assert time.monotonic() - began < 5
 
 
-# -- what a run is called ------------------------------------------------------------------------------------------
+# -- run names and IDs ---------------------------------------------------------------------------------------------
 
 
 def planned(*overrides: str, **options: Any) -> list[Run]:

@@ -24,7 +24,7 @@ def path(text: str) -> Path:
 
 
 def images(text: str) -> Path:
-    """Where images are: a path, or an address of the hub such as ``hf://owner/name``."""
+    """Argument type: a folder of images, or a Hugging Face address such as ``hf://owner/name``."""
     return Path(text) if text.startswith("hf://") else path(text)
 
 

@@ -9,14 +9,14 @@ from attnae.bench.commands.arguments import images, minutes, path, positive
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Adds what ``attnae-bench run`` takes."""
+    """Adds all options."""
     _what(parser)
     _where(parser)
     _how(parser)
 
 
 def _what(parser: argparse.ArgumentParser) -> None:
-    """Arguments that say which runs there are."""
+    """Adds arguments that select the runs."""
     parser.add_argument("benchmark", metavar="BENCHMARK", help="name, see attnae-bench list")
     parser.add_argument(
         "--profile", metavar="P", help="data and schedule, see attnae-bench show BENCHMARK; default: the first profile"
@@ -54,7 +54,7 @@ def _what(parser: argparse.ArgumentParser) -> None:
 
 
 def _where(parser: argparse.ArgumentParser) -> None:
-    """Arguments that say where files are and where numbers are shown."""
+    """Adds arguments for the output folders."""
     parser.add_argument("--out", type=path, default="runs", metavar="DIR", help="folder of runs; default: runs")
     parser.add_argument(
         "--reports", type=path, default="reports", metavar="DIR", help="folder of reports; default: reports"
@@ -62,7 +62,7 @@ def _where(parser: argparse.ArgumentParser) -> None:
 
 
 def _how(parser: argparse.ArgumentParser) -> None:
-    """Arguments that say how the runs are executed."""
+    """Adds arguments for the execution of the runs."""
     parser.add_argument(
         "--jobs",
         type=positive,
@@ -128,6 +128,6 @@ def _how(parser: argparse.ArgumentParser) -> None:
         "--extend",
         type=positive,
         metavar="EPOCHS",
-        help="train finished runs on to this total number of epochs, as new runs; needs their checkpoints",
+        help="continue finished runs to this total number of epochs, as new runs; requires their checkpoints",
     )
     parser.add_argument("--dry-run", action="store_true", help="print the commands without running them")

@@ -102,7 +102,7 @@ def _costs(benchmark: Benchmark, done: list[Result], folder: Path, out: Console)
     for name, variant in benchmark.variants.items():
         about.add_row(f"{'* ' if variant.default else '  '}{name}", escape(variant.about))
     out.print(about)
-    out.print("* is what `attnae-bench run` compares by default.\n")
+    out.print("* compared by default by `attnae-bench run`\n")
     table = grid("variant", *(f"--profile {profile}" for profile in plans))
     table.columns[0].no_wrap = True
     seconds: dict[str, list[float | None]] = {profile: [] for profile in plans}

@@ -57,7 +57,7 @@ OPTIONS = {
 """Keys that are set by an option of ``attnae-bench run``."""
 
 AT_LEAST_ONE = ("trainer.max_epochs", "trainer.limit_train_batches", "trainer.limit_test_batches")
-"""Keys whose value 0 leaves nothing to train or to test, and that take no other way of saying "without end"."""
+"""Keys whose value must be above 0, so that there is something to train and test."""
 
 PLACES = ("class_path", "init_args", "dict_kwargs")
 ALIKE = 0.6
@@ -93,7 +93,7 @@ def check(overrides: Mapping[str, Any], configurations: Mapping[str, Mapping[str
         if reason := {**CANNOT_WORK, **OPTIONS}.get(key.rstrip("+")):
             raise UserError(f"--set {key}: {reason}")
         if key in AT_LEAST_ONE and _none_at_all(key, values.loaded(value)):
-            raise UserError(f"{said}: must be more than 0, or there is nothing to train or to test.")
+            raise UserError(f"{said}: must be greater than 0.")
         lacking = {}
         for variant, configuration in configurations.items():
             try:
@@ -131,7 +131,7 @@ def check_configuration(configuration: Mapping[str, Any], where: str) -> None:
 
 
 def _none_at_all(key: str, value: Any) -> bool:
-    """Whether a number of epochs or batches is 0, negative or, of epochs, not stated."""
+    """Whether a number of epochs or batches is 0 or negative, or the number of epochs is null."""
     if value is None:
         return key == "trainer.max_epochs"
     return isinstance(value, int | float) and not isinstance(value, bool) and value <= 0
