@@ -41,7 +41,7 @@ CANNOT_WORK = {
     **{
         f"checkpoint.{name}": "runs resume from the checkpoint of their last epoch; leave it out."
         for name in (
-            *("filename", "save_last", "save_top_k", "save_weights_only", "auto_insert_metric_name", "every_n_epochs"),
+            *("filename", "save_last", "save_top_k", "save_weights_only", "auto_insert_metric_name"),
             *("every_n_train_steps", "train_time_interval", "save_on_train_epoch_end", "enable_version_counter"),
         )
     },
