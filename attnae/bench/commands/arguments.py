@@ -16,6 +16,18 @@ def add_out(command: argparse.ArgumentParser) -> None:
     command.add_argument("--out", type=path, default="runs", metavar="DIR", help="folder of runs; default: runs")
 
 
+def add_overrides(command: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
+    """Adds ``--set``."""
+    command.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        dest="overrides",
+        help="any key of attnae fit, such as trainer.max_epochs=3; repeatable",
+    )
+
+
 def path(text: str) -> Path:
     """Argument type: a path, see :func:`attnae.files.absolute`."""
     if re.match(SCHEME, text):

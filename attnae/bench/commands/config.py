@@ -7,7 +7,7 @@ import shlex
 from typing import Any
 
 from attnae.bench import catalog
-from attnae.bench.commands.arguments import Subparsers
+from attnae.bench.commands.arguments import Subparsers, add_overrides
 from attnae.bench.markdown import one_line
 from attnae.bench.request import setting
 from attnae.files import dump_yaml
@@ -21,14 +21,7 @@ def register(commands: Subparsers[Any]) -> None:
     )
     parser.add_argument("--variant", required=True, metavar="V", help="name of a variant")
     parser.add_argument("--profile", metavar="P", help="data and schedule; default: the first profile")
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        dest="overrides",
-        help="any key of attnae fit, such as trainer.max_epochs=3; repeatable",
-    )
+    add_overrides(parser)
     parser.set_defaults(handler=config)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from attnae.bench import precision
-from attnae.bench.commands.arguments import images, minutes, path, positive
+from attnae.bench.commands.arguments import add_overrides, images, minutes, path, positive
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -36,14 +36,7 @@ def _what(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="images to use instead of the profile's data: a folder, arrays, a zip file, Parquet, or hf://owner/name",
     )
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        dest="overrides",
-        help="any key of attnae fit, such as trainer.max_epochs=3; repeatable",
-    )
+    add_overrides(parser)
     parser.add_argument(
         "--precision",
         choices=precision.CHOICES,
