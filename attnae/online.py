@@ -59,7 +59,7 @@ def kept(folder: Path | str) -> str:
         folder: Holds ``wandb/``; may be a pattern.
     """
     runs = f"{shown(Path(folder))}/wandb/offline-run-*"
-    return f"kept offline in {runs}; later: wandb sync --append {runs}"
+    return f"kept offline in {runs}; upload them with: wandb sync --append {runs}"
 
 
 def _stored(key: str) -> str:

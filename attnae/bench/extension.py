@@ -28,7 +28,7 @@ def longer(request: Request, epochs: int) -> Request:
         UserError: It states a number of epochs already.
     """
     if any(setting(text)[0] == KEY for text in request.overrides):
-        raise UserError(f"--extend {epochs} is the total number of epochs. Leave --set {KEY} out.")
+        raise UserError(f"--extend {epochs} is the total number of epochs. Remove --set {KEY}.")
     return replace(request, overrides=[*request.overrides, f"{KEY}={epochs}"])
 
 
@@ -57,20 +57,20 @@ def _extended(run: Run, found: list[Record]) -> Run:
     shorter = [(epochs, folder) for epochs, folder in finished if epochs < run.epochs]
     if not shorter:
         raise UserError(
-            f"{said}: there is no finished run of fewer epochs with the same settings, images and precision below "
-            f"{shown(run.folder.parents[2])}. Leave --extend out and give --set {KEY}={run.epochs}."
+            f"{said}: no finished run with fewer epochs and the same settings, images and precision below "
+            f"{shown(run.folder.parents[2])}. Use --set {KEY}={run.epochs} instead of --extend."
         )
     kept = [(epochs, folder) for epochs, folder in shorter if checkpoint(folder).is_file()]
     if not kept:
         raise UserError(
-            f"{said}: {shown(shorter[0][1])} kept no checkpoint; --keep-checkpoints keeps it. Leave --extend out and "
-            f"give --set {KEY}={run.epochs} to train from the start."
+            f"{said}: {shown(shorter[0][1])} has no checkpoint, because it ran without --keep-checkpoints. Use "
+            f"--set {KEY}={run.epochs} instead of --extend to train from scratch."
         )
     _, folder = max(kept)
     if length := _length(checkpoint(folder)):
         raise UserError(
-            f"{said}: its learning-rate schedule depends on the length of the training ({length}). Leave --extend out "
-            f"and give --set {KEY}={run.epochs} to train from the start."
+            f"{said}: its learning-rate schedule depends on the length of the training ({length}). Use "
+            f"--set {KEY}={run.epochs} instead of --extend to train from scratch."
         )
     return replace(run, continues=folder)
 

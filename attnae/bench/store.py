@@ -63,7 +63,7 @@ def _state(folder: Path, job: jobs.Job | None) -> State:
     except UserError as error:
         return State(folder, "failed", str(error))
     if name := jobs.noted(folder):
-        return State(folder, "interrupted", f"{rows} epochs done; its job {name} is over, see jobs/{name}_0_log.err")
+        return State(folder, "interrupted", f"{rows} epochs done; job {name} ended, see jobs/{name}_0_log.err")
     return State(folder, "running or interrupted", f"{rows} epochs done")
 
 

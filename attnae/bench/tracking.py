@@ -45,20 +45,20 @@ def login() -> Login:
     mode = online.mode()
     source = f"WANDB_MODE={os.environ['WANDB_MODE']}" if os.environ.get("WANDB_MODE") else f"wandb {mode}"
     if mode == "offline":
-        return Login(True, f"{source}: kept in the runs' folders, `wandb sync` uploads it")
+        return Login(True, f"{source}: runs are kept in their folders; upload them with `wandb sync`")
     if mode == "disabled":
         return Login(False, source)
     for name in ("WANDB_API_KEY", "WANDB_IDENTITY_TOKEN_FILE"):
         if os.environ.get(name):
-            return Login(True, f"logged in by {name}")
+            return Login(True, f"logged in with {name}")
     host = urlsplit(online.server()).netloc
     file = Path(os.environ.get("NETRC") or Path.home() / ".netrc").expanduser()
     try:
         if netrc.netrc(file).authenticators(host):
-            return Login(True, f"logged in to {host} by {file.name}")
+            return Login(True, f"logged in to {host} with {file.name}")
     except (OSError, netrc.NetrcParseError):
         pass
-    return Login(False, "not logged in: `wandb login`, or WANDB_MODE=offline to keep everything here")
+    return Login(False, "not logged in; run `wandb login`, or set WANDB_MODE=offline to log locally")
 
 
 def connect(runs: Iterable[Run], folder: Path) -> str:
@@ -135,4 +135,4 @@ def publish(page: Path, project: str, folder: Path) -> str:
         )
     except subprocess.TimeoutExpired:
         return f"not uploaded within {UPLOAD} seconds"
-    return (done.stderr.strip().splitlines() or [f"code {done.returncode}"])[-1] if done.returncode else ""
+    return (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1] if done.returncode else ""

@@ -89,7 +89,9 @@ def opened(path: Path) -> zipfile.ZipFile:
     except OSError as error:
         raise UserError(f"Cannot read {printable(path)}: {error.strerror or error}. Check the file.") from error
     except Exception as error:  # damaged directories raise struct.error, UnicodeDecodeError, ...
-        raise UserError(f"{printable(path)} is not a readable zip file: {error}. Fetch or write it again.") from error
+        raise UserError(
+            f"{printable(path)} is not a readable zip file: {error}. Download or create it again."
+        ) from error
 
 
 def _kind(info: zipfile.ZipInfo) -> str:

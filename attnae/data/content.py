@@ -65,7 +65,7 @@ class Content:
             lines.append(f"{self.leaked:,} of {self.test:,} held-out images are also in training")
         if self.test < FEW:
             lines.append(
-                f"Held-out images: {self.test}. Too few to compare anything; the numbers only show that it runs"
+                f"Held-out images: {self.test}. Too few for a comparison; the numbers only show that the run works"
             )
         return lines
 

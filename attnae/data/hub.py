@@ -73,7 +73,9 @@ def fetch(address: Address) -> Path:
     try:
         from huggingface_hub import errors, snapshot_download
     except ImportError as error:
-        raise UserError(f"{address}: fetching from the hub needs further packages: {EXTRA}.") from error
+        raise UserError(
+            f"{address}: downloading from the hub needs additional packages. Install them with: {EXTRA}"
+        ) from error
     folder = _folder(address)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.with_name(f"{folder.name}.lock")):
@@ -85,17 +87,19 @@ def fetch(address: Address) -> Path:
             )
         except errors.RepositoryNotFoundError as error:  # private, gated and unknown ones look alike
             raise UserError(
-                f"The hub has no public dataset {address.repository}. Check the name; for a private or gated one log in first: "
+                f"The hub has no public dataset {address.repository}. Check the name. For a private or gated dataset, log in first: "
                 "hf auth login."
             ) from error
         except errors.RevisionNotFoundError as error:
-            raise UserError(f"The dataset {address.repository} has no revision {address.revision!r}.") from error
+            raise UserError(
+                f"The dataset {address.repository} has no revision {address.revision!r}. Choose another one."
+            ) from error
         except Exception as error:  # the network fails in many ways
             why = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
             revision = f" --revision {address.revision}" if address.revision else ""
             raise UserError(
-                f"Cannot fetch {address}: {why} Where there is a network: hf download --repo-type dataset "
-                f"{address.repository}{revision} --local-dir {address.name}; then give --data-root {address.name}."
+                f"Cannot download {address}: {why} On a machine with network access, run: hf download --repo-type dataset "
+                f"{address.repository}{revision} --local-dir {address.name}; then use --data-root {address.name}."
             ) from error
         _done(folder).touch()
     return folder

@@ -69,7 +69,7 @@ class Rows:
         number, _, first = self.groups[self.group]
         name = f"{printable(self.files[number].path)}[{first + index - self.starts[self.group]}]"
         if content is None:
-            raise UnreadableImage(f"The row {name} holds no bytes of an image. Remove it.")
+            raise UnreadableImage(f"The row {name} contains no image bytes. Remove it.")
         return resize(decode_rgb(content, name, conversions), size, conversions, name)
 
 
@@ -77,7 +77,7 @@ def _opened(file: File) -> Any:
     try:
         import pyarrow.parquet as pq
     except ImportError as error:
-        raise UserError(f"Reading {printable(file.path)} needs pyarrow: {EXTRA}.") from error
+        raise UserError(f"Reading {printable(file.path)} needs pyarrow. Install it with: {EXTRA}") from error
     try:
         return pq.ParquetFile(file.path)
     except Exception as error:  # ArrowInvalid, OSError, ...
@@ -99,12 +99,12 @@ def _column(reader: Any, file: File) -> str:
     if not found:
         names = ", ".join(f"{column.name} ({column.type})" for column in reader.schema_arrow)
         raise UserError(
-            f"{printable(file.path)} has no column of images, which are bytes or structs with bytes. Its columns: {names[:500]}."
+            f"{printable(file.path)} has no column of images. Provide bytes, or structs with bytes. Columns: {names[:500]}."
         )
     return found[next((name for name in PREFERRED if name in found), next(iter(found)))]
 
 
 def _damaged(file: File, error: Exception) -> UserError:
     return UserError(
-        f"Cannot read {printable(file.path)}: {str(error)[:200] or type(error).__name__}. Fetch or write it again."
+        f"Cannot read {printable(file.path)}: {str(error)[:200] or type(error).__name__}. Download or create it again."
     )

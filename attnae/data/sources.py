@@ -117,8 +117,8 @@ def _sides(location: Location, images: Collection) -> dict[str, list[int]]:
     for split, indices in sides.items():
         if not indices:
             raise UserError(
-                f"{printable(location.root or location.name)} holds {images.count()} images, of which none would be for "
-                f"{split}. A fifth is held out by the files' bytes. Add images, or sort them into train/ and test/."
+                f"{printable(location.root or location.name)} contains {images.count()} images, but the split by content (one fifth "
+                f"is held out) leaves none for {split}. Add images, or sort them into train/ and test/."
             )
     return sides
 
@@ -213,11 +213,11 @@ def open_array(file: File) -> UInt8:
     except (
         Exception
     ) as error:  # pickles are refused; damaged files raise OSError, BadZipFile, zlib.error, MemoryError, ...
-        raise UserError(f"Cannot read {printable(path)}: {error}. {expected}, as np.save writes it.") from error
+        raise UserError(f"Cannot read {printable(path)}: {error}. {expected}, as written by np.save.") from error
     colors = array.ndim == 4 and array.shape[-1] == 3
     grays = array.ndim == 3 and array.shape[-1] > 4  # a single RGB image is no stack of gray ones
     if array.dtype != np.uint8 or not (colors or grays) or not array.size:
-        raise UserError(f"{printable(path)} holds {array.dtype} of shape {array.shape}. {expected}.")
+        raise UserError(f"{printable(path)} contains {array.dtype} of shape {array.shape}. {expected}.")
     return array
 
 
@@ -225,7 +225,7 @@ def _unpacked(file: File) -> UInt8:
     with archive.opened(file.path) as npz:
         info = npz.getinfo(f"{file.name}.npy")
         if info.file_size > LARGEST_ARRAY and info.file_size > archive.EXPANSION * max(info.compress_size, 1):
-            raise UserError(f"{printable(file.path)} unpacks to {info.file_size:,} bytes. Give the array as .npy.")
+            raise UserError(f"{printable(file.path)} unpacks to {info.file_size:,} bytes. Save the array as .npy.")
     with np.load(file.path, allow_pickle=False) as arrays:
         array: UInt8 = arrays[file.name]
         return array

@@ -97,8 +97,9 @@ def find(model: str | Path) -> Path:
     if str(model) in models and not (folder / "config.yaml").is_file():
         return models[str(model)]
     if not folder.is_dir():
+        what = "is not a folder" if folder.exists() else "does not exist"
         names = f", or a shipped model: {', '.join(models)}" if models else ""
-        raise UserError(f"There is no folder {folder}. Name a run's folder, one that attnae export wrote{names}.")
+        raise UserError(f"{folder} {what}. Name a run folder, or a folder written by attnae export{names}.")
     return folder
 
 
@@ -128,7 +129,7 @@ def data_license(origin: Part) -> str:
     """What is known about the license of the images that a model was trained on."""
     data = origin.data
     name = str(data.get("name") if data.get("kind") == "embedded" else data.get("dataset"))
-    return LICENSES.get(name, "Nothing is known about their license.")
+    return LICENSES.get(name, "Their license is unknown.")
 
 
 def _run(folder: Path) -> tuple[dict[str, Any], Part]:
@@ -145,10 +146,10 @@ def _run(folder: Path) -> tuple[dict[str, Any], Part]:
     data = raw.get("data")
     arguments = data.get("init_args") if isinstance(data, dict) else None
     if not isinstance(raw.get("model"), dict) or not isinstance(arguments, dict):
-        raise UserError(f"{folder / 'config.yaml'} is no configuration of a run: model or data is missing.")
+        raise UserError(f"{folder / 'config.yaml'} is not the configuration of a run: model or data is missing.")
     if not (folder / "weights.safetensors").is_file():
         if isinstance(origin, Result):
-            raise UserError(f"{folder}: {origin.variant} needs no training and left no weights to use.")
+            raise UserError(f"{folder}: {origin.variant} needs no training and has no weights.")
         raise UserError(
             f"The run {folder} is not finished: it has no weights yet. Rerun the original command to resume."
         )
@@ -164,7 +165,7 @@ def _exported(folder: Path) -> tuple[dict[str, Any], Part]:
     config = read_yaml(folder / "config.yaml")
     if config.get("format") != FORMAT:
         raise UserError(
-            f"{folder} has format {config.get('format')!r}, this attnae reads format {FORMAT}. Export the run again."
+            f"{folder} has format {config.get('format')!r}, but this version of attnae reads format {FORMAT}. Export the run again."
         )
     origin = read_result(folder / "result.json") if (folder / "result.json").is_file() else Part()
     return {key: config.get(key) for key in ("model", "image_size", "corruption")}, origin

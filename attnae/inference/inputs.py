@@ -52,7 +52,7 @@ def find(arguments: Sequence[str], extensions: set[str] = EXTENSIONS) -> list[So
             matches = sorted(Path(match) for match in glob.glob(argument, recursive=True))  # noqa: PTH207 - may be absolute
             files = [(file, Path(file.name)) for file in matches if file.is_file()]
         if not files:
-            what = "holds no such files" if path.is_dir() else "does not exist and matches nothing"
+            what = "contains no such files" if path.is_dir() else "does not exist and matches no files"
             raise UserError(f"{argument} {what} ({', '.join(sorted(extensions))}).")
         for file, short in files:
             found.setdefault(file, short)
@@ -64,7 +64,7 @@ def find(arguments: Sequence[str], extensions: set[str] = EXTENSIONS) -> list[So
     ]
     if twice := [name for name, count in Counter(names).items() if count > 1]:
         raise UserError(
-            f"Several images are called {twice[0]}; their results would be one file. Give their common folder."
+            f"Several images are named {twice[0]}, so their results would overwrite each other. Name their common folder."
         )
     return [Source(path, name.as_posix()) for path, name in zip(found, names, strict=True)]
 
@@ -76,10 +76,10 @@ def outputs(folder: Path, names: Sequence[str], overwrite: bool) -> None:
         UserError: The folder is a file, or one of the files exists and may not be overwritten.
     """
     if folder.exists() and not folder.is_dir():
-        raise UserError(f"{folder} is a file; -o names a folder.")
+        raise UserError(f"{folder} is a file. Name a folder with -o.")
     if not overwrite and (there := [name for name in names if (folder / name).exists()]):
         more = f" and {len(there) - 1} more" if len(there) > 1 else ""
-        raise UserError(f"{folder / there[0]}{more} exists. Give --overwrite, or another folder.")
+        raise UserError(f"{folder / there[0]}{more} already exists. Use --overwrite, or choose another folder.")
 
 
 # -- the checks of each command ----------------------------------------------------------------------------------------
@@ -94,11 +94,11 @@ def apply(options: argparse.Namespace) -> list[Source]:
     stored = folders.describe(options.model)
     suits(stored.corruption, stored.title, options)
     if options.mask != "random" and not Path(options.mask).is_file():
-        raise UserError(f"There is no mask {options.mask}. Name a picture that is white where pixels are hidden.")
+        raise UserError(f"There is no mask {options.mask}. Name an image that is white where pixels are hidden.")
     found = find(options.images)
     names = [f"{source.name}{ending}" for source in found for ending in (".png", "-compared.png")]
     if clash := [name for name, count in Counter(names).items() if count > 1]:
-        raise UserError(f"Two results would be called {clash[0]}. Rename one of the images.")
+        raise UserError(f"Two results would be named {clash[0]}. Rename one of the images.")
     outputs(options.out, [*names, "metrics.csv"], options.overwrite)
     return found
 
@@ -151,13 +151,15 @@ def sample(options: argparse.Namespace) -> list[Source]:
         UserError: One of them is missing, or the output is in the way.
     """
     if options.out.exists() and (options.out.is_dir() or not options.overwrite):
-        raise UserError(f"{options.out} exists. " + ("Name a file." if options.out.is_dir() else "Give --overwrite."))
+        raise UserError(
+            f"{options.out} already exists. " + ("Name a file." if options.out.is_dir() else "Use --overwrite.")
+        )
     if options.out.suffix.lower() != ".png":
-        raise UserError(f"{options.out}: -o names a PNG file.")
+        raise UserError(f"{options.out}: name a PNG file with -o.")
     folders.describe(options.model)
     ends = [Path(name) for name in options.between or ()]
     if missing := [str(path) for path in ends if not path.is_file()]:
-        raise UserError(f"There is no image {missing[0]}.")
+        raise UserError(f"There is no image {missing[0]}. Name two image files with --between.")
     return [Source(path, path.stem) for path in ends]
 
 
@@ -177,7 +179,9 @@ def export(options: argparse.Namespace) -> list[Source]:
         raise UserError(f"{folder} is a file. Name a folder.")
     if folder.is_dir() and any(folder.iterdir()):
         if not options.overwrite:
-            raise UserError(f"{folder} exists and is not empty. Give --overwrite, or another folder.")
+            raise UserError(f"{folder} exists and is not empty. Use --overwrite, or choose another folder.")
         if foreign := sorted(path.name for path in folder.iterdir() if path.name not in EXPORTED):
-            raise UserError(f"{folder} holds {foreign[0]}, which no export has written. Choose another folder.")
+            raise UserError(
+                f"{folder} contains {foreign[0]}, which attnae export did not write. Choose another folder."
+            )
     return []

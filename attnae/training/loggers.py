@@ -157,7 +157,7 @@ def _go_offline(logger: Logger, error: Exception) -> None:
     os.environ["WANDB_MODE"] = "offline"
     wandb.teardown()  # it has read its mode already
     line = " ".join(str(error).split())
-    warn(f"Weights & Biases did not begin the run ({line:.200}). It is {online.kept(logger.save_dir or '.')}")
+    warn(f"Weights & Biases could not start the run ({line:.200}). It is {online.kept(logger.save_dir or '.')}")
 
 
 def guarded(loggers: Iterable[Logger]) -> list[Logger]:

@@ -122,7 +122,7 @@ def test_several_labels_are_matched_by_name(tmp_path: Path, capsys: pytest.Captu
     assert main(["compare", str(tmp_path / "a"), str(tmp_path / "b")]) == 1
     assert "20.00" not in capsys.readouterr().out
     assert main(["compare", str(tmp_path / "a"), str(tmp_path / "b" / "only-b")]) == 2
-    assert "Name the folders of the two to compare" in capsys.readouterr().err
+    assert "Name the two folders to compare" in capsys.readouterr().err
 
 
 def test_nothing_to_compare_is_a_usage_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

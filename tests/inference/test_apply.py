@@ -251,7 +251,7 @@ def test_names_patterns_and_equal_names(tmp_path: Path) -> None:
         with pytest.raises(UserError, match="matches nothing"):
             inputs.find([str(tmp_path / nothing)])
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match="holds no such files"):
+    with pytest.raises(UserError, match="contains no such files"):
         inputs.find([str(tmp_path / "empty")])
 
 

@@ -41,12 +41,12 @@ class Litter:
 
 def register(commands: Subparsers[Any]) -> None:
     """Adds the command to the parser."""
-    parser = commands.add_parser("clean", help="list what unfinished and failed runs have left, and remove it")
+    parser = commands.add_parser("clean", help="list and remove leftovers of failed and unfinished runs")
     parser.add_argument("folder", type=path, nargs="?", default="runs", metavar="DIR", help="default runs")
     parser.add_argument(
         "--reports", type=path, default="reports", metavar="DIR", help="folder of the reports; default reports"
     )
-    parser.add_argument("--yes", action="store_true", help="remove it; complete and running runs are left alone")
+    parser.add_argument("--yes", action="store_true", help="remove them; complete and running runs are kept")
     parser.set_defaults(handler=clean)
 
 
@@ -57,7 +57,7 @@ def clean(options: argparse.Namespace) -> int:
     everything, and so does one whose result cannot be read: it may be a newer attnae's.
     """
     if not options.folder.is_dir():
-        raise UserError(f"There is no folder {shown(options.folder)}.")
+        raise UserError(f"There is no folder {shown(options.folder)}. Name the folder given as --out.")
     out, found = console(), [*litter(options.folder), *_failed_reports(options.reports)]
     if not found:
         out.print(f"Nothing to clean below {escape(shown(options.folder))}.", soft_wrap=True)
@@ -68,9 +68,7 @@ def clean(options: argparse.Namespace) -> int:
     out.print(table)
     total = size(sum(one.size for one in found))
     if not options.yes:
-        out.print(
-            f"{total}. Nothing is removed without --yes; the same `run` command would finish or repeat these runs."
-        )
+        out.print(f"{total}. Add --yes to remove them, or rerun the `run` command to finish or repeat these runs.")
         return 0
     removed = [one for one in found if _remove(one, {options.folder, options.reports})]
     out.print(f"Removed {size(sum(one.size for one in removed))}.")
@@ -112,7 +110,7 @@ def _failed_reports(reports: Path) -> Iterator[Litter]:
     for page in sorted(reports.glob("*/*/README.md")):
         records = [*page.parent.rglob("runs/*.json"), *page.parent.rglob("runs/superseded/*.json")]
         if records and all(_failed(record) for record in records):
-            yield Litter(page.parent, page.parent, "report of failed runs alone", _size(page.parent))
+            yield Litter(page.parent, page.parent, "report with only failed runs", _size(page.parent))
 
 
 def _failed(record: Path) -> bool:

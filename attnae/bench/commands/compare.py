@@ -40,7 +40,7 @@ def register(commands: Subparsers[Any]) -> None:
         type=percent,
         default=5.0,
         metavar="PERCENT",
-        help="how much worse a single seed may be; several seeds decide by their 95%% interval; default 5",
+        help="how much worse a single seed may be; several seeds are judged by their 95%% interval; default 5",
     )
     parser.set_defaults(handler=compare)
 
@@ -70,14 +70,14 @@ def _pairs(a: Path, b: Path) -> list[tuple[Benchmark, str, Runs, Runs]]:
         if not labels:
             raise UserError(
                 f"{name}: {shown(a)} holds {', '.join(left[name])} and {shown(b)} holds {', '.join(right[name])}. "
-                "Name the folders of the two to compare."
+                "Name the two folders to compare."
             )
         for one, other in labels:
             title = one if one == other else f"{one} -> {other}"
             found.append((catalog.load(name), title, left[name][one], right[name][other]))
     if not found:
         raise UserError(
-            f"{shown(a)} holds {', '.join(left)} and {shown(b)} holds {', '.join(right)}: nothing to compare."
+            f"{shown(a)} holds {', '.join(left)} and {shown(b)} holds {', '.join(right)}: nothing to compare. Name results of the same benchmark."
         )
     return found
 
@@ -172,7 +172,7 @@ def _facts(runs: list[Result]) -> dict[str, set[str]]:
             f"configuration of {run.variant}": RunId.of(run).config8,
             "data": f"{run.data.get('title')} {run.data_digest or run.data.get('windows', '')}".rstrip(),
             "commit": commit_of(run.git) or "-",
-            "commit of a further test": commit_of(run.git.get("tested")) or "-",
+            "commit of the retest": commit_of(run.git.get("tested")) or "-",
             **{f"version of {name}": value for name, value in run.versions.items()},
             **{f"hardware, {name}": value for name, value in run.hardware.items()},
         }

@@ -14,13 +14,13 @@ from attnae.bench.request import shown
 
 def register(commands: Subparsers[Any]) -> None:
     """Adds the command to the parser."""
-    parser = commands.add_parser("report", help="write reports again from the result files below a folder")
+    parser = commands.add_parser("report", help="regenerate reports from the result files below a folder")
     parser.add_argument(
         "folder",
         type=path,
         nargs="?",
         metavar="DIR",
-        help="folder of the runs (default runs); with --check of the reports (default reports)",
+        help="folder of the runs (default runs); with --check, folder of the reports (default reports)",
     )
     parser.add_argument(
         "--reports", type=path, default="reports", metavar="DIR", help="folder of the reports; default reports"
@@ -28,7 +28,7 @@ def register(commands: Subparsers[Any]) -> None:
     parser.add_argument(
         "--check",
         action="store_true",
-        help="change nothing; fail when a report differs from what its result files give",
+        help="change nothing; fail if a report differs from its result files",
     )
     parser.set_defaults(handler=report)
 

@@ -208,9 +208,9 @@ def _report(options: argparse.Namespace, work: Work, out: Console) -> None:
         out.print(plain(" ".join(answer.sentences(shown_here))), soft_wrap=True, highlight=False, markup=False)
         out.print(f"Report: {escape(shown(page))}", soft_wrap=True)
         for label, why in table.beside.items():
-            out.print(f"Results that stand apart, in {escape(label)}: {escape(why)}", soft_wrap=True, highlight=False)
+            out.print(f"Results in a separate report, {escape(label)}: {escape(why)}", soft_wrap=True, highlight=False)
         if options.wandb and (problem := tracking.publish(page, options.wandb, work.home)):
-            out.print(f"[yellow]Weights & Biases did not take the report[/]: {escape(problem)}", soft_wrap=True)
+            out.print(f"[yellow]Uploading the report to Weights & Biases failed[/]: {escape(problem)}", soft_wrap=True)
 
 
 def _fits(made: plan.Plan, record: Record) -> bool:

@@ -214,7 +214,7 @@ def _untrained(report: Report, main: Effect) -> str:
     where = f" (on {count.mean:,.0f} images)" if count and whole and count.mean != whole.mean else ""
     digits, unit = column(key).digits, unit_of(key)
     return (
-        f"{escape(report.title(best))}, which is not trained, beats all trained variants with "
+        f"{escape(report.title(best))}, which needs no training, beats all trained variants with "
         f"{number(free[best].mean, digits)} against {number(trained[rival].mean, digits)}{unit}{where}"
     )
 
@@ -259,7 +259,7 @@ def change_words(report: Report | None, one: Judged) -> str:
     if judgment.direction == ONE_SEED:
         return "more seeds"
     if judgment.direction in DECIDED and report is not None and not report.departures:
-        return "other seeds alone"
+        return "other seeds only"
     if report is None or judgment.estimate is None:
         return "a run"
     wanted = {"other images": report.benchmark.dataset, "shorter schedule": "the full schedule",
@@ -273,7 +273,7 @@ def _alone(report: Report) -> str:
     keys = [key for key in report.benchmark.leading if summary(report.rows[name], key)]
     key = next((key for key in keys if column(key).unit == "dB"), keys[0] if keys else None)
     if key is None:
-        return f"{escape(report.title(name))} alone was run, and nothing that the report leads with was measured."
+        return f"Only {escape(report.title(name))} was run, and none of the leading metrics was measured."
     value, epochs = summary(report.rows[name], key), epochs_of(report.rows[name])
     n = value.n if value else 0
     about = f"{n} seed{'s' * (n > 1)}" + (f", {epochs:,} epoch{'s' * (epochs > 1)}" if epochs else "")

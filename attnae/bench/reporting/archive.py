@@ -92,7 +92,7 @@ def _keep_images(source: Path, to: Path, keys: set[str]) -> None:
             kept = {name: np.asarray(arrays[name], dtype=np.float32) for name in sorted(wanted & set(arrays.files))}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, TypeError) as error:
         raise UserError(
-            f"Cannot read {source}: it is damaged or carries code. Delete it and test the run again."
+            f"Cannot read {source}: it is damaged or contains pickled objects. Delete it, then rerun with --retest."
         ) from error
     if not kept:
         return

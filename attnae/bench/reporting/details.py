@@ -95,13 +95,13 @@ def _provenance(report: Report) -> str:
     data = {json.dumps(r.data, sort_keys=True, default=str): r.data for r in results if r.data}
     lines += [
         f"- data: {escape(d.get('title'))}, {escape(d.get('train'))} train / {escape(d.get('test'))} held-out images, "
-        + (f"digest of all pixels `{escape(d['digest'])}`" if d.get("digest") else "no digest of their pixels")
+        + (f"digest of all pixels `{escape(d['digest'])}`" if d.get("digest") else "no pixel digest")
         for d in list(data.values())[:MOST_FACTS]
     ]
     lines += _runs(results)
     commands = _plan(results)
     if first := next((r for r in results if r.commands), None):
-        commands += [f"# what this executes, for {first.variant} and seed {first.seed}:", *first.commands]
+        commands += [f"# commands that this runs for {first.variant}, seed {first.seed}:", *first.commands]
     commands = [one_line(line) for line in commands]
     longest = max((len(ticks) for line in commands for ticks in re.findall("`+", line)), default=0)
     fence = "`" * max(3, longest + 1)  # longer than any that a folder's name could put into a command
@@ -115,7 +115,7 @@ def _environment(results: list[Result]) -> Iterable[tuple[str, list[str]]]:
         for facts in list(different.values())[:MOST_FACTS]:
             yield title, [f"{escape(key)} {escape(value)}" for key, value in facts.items()]
         if len(different) > MOST_FACTS:
-            yield title, [f"{len(different) - MOST_FACTS:,} further sets, see runs/*.json"]
+            yield title, [f"{len(different) - MOST_FACTS:,} more sets, see runs/*.json"]
 
 
 def _runs(results: list[Result]) -> list[str]:
@@ -124,10 +124,10 @@ def _runs(results: list[Result]) -> list[str]:
     for r in results:
         config = f"config {RunId.of(r).config8}" + (" (reconstructed)" if r.reconstructed else "")
         commit, again = commit_of(r.git), commit_of(r.git.get("tested"))
-        told = [config, commit and f"commit {commit}", again and f"tested again with {again}", r.selection]
+        told = [config, commit and f"commit {commit}", again and f"retested with commit {again}", r.selection]
         groups.setdefault(f"{r.variant}: " + ", ".join(escape(text) for text in told if text), []).append(r)
     lines = [
-        f"- {text}; seeds {seeds_text(r.seed for r in runs)}, {sum(r.wall_seconds for r in runs):,.0f} s in all"
+        f"- {text}; seeds {seeds_text(r.seed for r in runs)}, {sum(r.wall_seconds for r in runs):,.0f} s in total"
         for text, runs in groups.items()
     ]
     most = 5 * MOST_FACTS

@@ -61,7 +61,12 @@ def draw(benchmarks: Sequence[Benchmark], reports: Sequence[Report], path: Path)
     height = 0.46 * len(rows) + 1.9
     figure = Figure(figsize=(WIDTH, height))
     figure.text(
-        0.5, 1 - 0.12 / height, "Measured effects as shares of the published ones", ha="center", va="top", fontsize=11
+        0.5,
+        1 - 0.12 / height,
+        "Measured effects as fractions of the published effects",
+        ha="center",
+        va="top",
+        fontsize=11,
     )
     axes = figure.add_axes((0.42, 1.25 / height, 0.3, 1 - 1.75 / height))
     for place, text in ((0, "no effect"), (1, "as published")):
@@ -121,9 +126,9 @@ def _row(axes: Axes, y: int, row: Effect) -> None:
 
 def _legend(figure: Figure) -> None:
     handles = [
-        Line2D([], [], color=SEVERAL, marker="o", label="mean, interval over seeds that decides"),
+        Line2D([], [], color=SEVERAL, marker="o", label="mean and confidence interval over seeds"),
         Line2D([], [], color=ONE, marker="o", linestyle="", label="one seed: no interval"),
-        Line2D([], [], color="0.3", marker="<", linestyle="", label="beyond the axis, at the number written"),
+        Line2D([], [], color="0.3", marker="<", linestyle="", label="beyond the axis, at the printed value"),
         Patch(facecolor="none", edgecolor="0.7", hatch="///", linewidth=0, label="hatched: not the published schedule"),
     ]
     figure.legend(handles=handles, loc="lower center", ncols=2, frameon=False, fontsize=SMALL)

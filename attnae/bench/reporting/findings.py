@@ -90,7 +90,7 @@ def _claims(wanted: list[str], reports: Sequence[Report], benchmarks: dict[str, 
                 raise UserError(f"{NAME}: {name} has {len(found)} claims, not {place}. Correct `<!-- claims ... -->`.")
             body.append(_row(benchmarks[name], found[place - 1]))
     if len(body) > MOST_CLAIMS:
-        raise UserError(f"{NAME}: {len(body)} claims in the table; at most {MOST_CLAIMS} can be read.")
+        raise UserError(f"{NAME}: {len(body)} claims in the table; at most {MOST_CLAIMS} are allowed. Remove some.")
     return table(["claim", "published", "ours", "n", "size kept", "verdict", "would change it"], body)
 
 

@@ -51,7 +51,7 @@ class ImageStatement:
     high: float
 
     def words(self, digits: int = 2, unit: str = "-") -> str:
-        """``with these weights better on 74% of 512 images, -15.9 [-19.5, -12.5]; seeds are not covered``.
+        """``with these weights better on 74% of 512 images, -15.9 [-19.5, -12.5]; variation between seeds is not covered``.
 
         Args:
             digits: Digits after the point.
@@ -60,7 +60,7 @@ class ImageStatement:
         mean, low, high = (f"{value:+,.{digits}f}" for value in (self.mean, self.low, self.high))
         unit = "" if unit == "-" else f" {unit}"
         share = f"{100 * self.better / self.n:.0f}% of {self.n:,} images"
-        return f"with these weights better on {share}, {mean} [{low}, {high}]{unit}; seeds are not covered"
+        return f"with these weights better on {share}, {mean} [{low}, {high}]{unit}; variation between seeds is not covered"
 
 
 def compare(left: Array, right: Array, better: Literal["lower", "higher"]) -> ImageStatement | None:
@@ -130,7 +130,7 @@ def read(path: Path, key: str, recorded: float | None = None) -> Array | None:
             values = np.asarray(arrays[f"{protocol}/{ARRAYS[name]}"], dtype=np.float64)
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, TypeError) as error:
         raise UserError(
-            f"Cannot read {path}: it is damaged or carries code. Delete it and test the run again."
+            f"Cannot read {path}: it is damaged or contains pickled objects. Delete it, then rerun with --retest."
         ) from error
     if name in ("mse", "mae", "mae_over_sigma"):
         mean = values.mean() if values.size else 0.0

@@ -53,9 +53,9 @@ def page(reports: Sequence[Report], benchmarks: Sequence[Benchmark]) -> str:
             [f"[{escape(benchmark.title)}](#{benchmark.name})", *(str(counts[state] or "-") for state in STATES)]
         )
     note = (
-        f"{sum(states.values())} claims of {len(benchmarks)} benchmarks: {decided or 'none'}. "
-        "Each claim is judged by the best report that has runs of it: official data before other data, a long schedule "
-        "before a short one, no settings of our own before some, then the most seeds. Demonstrations do not count."
+        f"{sum(states.values())} claims in {len(benchmarks)} benchmarks: {decided or 'none'}. "
+        "Each verdict comes from the strongest report that tests the claim: official data first, then the longest schedule, "
+        "then unmodified settings, then the most seeds. Demonstrations do not count."
     )
     blocks = ["# Results", note, table(["benchmark", *STATES], body)]
     for benchmark in benchmarks:
@@ -66,7 +66,7 @@ def page(reports: Sequence[Report], benchmarks: Sequence[Benchmark]) -> str:
 def _benchmark(benchmark: Benchmark, ranked: list[Report], verdicts: list[Verdict]) -> list[str]:
     blocks = [f'<a id="{benchmark.name}"></a>', f"## {escape(benchmark.title)}"]
     if not ranked:
-        return [*blocks, f"{escape(benchmark.question)} No run yet: `attnae-bench run {benchmark.name}`."]
+        return [*blocks, f"{escape(benchmark.question)} No runs yet. Start with `attnae-bench run {benchmark.name}`."]
     blocks.append(" ".join(answer.sentences(ranked[0])))
     places = {id(report): place for place, report in enumerate(ranked, 1)}
     body = [

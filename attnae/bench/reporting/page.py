@@ -14,10 +14,10 @@ from attnae.bench.reporting.material import Report
 from attnae.metrics.columns import column
 
 CAPTIONS = {
-    "grid.png": "The same {data} images for all variants, beside the truth and the input.",
-    "tradeoff.png": "Quality over cost, one point for each variant; nothing is both cheaper and better than the gray line.",
-    "sweep.png": "The sweep above, and below it the difference to the baseline; crosses are published.",
-    "curves.png": "Training over epochs, and below each curve the difference to the baseline; crosses are published.",
+    "grid.png": "The same {data} images for all variants, with the ground truth and the input.",
+    "tradeoff.png": "Quality over cost, one point per variant. No variant is both cheaper and better than the gray line.",
+    "sweep.png": "Top: the sweep. Bottom: difference from the baseline. Crosses: published values.",
+    "curves.png": "Top: training curves. Bottom: difference from the baseline. Crosses: published values.",
 }
 
 MOST_WARNINGS = 5
@@ -30,7 +30,7 @@ def text(report: Report) -> str:
     parts = [f"# {escape(report.benchmark.title)}: {escape(kind_of(report.done))}"]
     parts += [" ".join(answer.sentences(report)), _condition(report), _picture(report, first), _claims(report)]
     parts += tables.protocols(report)
-    parts += [_picture(report, "relation.png", "## How two measures relate"), tables.differences(report)]
+    parts += [_picture(report, "relation.png", "## Relation between two metrics"), tables.differences(report)]
     parts += [
         "" if first == "tradeoff.png" else _picture(report, "tradeoff.png", "## Quality over cost"),
         tables.cost(report),
@@ -54,16 +54,16 @@ def _condition(report: Report) -> str:
             f"{escape(data.get('title'))} at {escape(data.get('size'))}x{escape(data.get('size'))}."
         )
         if report.demonstration:
-            lines.append("A demonstration is no evidence for or against the paper.")
+            lines.append("A demonstration is not evidence for or against the paper.")
         if report.departures:
             lines.append(
-                f"**Other condition than published** ({', '.join(report.departures)}): no verdict here is one on the "
-                f"paper's numbers, which were made on {escape(benchmark.dataset)}."
+                f"**Conditions differ from the paper's** ({', '.join(report.departures)}): the verdicts do not apply to the "
+                f"published numbers, which were measured on {escape(benchmark.dataset)}."
             )
         lines += _images(data)
     lines += _averages(report)
     blocks = [" ".join(lines)]
-    blocks += [f"Results that stand apart: [{label}](../{label}/README.md), {escape(why)}."
+    blocks += [f"Results in a separate report: [{label}](../{label}/README.md), {escape(why)}."
                for label, why in report.beside.items()]  # fmt: skip
     if versions := _versions(report):
         blocks.append(versions)
@@ -93,7 +93,7 @@ def _averages(report: Report) -> list[str]:
         return []
     if report.averaged.epochs is None:
         return [
-            "The benchmark file asks for the mean over the last epochs, but these runs recorded the evaluated epoch only."
+            "The benchmark file specifies the mean over the last epochs, but these runs recorded only the evaluated epoch."
         ]
     first, last = report.averaged.epochs
     lines = [
@@ -118,7 +118,7 @@ def _versions(report: Report) -> str:
         f"{escape(version)}: " + ", ".join(f"{variant} (seeds {seeds_text(seeds)})" for variant, seeds in runs.items())
         for version, runs in sorted(versions.items())
     )
-    return f"Made by several versions of attnae. {told}."
+    return f"These runs used several versions of attnae. {told}."
 
 
 def _picture(report: Report, name: str | None, title: str = "") -> str:
@@ -140,7 +140,7 @@ def _own_pictures(report: Report) -> str:
             if name in report.figures:
                 caption = f"{escape(report.title(variant))}: {figure.caption.replace('{data}', data)}"
                 blocks.append(f"![{escape(caption)}](figures/{name})\n\n*{caption}*")
-    return details.fold("Pictures of single variants", "\n\n".join(blocks)) if blocks else ""
+    return details.fold("Pictures of individual variants", "\n\n".join(blocks)) if blocks else ""
 
 
 def _claims(report: Report) -> str:
@@ -157,11 +157,11 @@ def _claims(report: Report) -> str:
             lines.append(f"- {one.number}: one seed, {one.statement.words(digits, unit)}.")
         if one.judgment.unpaired and one.judgment.seeds:
             lonely.setdefault(seeds_text(one.judgment.unpaired), []).append(str(one.number))
-    lines += [f"- {', '.join(numbers)}: seeds {seeds} are on one side only and do not count."
+    lines += [f"- {', '.join(numbers)}: seeds {seeds} were run on one side only and are ignored."
               for seeds, numbers in lonely.items()]  # fmt: skip
     warnings = _warnings(report)
     blocks = ["## The paper's claims", table(header, body), "\n".join(lines), "\n>\n".join(warnings)]
-    blocks += [details.fold("What is compared, and how a verdict is made", _definitions(report))]
+    blocks += [details.fold("What is compared, and how verdicts are made", _definitions(report))]
     return "\n\n".join(block for block in blocks if block)
 
 
@@ -172,10 +172,10 @@ def _warnings(report: Report) -> list[str]:
         found = {r.seed: warning for r in runs if (warning := adversary_warning(r.curves))}
         if found:
             first, *others = found
-            more = f" Likewise seeds {seeds_text(others)}." if others else ""
+            more = f" The same happened with seeds {seeds_text(others)}." if others else ""
             lines.append(f"> {escape(report.title(name))}, seed {first}: {found[first]}{more}")
     further = len(lines) - MOST_WARNINGS
-    return lines[:MOST_WARNINGS] + ([f"> {further} further variants have such warnings."] if further > 0 else [])
+    return lines[:MOST_WARNINGS] + ([f"> {further} more variants have similar warnings."] if further > 0 else [])
 
 
 def claim_cells(one: Judged) -> list[str]:
@@ -220,8 +220,8 @@ def _definitions(report: Report) -> str:
             f"{RELATIONS[claim.relation]} {escape(right)}{within} ({escape(claim.where)}){told}{level}."
         )
     return (
-        "The interval of the difference over paired seeds decides (Student's t; 95%, of primary claims with Holm's "
-        "adjustment). One seed gets no verdict. A size is stated where images alone differ from the published condition; "
-        "a published number under another condition is not comparable. The number of seeds that would decide assumes the "
-        "spread seen so far.\n\n" + "\n".join(lines)
+        "A verdict is based on the confidence interval of the difference over paired seeds (Student's t at 95%; primary "
+        "claims with Holm's adjustment). One seed gets no verdict. The share of the published effect is stated only if "
+        "nothing but the images differs from the published conditions. Numbers published under other conditions are not "
+        "comparable. The number of seeds that would decide assumes the spread seen so far.\n\n" + "\n".join(lines)
     )

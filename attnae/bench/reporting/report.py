@@ -124,7 +124,7 @@ def check(reports: Path) -> list[str]:
         UserError: A result file cannot be read.
     """
     if not reports.is_dir():
-        raise UserError(f"There is no folder {reports}.")
+        raise UserError(f"There is no folder {reports}. Name the folder given as --reports.")
     stored = _stored(reports)
     expected = {}
     for report in stored:
@@ -134,7 +134,7 @@ def check(reports: Path) -> list[str]:
     if stored:
         expected |= _shared(reports, stored, _benchmarks())
     return [
-        f"{path} differs from what the result files give. Write it again with `attnae-bench report`."
+        f"{path} differs from its result files. Regenerate it with `attnae-bench report`."
         for path, content in expected.items()
         if not path.is_file() or path.read_text(encoding="utf-8") != content
     ]

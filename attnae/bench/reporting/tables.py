@@ -57,7 +57,7 @@ def _protocol(report: Report, spec: Table) -> str:
     note = spec.note or PROTOCOLS.get(spec.protocol, "")
     note += f" {counted.mean:,.0f} images." if counted else ""
     if more := [column(key).title for key in measured if key not in keys]:
-        note += f" In [results.csv](results.csv) also: {', '.join(more)}."
+        note += f" Also in [results.csv](results.csv): {', '.join(more)}."
     text = f"{note.strip()}{spread(report)}\n\n{table(header, body)}"
     return f"## {escape(spec.title)}\n\n{text}" if spec.leading else fold(spec.title, text)
 
@@ -72,8 +72,8 @@ def chosen(keys: list[str]) -> list[str]:
 def spread(report: Report) -> str:
     """What ± and n stand for."""
     if report.most_seeds < 2:
-        return " One seed: differences have no error bar."
-    return " Mean ± sample standard deviation over seeds; percentages compare equal seeds."
+        return " One seed: differences have no error bars."
+    return " Mean ± sample standard deviation over seeds; percentages are over shared seeds."
 
 
 def _ratio(runs: list[Result], base: list[Result], key: str) -> str:
@@ -103,7 +103,7 @@ def differences(report: Report) -> str:
             body.append([escape(report.title(name)), *cells, str(max(d.n for d in found if d))])
     if not body:
         return ""
-    note = "Mean difference over the seeds that both have, with its 95% interval (Student's t, not adjusted)."
+    note = "Mean difference over shared seeds, with its 95% interval (Student's t, not adjusted)."
     title = escape(report.title(baseline))
     return f"## Differences from {title}\n\n{note}\n\n" + table(["variant", *map(heading, keys), "n"], body)
 
@@ -126,7 +126,7 @@ def cost(report: Report) -> str:
     against = f"against {escape(report.title(report.benchmark.baseline))}"
     header = ["variant", unit_heading(first), against, *map(unit_heading, others)]
     note = (
-        "\n\nSeconds are shown where the machine did nothing else during the run, as the processor seconds tell; "
+        "\n\nSeconds are shown only for runs on an otherwise idle machine, judged by CPU time; "
         "all are in [results.csv](results.csv)." if disturbed else ""
     )  # fmt: skip
     return f"## Cost\n\n{table(header, body)}{note}"
@@ -156,7 +156,7 @@ def published(report: Report) -> str:
     header = ["variant", *(["source"] if several else []), "number", "published", "ours", "difference"]
     text = f"{escape(benchmark.paper.title)}. {benchmark.paper.notes}"
     if report.departures:
-        text += f" Ours were made under another condition ({', '.join(report.departures)}): not comparable."
+        text += f" Our numbers were measured under other conditions ({', '.join(report.departures)}) and are not comparable."
     text += f"\n\n{table(header, body)}" if body else ""
     text += "".join(f"\n{'' if place else chr(10)}- {finding}" for place, finding in enumerate(benchmark.findings))
     title = "Comparison with published results"

@@ -42,7 +42,7 @@ def engine() -> Any:
     try:
         import submitit
     except ImportError as error:
-        raise UserError("Jobs need submitit: pip install submitit") from error
+        raise UserError("Jobs need submitit. Install it with: pip install submitit") from error
     return submitit
 
 
@@ -172,7 +172,7 @@ def submit(
             submitted = executor.submit_array([Task(run, timeout, None, later) for run in runs])
     except (engine_.core.utils.FailedJobError, RuntimeError, ValueError, OSError) as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        raise UserError(f"SLURM did not take the jobs: {lines[-1] if lines else type(error).__name__}") from error
+        raise UserError(f"SLURM rejected the jobs: {lines[-1] if lines else type(error).__name__}") from error
     for run, job in zip(runs, submitted, strict=True):
         jobs.note(run.folder, job.job_id)
     return [job.job_id for job in submitted]
@@ -218,7 +218,7 @@ class LocalJob(Execution):
         try:
             self.stage, self.reason = self.job.result()
         except Exception:  # whatever submitit makes of a job that was killed
-            self.stage, self.reason = FAILED, f"its job ended without a result, see {self.job.paths.stderr}"
+            self.stage, self.reason = FAILED, f"the job ended without a result, see {self.job.paths.stderr}"
         self.finished = time.time()
         return True
 

@@ -255,9 +255,9 @@ class Execution:
         if marked:
             return marked[-1]
         if code < 0:
-            on = "--retest tests it again" if self.before else "with --retry-failed it goes on where it stopped"
+            on = "rerun with --retest" if self.before else "rerun with --retry-failed to resume"
             return f"{self.stage} was killed by {signal.Signals(-code).name}; {on}"
-        return f"{self.stage} ended with code {code}: {lines[-1] if lines else 'no output'}"
+        return f"{self.stage} exited with code {code}: {lines[-1] if lines else 'no output'}"
 
     def _complete(self) -> None:
         """Writes the result of commands that have succeeded."""

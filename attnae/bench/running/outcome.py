@@ -28,7 +28,7 @@ def trained(run: Run, seconds: float) -> result.Result:
     parts = [result.read_part(run.folder / "test.json")]
     parts += [result.read_part(run.folder / "fit.json")] if run.trains else []
     if any(part.data.get("digest") not in (None, run.id.data_digest) for part in parts):
-        raise UserError("the images changed while it ran. Give the same command again")
+        raise UserError("the images changed during the run. Rerun the same command")
     return _record(run, "complete", "", seconds, **_joined(parts))
 
 
@@ -40,7 +40,7 @@ def retested(run: Run, before: result.Result) -> result.Result:
     """
     test = result.read_part(run.folder / "test.json")
     if test.data.get("digest") != before.data.get("digest"):
-        raise UserError("the images have changed since it was trained")
+        raise UserError("the images changed after training")
     training = {key: value for key, value in before.metrics.items() if key in before.curves}
     tested = {**git_state(), "versions": test.versions, "first_finished_at": began(before)}
     return replace(

@@ -34,9 +34,9 @@ def divide(gpus: list[str], jobs: int, devices: int) -> list[list[str]]:
     """
     if jobs * devices > len(gpus):
         most = len(gpus) // devices
-        advice = f"Give at most --jobs {most}" if most else f"Give at most --devices {len(gpus)}"
+        advice = f"Use at most --jobs {most}" if most else f"Use at most --devices {len(gpus)}"
         raise UserError(
-            f"--jobs {jobs} with --devices {devices} needs {jobs * devices} GPUs, but {len(gpus)} can be seen. "
+            f"--jobs {jobs} with --devices {devices} needs {jobs * devices} GPUs, but {len(gpus)} are visible. "
             f"{advice}, or --set trainer.accelerator=cpu."
         )
     return [gpus[job * devices : (job + 1) * devices] for job in range(jobs)]

@@ -139,7 +139,7 @@ def _differences(axes: Axes, panel: Panel, shown: Mapping[str, Look], baseline: 
                    (place + 0.5) / len(others) - 0.5)  # fmt: skip
     _clip(axes)
     axes.set_ylabel(
-        f"difference to\n{shown[baseline].title}" + (" [%]" if ratio else f" [{panel.unit}]" if panel.unit else ""),
+        f"difference from\n{shown[baseline].title}" + (" [%]" if ratio else f" [{panel.unit}]" if panel.unit else ""),
         fontsize=SMALL + 0.5,
     )
     axes.tick_params(labelsize=SMALL)
