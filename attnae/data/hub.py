@@ -87,8 +87,8 @@ def fetch(address: Address) -> Path:
             )
         except errors.RepositoryNotFoundError as error:  # private, gated and unknown ones look alike
             raise UserError(
-                f"The hub has no public dataset {address.repository}. Check the name. For a private or gated dataset, log in first: "
-                "hf auth login."
+                f"The hub has no public dataset {address.repository}. Check the name. "
+                "For a private or gated dataset, log in first: hf auth login."
             ) from error
         except errors.RevisionNotFoundError as error:
             raise UserError(

@@ -117,8 +117,8 @@ def _sides(location: Location, images: Collection) -> dict[str, list[int]]:
     for split, indices in sides.items():
         if not indices:
             raise UserError(
-                f"{printable(location.root or location.name)} contains {images.count()} images, but the split by content (one fifth "
-                f"is held out) leaves none for {split}. Add images, or sort them into train/ and test/."
+                f"{printable(location.root or location.name)} contains {images.count()} images, but the split by content "
+                f"(one fifth is held out) leaves none for {split}. Add images, or sort them into train/ and test/."
             )
     return sides
 

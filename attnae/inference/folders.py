@@ -165,7 +165,8 @@ def _exported(folder: Path) -> tuple[dict[str, Any], Part]:
     config = read_yaml(folder / "config.yaml")
     if config.get("format") != FORMAT:
         raise UserError(
-            f"{folder} has format {config.get('format')!r}, but this version of attnae reads format {FORMAT}. Export the run again."
+            f"{folder} has format {config.get('format')!r}, but this version of attnae reads format {FORMAT}. "
+            "Export the run again."
         )
     origin = read_result(folder / "result.json") if (folder / "result.json").is_file() else Part()
     return {key: config.get(key) for key in ("model", "image_size", "corruption")}, origin

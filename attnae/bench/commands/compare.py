@@ -77,7 +77,8 @@ def _pairs(a: Path, b: Path) -> list[tuple[Benchmark, str, Runs, Runs]]:
             found.append((catalog.load(name), title, left[name][one], right[name][other]))
     if not found:
         raise UserError(
-            f"{shown(a)} holds {', '.join(left)} and {shown(b)} holds {', '.join(right)}: nothing to compare. Name results of the same benchmark."
+            f"{shown(a)} holds {', '.join(left)} and {shown(b)} holds {', '.join(right)}: nothing to compare. "
+            "Name results of the same benchmark."
         )
     return found
 
