@@ -17,7 +17,7 @@ from attnae.metrics.columns import column
 COSTS = {"params_trainable": "parameters", "gflops_forward": "operations", "seconds_per_epoch": "time"}
 
 ERRORS = ("sse", "mse")
-"""Squared errors are told in decibels, which people think in."""
+"""Squared errors, which are reported as PSNR in decibels."""
 
 
 def sentences(report: Report) -> list[str]:
@@ -39,7 +39,7 @@ class Effect:
     Attributes:
         left: Variant.
         right: Variant that it is compared with.
-        keys: Metric, or metrics whose mean counts.
+        keys: Metric, or metrics whose mean is compared.
         estimate: Left minus right.
         alpha: Error rate of the interval.
         percent: Whether the estimate is in percent of the right side.
@@ -56,12 +56,12 @@ class Effect:
 
     @property
     def sign(self) -> int:
-        """1 where more is better, -1 where less is, 0 where neither is."""
+        """1 if higher is better, -1 if lower is better, 0 if the metric has no direction."""
         return {"higher": 1, "lower": -1}.get(column(self.keys[0]).better, 0)
 
     @property
     def clear(self) -> bool:
-        """Whether the interval leaves 0 out."""
+        """Whether the interval excludes 0."""
         ends = self.estimate.interval(self.alpha)
         return ends is not None and not ends[0] <= 0 <= ends[1]
 
@@ -77,7 +77,7 @@ class Effect:
 
 
 def effect(report: Report, left: str, right: str, keys: list[str], judged: Judged | None = None) -> Effect | None:
-    """The difference between two variants in the metric people think in; ``None`` if they share no seed."""
+    """The difference between two variants, in decibels where possible; ``None`` if they share no seed."""
     rows = report.rows
     protocol, _, name = keys[0].rpartition("/")
     decibels = f"{protocol}/psnr_mean"
@@ -95,7 +95,7 @@ def effect(report: Report, left: str, right: str, keys: list[str], judged: Judge
 
 
 def _effects(report: Report) -> list[Effect]:
-    """Of the primary claims, those on held-out images first; else of any claim; else of the baseline and what was run."""
+    """Effects of the primary claims, held-out images first; else of any claim; else of each trained variant and the baseline."""
     compared = [one for one in report.judged if isinstance(one.claim.right, str)]
     for candidates in ([one for one in compared if one.claim.primary], compared):
         ordered = sorted(candidates, key=lambda one: not one.claim.keys[0].startswith("heldout"))
@@ -138,7 +138,7 @@ def _first(report: Report, main: Effect) -> str:
 
 
 def _ends(one: Effect, about: str = "") -> str:
-    """The interval in brackets; where Holm's adjustment has widened it, with its level."""
+    """The interval in brackets, with its level if Holm's adjustment widened it."""
     ends = one.estimate.interval(one.alpha)
     if ends is None:
         return f"[{about or 'one seed'}]"
@@ -156,7 +156,7 @@ def _about(report: Report, main: Effect) -> str:
 
 
 def images_of(report: Report, keys: list[str]) -> str:
-    """Which images a number is about, in words."""
+    """The images on which a metric was measured, in words."""
     protocol = keys[0].split("/")[0]
     words = "training images" if protocol == "train_set" else "held-out images"
     if protocol == "heldout_sampled":
@@ -167,7 +167,7 @@ def images_of(report: Report, keys: list[str]) -> str:
 
 
 def cost_words(report: Report, left: str, right: str) -> str:
-    """``, at 8.9 times the parameters and 1.9 times the time``; seconds only of undisturbed runs, else operations."""
+    """``, at 8.9 times the parameters and 1.9 times the time``; seconds only if all runs were undisturbed, else operations."""
     quiet = all(
         runs and all(map(undisturbed, runs)) for runs in (report.rows.get(left, []), report.rows.get(right, []))
     )
@@ -184,7 +184,7 @@ def cost_words(report: Report, left: str, right: str) -> str:
 
 
 def _further(report: Report, main: Effect, others: list[Effect]) -> str:
-    """The other primary claims, and an untrained method that is better."""
+    """The other primary claims, and an untrained method if it beats all trained variants."""
     told = []
     for one in others[:2]:
         left, right = (escape(report.title(side)) for side in (one.left, one.right))
@@ -220,7 +220,7 @@ def _untrained(report: Report, main: Effect) -> str:
 
 
 def _open(report: Report, main: Effect) -> str:
-    """What is published, whether it was tested, and what would change the answer."""
+    """The published effect, whether it was tested, and what would change the answer."""
     sized = [one for one in report.judged if isinstance(one.claim.published, list) and one.claim.effect is not None]
     sized.sort(key=lambda one: (one is not main.judged, not one.claim.primary))
     about = next((one for one in sized if one.judgment.estimate is not None), None)
@@ -268,7 +268,7 @@ def change_words(report: Report | None, one: Judged) -> str:
 
 
 def _alone(report: Report) -> str:
-    """Where nothing can be compared: the first variant's leading number, beside the published one."""
+    """If nothing can be compared: the first variant's leading metric and its published value."""
     name = next((one for one, runs in report.rows.items() if any(r.curves for r in runs)), next(iter(report.rows)))
     keys = [key for key in report.benchmark.leading if summary(report.rows[name], key)]
     key = next((key for key in keys if column(key).unit == "dB"), keys[0] if keys else None)
