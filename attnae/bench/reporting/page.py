@@ -1,4 +1,4 @@
-"""One report as Markdown: the answer, the picture, claims, tables; what only some readers need is folded away."""
+"""One report as Markdown: the answer, the main figure, claims and tables. Details are in collapsed sections."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CAPTIONS = {
 }
 
 MOST_WARNINGS = 5
-"""Warnings about adversaries; the rest is counted."""
+"""Maximum number of warnings about adversaries; further ones are only counted."""
 
 
 def text(report: Report) -> str:
@@ -42,7 +42,7 @@ def text(report: Report) -> str:
 
 
 def _condition(report: Report) -> str:
-    """Data, seeds and everything that qualifies the answer."""
+    """Data, seeds and all caveats."""
     lines = [escape(report.benchmark.question)]
     done, benchmark = report.done, report.benchmark
     seeds = seeds_text(r.seed for r in done)
@@ -75,7 +75,7 @@ def _count(value: Any) -> str:
 
 
 def _images(data: dict[str, Any]) -> list[str]:
-    """What happened to the images before anything saw them."""
+    """Converted, left out and leaked images."""
     lines = []
     for name, title in (("converted", "Converted images"), ("left_out", "Left out of the images")):
         counts = data.get(name)
@@ -88,7 +88,7 @@ def _images(data: dict[str, Any]) -> list[str]:
 
 
 def _averages(report: Report) -> list[str]:
-    """How the rule ``average: last_epochs`` was followed."""
+    """Epochs that were averaged under the rule ``average: last_epochs``."""
     if report.averaged is None or not report.done:
         return []
     if report.averaged.epochs is None:
@@ -107,7 +107,7 @@ def _averages(report: Report) -> list[str]:
 
 
 def _versions(report: Report) -> str:
-    """Which versions of attnae made the runs, if several did."""
+    """Versions of attnae that made the runs, if there are several."""
     versions: dict[str, dict[str, list[int]]] = {}
     for one in report.done:
         version = str(one.versions.get("attnae", "unknown"))
@@ -131,7 +131,7 @@ def _picture(report: Report, name: str | None, title: str = "") -> str:
 
 
 def _own_pictures(report: Report) -> str:
-    """Pictures that the runs of single variants drew."""
+    """Figures drawn by the runs of individual variants."""
     data = escape(report.done[0].data.get("title", "")) if report.done else ""
     blocks = []
     for figure in report.benchmark.figures:
@@ -166,7 +166,7 @@ def _claims(report: Report) -> str:
 
 
 def _warnings(report: Report) -> list[str]:
-    """What the curves tell about adversaries, one line for each variant."""
+    """Warnings about adversaries from the training curves, one line per variant."""
     lines = []
     for name, runs in report.rows.items():
         found = {r.seed: warning for r in runs if (warning := adversary_warning(r.curves))}
@@ -179,7 +179,7 @@ def _warnings(report: Report) -> list[str]:
 
 
 def claim_cells(one: Judged) -> list[str]:
-    """Published, ours with interval, number of seeds, verdict with size."""
+    """Cells of a claim: published, ours with interval, number of seeds, verdict with size."""
     judgment, key = one.judgment, one.claim.keys[0]
     published = one.claim.effect if isinstance(one.claim.right, str) else one.claim.published
     digits, unit = column(key).digits, unit_of(key)
@@ -199,7 +199,7 @@ def claim_cells(one: Judged) -> list[str]:
     verdict = f"**{judgment.direction}**"
     if more := judgment.direction_words.partition(f"{judgment.direction} at n = {judgment.estimate.n}, ")[2]:
         verdict += f": {more}"
-    if judgment.size_words and judgment.direction in DECIDED:  # else the interval of the size says nothing
+    if judgment.size_words and judgment.direction in DECIDED:  # for other verdicts the size is not informative
         verdict += f", {judgment.size_words}"
     return [unbroken(told), unbroken(ours), str(judgment.estimate.n), unbroken(verdict)]
 

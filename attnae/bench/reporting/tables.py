@@ -1,4 +1,4 @@
-"""Tables of a report: few enough columns for a page of 900 pixels; all numbers are in ``results.csv``."""
+"""Tables of a report, narrow enough for a page of 900 pixels; all numbers are in ``results.csv``."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from attnae.result import Result
 PERCEPTUAL = ["lpips", "rfid"]
 
 MOST = 5
-"""Metrics in a table."""
+"""Maximum number of metrics in a table."""
 
 MOST_LEVELS = 8
-"""Values of a sweep in a table."""
+"""Maximum number of sweep values in a table."""
 
 
 def protocols(report: Report) -> list[str]:
-    """The benchmark's tables; those without leading columns are folded. Perceptual measures where they were asked for."""
+    """The benchmark's tables; tables not marked as leading are collapsed. Includes perceptual metrics if they were measured."""
     keys = dict.fromkeys(key for r in report.done for key in r.metrics if key.endswith(f"/{PERCEPTUAL[0]}"))
     perceptual = [
         Table(f"Perceptual measures, {key.rsplit('/', 1)[0]}", key.rsplit("/", 1)[0], PERCEPTUAL) for key in keys
@@ -38,14 +38,14 @@ def _protocol(report: Report, spec: Table) -> str:
         return ""
     keys = chosen(measured)
     lead, counted = keys[0], summary(base, f"{spec.protocol}/images")
-    ratio = column(lead).better == "lower" and bool(summary(base, lead))  # a ratio of decibels says nothing
+    ratio = column(lead).better == "lower" and bool(summary(base, lead))  # ratios of decibels are meaningless
     body = []
     for name, runs in rows.items():
         values = [summary(runs, key) for key in keys]
         if runs and not any(values):
-            continue  # a finished run that has no such thing, such as a denoiser without a router
+            continue  # complete runs without these metrics, such as a denoiser without a router
         images = summary(runs, f"{spec.protocol}/images")
-        other = images and counted and images.mean != counted.mean  # other images are no comparison
+        other = images and counted and images.mean != counted.mean  # different images are not comparable
         title = escape(report.title(name)) + (f" ({images.mean:,.0f} images)" if other and images else "")
         row = [title, *(cell(value, key, most=report.most_seeds) for value, key in zip(values, keys, strict=True))]
         if ratio:
@@ -63,21 +63,21 @@ def _protocol(report: Report, spec: Table) -> str:
 
 
 def chosen(keys: list[str]) -> list[str]:
-    """The columns that a table shows: those with a better direction first, in the file's order."""
+    """Selects the columns of a table, preferring metrics with a direction; keeps the order of the benchmark file."""
     wanted = [key for key in keys if column(key).better != "-"][:MOST]
     wanted += [key for key in keys if column(key).better == "-"][: MOST - len(wanted)]
     return [key for key in keys if key in wanted]
 
 
 def spread(report: Report) -> str:
-    """What ± and n stand for."""
+    """Explains ± and n."""
     if report.most_seeds < 2:
         return " One seed: differences have no error bars."
     return " Mean ± sample standard deviation over seeds; percentages are over shared seeds."
 
 
 def _ratio(runs: list[Result], base: list[Result], key: str) -> str:
-    """A variant against the baseline over the seeds that both have: others would compare seeds rather than variants."""
+    """Relative difference from the baseline over shared seeds; other seeds would bias the comparison."""
     left, right = by_seed(runs, key), by_seed(base, key)
     seeds = left.keys() & right.keys()
     whole = sum(right[seed] for seed in seeds)
@@ -89,7 +89,7 @@ def _ratio(runs: list[Result], base: list[Result], key: str) -> str:
 
 
 def differences(report: Report) -> str:
-    """Each variant against the baseline over the seeds that both have."""
+    """Each variant against the baseline over shared seeds."""
     rows, baseline = report.rows, report.benchmark.baseline
     base = rows.get(baseline, [])
     keys = [key for key in report.benchmark.leading if column(key).better != "-"][: MOST - 1]
@@ -109,7 +109,7 @@ def differences(report: Report) -> str:
 
 
 def cost(report: Report) -> str:
-    """Parameters, operations, and the seconds of undisturbed runs."""
+    """Parameters, operations, and the times of undisturbed runs."""
     if not report.done:
         return ""
     first, *others = COSTS
@@ -133,7 +133,7 @@ def cost(report: Report) -> str:
 
 
 def published(report: Report) -> str:
-    """Published numbers beside ours; folded where another condition makes them not comparable."""
+    """Published numbers next to ours; collapsed if other conditions make them incomparable."""
     benchmark, several, body = report.benchmark, len(report.benchmark.published) > 1, []
     for source in benchmark.published:
         for name, values in source.values.items():
@@ -164,7 +164,7 @@ def published(report: Report) -> str:
 
 
 def sweep(report: Report, spec: Sweep) -> str:
-    """One metric under several protocols that differ in one number, a row for each variant and for what is published."""
+    """One metric under protocols that differ in one parameter, with a row for each variant and each published curve."""
     keys, body = spec.keys[:MOST_LEVELS], []
     for name, runs in report.rows.items():
         cells = [cell(summary(runs, key), key, most=report.most_seeds) for key in keys]
