@@ -1,4 +1,4 @@
-"""``attnae-bench compare A B``: two result sets side by side, for a person and for CI."""
+"""``attnae-bench compare A B``: compares two result sets, for people and for CI."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ Runs = dict[tuple[str, int], Result]
 
 def register(commands: Subparsers[Any]) -> None:
     """Adds the command to the parser."""
-    parser = commands.add_parser("compare", help="two result sets side by side; fails if the second is worse")
+    parser = commands.add_parser("compare", help="compare two result sets; fail if the second is worse")
     for side in ("a", "b"):
         parser.add_argument(side, type=path, metavar=side.upper(), help="folder of runs or of a report")
     parser.add_argument(
@@ -46,11 +46,11 @@ def register(commands: Subparsers[Any]) -> None:
 
 
 def compare(options: argparse.Namespace) -> int:
-    """Shows B beside A over the variants and seeds that both have; 1 if something got worse beyond the noise.
+    """Compares the variants and seeds that A and B share; returns 1 if a metric got worse beyond the noise.
 
-    Several seeds: worse is what has the whole 95% interval of B - A on the wrong side of 0. One seed: the noise is
-    unknown, and worse is what differs by more than ``--tolerance`` percent. Differences below the
-    displayed precision are ignored. A run that is complete in A and failed in B is a regression, too.
+    With several seeds, a metric is worse if the 95% interval of B - A is entirely on the wrong side of 0. With one seed,
+    the noise is unknown, and a metric is worse if it differs by more than ``--tolerance`` percent. Differences below the
+    displayed precision are ignored. A run that is complete in A and failed in B is also a regression.
     """
     out, marks = console(), 0
     for benchmark, title, before, after in _pairs(options.a, options.b):
@@ -60,7 +60,7 @@ def compare(options: argparse.Namespace) -> int:
 
 
 def _pairs(a: Path, b: Path) -> list[tuple[Benchmark, str, Runs, Runs]]:
-    """What both sides have: a benchmark under whatever label, or its equal labels where a side has several."""
+    """Pairs to compare: benchmarks on both sides. Labels must match if a side has several of a benchmark."""
     left, right = _read(a), _read(b)
     found = []
     for name in sorted(left.keys() & right.keys()):
@@ -84,7 +84,7 @@ def _pairs(a: Path, b: Path) -> list[tuple[Benchmark, str, Runs, Runs]]:
 
 
 def _read(folder: Path) -> dict[str, dict[str, Runs]]:
-    """Runs by benchmark and table; of several with the same variant and seed the one that finished last."""
+    """Runs by benchmark and table; for duplicates of a variant and seed, the one that finished last."""
     runs: dict[str, dict[str, Runs]] = {}
     for table in sharing.tables(store.results(folder)):
         own = {(one.variant, one.seed): one for _, one in table.records}
@@ -133,17 +133,17 @@ def _show(benchmark: Benchmark, title: str, before: Runs, after: Runs, share: fl
 
 
 def verdict(key: str, found: Estimate, before: float, share: float, same_machine: bool = True) -> str:
-    """``regression`` or ``better`` where a difference is more than noise, else an empty text.
+    """``regression`` or ``better`` if a difference exceeds the noise, else an empty text.
 
     Args:
         key: A metric or a cost.
         found: The difference, new minus old.
         before: The old value.
-        share: How much of it one seed may differ by; of decibels, how much of the ratio that they stand for.
-        same_machine: Whether what depends on the machine can be compared.
+        share: Relative tolerance for one seed; for decibels, relative to the underlying ratio.
+        same_machine: Whether machine-dependent metrics can be compared.
     """
     direction = column(key).better
-    measured = column(key).kind == "measured"  # depends on the machine and on what else it does
+    measured = column(key).kind == "measured"  # depends on the machine and its load
     if direction == "-" or round(found.mean, column(key).digits) == 0:
         return ""
     ends = found.interval()

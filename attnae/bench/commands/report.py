@@ -1,4 +1,4 @@
-"""``attnae-bench report``: writes reports again from result files, or checks them."""
+"""``attnae-bench report``: regenerates reports from result files, or checks them."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def report(options: argparse.Namespace) -> int:
         if not problems:
             print(f"All reports below {shown(folder)} agree with their result files.")
         return 1 if problems else 0
-    # Without a folder also what the reports have kept of runs whose folders are elsewhere.
+    # Without a folder, includes results kept by reports, whose run folders may be elsewhere.
     found = store.results(*([options.folder] if options.folder else [Path("runs"), options.reports]))
     for folder, one in found:
         if one.benchmark not in catalog.names():
