@@ -28,10 +28,10 @@ if TYPE_CHECKING:
     from attnae.data.decode import UInt8
 
 FEW = 8
-"""Held-out images below which a comparison says nothing."""
+"""Minimum number of held-out images for a meaningful comparison."""
 
 TICK = 20_000_000
-"""Nanoseconds after which another write to a file changes its time on any local file system."""
+"""Nanoseconds after which another write to a file changes its timestamp on any local file system."""
 
 
 @dataclass(frozen=True)

@@ -13,16 +13,16 @@ from attnae.data.walk import File, printable
 from attnae.errors import UserError
 
 PREFERRED = ("image", "img", "jpg", "png", "bytes")
-"""Of several columns that may hold images the first of these is taken, else the first column."""
+"""If several columns may contain images, the first of these names is used, else the first column."""
 
 
 class Rows:
-    """The images of Parquet files, one after the other.
+    """The images of several Parquet files.
 
-    One row group is in memory at a time: images are meant to be read in order.
+    Keeps one row group in memory at a time, so images should be read in order.
 
     Args:
-        files: Parquet files in their order.
+        files: Parquet files in order.
 
     Raises:
         UserError: A file is damaged or has no column of images, or pyarrow is missing.
@@ -47,7 +47,7 @@ class Rows:
         return self.starts[-1]
 
     def content(self, index: int) -> bytes | None:
-        """The stored bytes of an image; ``None`` where there are none."""
+        """The stored bytes of an image; ``None`` if there are none."""
         group = bisect_right(self.starts, index) - 1
         number, within, _ = self.groups[group]
         if group != self.group:

@@ -1,4 +1,4 @@
-"""Files that a command reads and writes, and every check that needs no torch: a mistake is reported at once."""
+"""Input and output files of commands, and all checks that do not need torch, so that errors are reported immediately."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from attnae.errors import UserError
 from attnae.inference import folders
 
 CODES = ".codes"
-"""Ending of what ``attnae encode`` writes."""
+"""Extension of files written by ``attnae encode``."""
 
 
 @dataclass(frozen=True)
@@ -22,8 +22,8 @@ class Source:
     """A file to read.
 
     Attributes:
-        path: Of the file.
-        name: Of what is made of it, relative to the folder of results, without an ending.
+        path: Path of the file.
+        name: Name of its result, relative to the output folder, without extension.
     """
 
     path: Path
@@ -31,14 +31,14 @@ class Source:
 
 
 def find(arguments: Sequence[str], extensions: set[str] = EXTENSIONS) -> list[Source]:
-    """Files by name, in folders, or by patterns such as ``photos/**/*.jpg``; in that order, each once.
+    """Finds files by name, in folders, or by patterns such as ``photos/**/*.jpg``; in this order, without duplicates.
 
     Args:
-        arguments: Names of files and folders, and patterns. A folder's files keep their place below it.
-        extensions: Which files of a folder count.
+        arguments: Names of files and folders, and patterns. Files in a folder keep their relative path.
+        extensions: Extensions of the files to use from folders.
 
     Raises:
-        UserError: A name or pattern stands for nothing.
+        UserError: A name or pattern matches nothing.
     """
     found: dict[Path, Path] = {}  # path -> path without the folder that was searched
     for argument in arguments:
@@ -70,7 +70,7 @@ def find(arguments: Sequence[str], extensions: set[str] = EXTENSIONS) -> list[So
 
 
 def outputs(folder: Path, names: Sequence[str], overwrite: bool) -> None:
-    """Checks that nothing is in the way of what is to be written.
+    """Checks that the outputs can be written.
 
     Raises:
         UserError: The folder is a file, or one of the files exists and may not be overwritten.
@@ -89,7 +89,7 @@ def apply(options: argparse.Namespace) -> list[Source]:
     """Checks ``attnae apply``; returns the images to read.
 
     Raises:
-        UserError: There are none, an option does not suit the model, or an output is in the way.
+        UserError: There are none, an option does not apply to the model, or an output already exists.
     """
     stored = folders.describe(options.model)
     suits(stored.corruption, stored.title, options)
@@ -104,15 +104,15 @@ def apply(options: argparse.Namespace) -> list[Source]:
 
 
 def suits(corruption: str | None, title: str, options: argparse.Namespace) -> None:
-    """Refuses options of ``attnae apply`` that the model has no use for.
+    """Rejects options of ``attnae apply`` that do not apply to the model.
 
     Args:
         corruption: ``noise``, ``mask`` or empty; ``None`` if it is not known yet.
-        title: Of the model.
-        options: Of the command.
+        title: Display name of the model.
+        options: Options of the command.
 
     Raises:
-        UserError: One is given.
+        UserError: Such an option is given.
     """
     if options.sigma is not None and corruption not in ("noise", None):
         raise UserError(f"--sigma adds noise for a denoiser; {title} is not a denoiser.")
@@ -124,7 +124,7 @@ def encode(options: argparse.Namespace) -> list[Source]:
     """Checks ``attnae encode``; returns the images to read.
 
     Raises:
-        UserError: There are none, or an output is in the way.
+        UserError: There are none, or an output already exists.
     """
     folders.describe(options.model)
     found = find(options.images)
@@ -136,7 +136,7 @@ def decode(options: argparse.Namespace) -> list[Source]:
     """Checks ``attnae decode``; returns the files to read.
 
     Raises:
-        UserError: There are none, or an output is in the way.
+        UserError: There are none, or an output already exists.
     """
     folders.describe(options.model)
     found = find(options.files, {CODES})
@@ -145,10 +145,10 @@ def decode(options: argparse.Namespace) -> list[Source]:
 
 
 def sample(options: argparse.Namespace) -> list[Source]:
-    """Checks ``attnae sample``; returns the images between which it samples.
+    """Checks ``attnae sample``; returns the images to interpolate between, if any.
 
     Raises:
-        UserError: One of them is missing, or the output is in the way.
+        UserError: One of them is missing, or the output already exists.
     """
     if options.out.exists() and (options.out.is_dir() or not options.overwrite):
         raise UserError(
@@ -171,7 +171,7 @@ def export(options: argparse.Namespace) -> list[Source]:
     """Checks ``attnae export``, which reads no files.
 
     Raises:
-        UserError: The folder is a file, or holds what may not be replaced.
+        UserError: The folder is a file, or contains files that must not be replaced.
     """
     folders.describe(options.model)
     folder: Path = options.out
