@@ -54,7 +54,8 @@ def _protocol(report: Report, spec: Table) -> str:
     header = ["variant", *map(unit_heading, keys)]
     if ratio:
         header.insert(1, f"{column(lead).title} against {escape(report.title(report.benchmark.baseline))}")
-    note = spec.note or PROTOCOLS.get(spec.protocol, "")
+    about = PROTOCOLS.get(spec.protocol, "")
+    note = spec.note or (f"{about[:1].upper()}{about[1:]}." if about else "")
     note += f" {counted.mean:,.0f} images." if counted else ""
     if more := [column(key).title for key in measured if key not in keys]:
         note += f" Also in [results.csv](results.csv): {', '.join(more)}."
