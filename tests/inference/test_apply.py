@@ -248,7 +248,7 @@ def test_names_patterns_and_equal_names(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="Several images are named a"):
         inputs.find([str(tmp_path / "in" / "a.png"), str(tmp_path / "elsewhere" / "a.png")])
     for nothing in ("missing.png", "*.tif", "in/b/*.tif"):
-        with pytest.raises(UserError, match="matches nothing"):
+        with pytest.raises(UserError, match="matches no files"):
             inputs.find([str(tmp_path / nothing)])
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="contains no such files"):

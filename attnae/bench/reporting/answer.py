@@ -193,7 +193,7 @@ def _further(report: Report, main: Effect, others: list[Effect]) -> str:
         where = "" if one.keys[0].split("/")[0] == main.keys[0].split("/")[0] else f" on {images_of(report, one.keys)}"
         known = one.judged.judgment if one.judged else None
         size = f", {known.size_words}" if known and known.size_words and known.direction in DECIDED else ""
-        told.append(f"{left} against {right}{where} {value}{size}")
+        told.append(f"{left} vs. {right}{where}: {value}{size}")
     parts = [f"Also: {'; '.join(told)}"] if told else []
     parts += [untrained] if (untrained := _untrained(report, main)) else []
     return "; ".join(parts) + "." if parts else ""
@@ -215,7 +215,7 @@ def _untrained(report: Report, main: Effect) -> str:
     digits, unit = column(key).digits, unit_of(key)
     return (
         f"{escape(report.title(best))}, which needs no training, beats all trained variants with "
-        f"{number(free[best].mean, digits)} against {number(trained[rival].mean, digits)}{unit}{where}"
+        f"{number(free[best].mean, digits)} vs. {number(trained[rival].mean, digits)}{unit}{where}"
     )
 
 

@@ -53,7 +53,7 @@ def page(reports: Sequence[Report], benchmarks: Sequence[Benchmark]) -> str:
             [f"[{escape(benchmark.title)}](#{benchmark.name})", *(str(counts[state] or "-") for state in STATES)]
         )
     note = (
-        f"{sum(states.values())} claims in {len(benchmarks)} benchmarks: {decided or 'none'}. "
+        f"{sum(states.values())} claims in {len(benchmarks)} benchmarks ({decided or 'none'}). "
         "Each verdict comes from the strongest report that tests the claim: official data first, then the longest schedule, "
         "then unmodified settings, then the most seeds. Demonstrations do not count."
     )

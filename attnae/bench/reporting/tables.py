@@ -53,7 +53,7 @@ def _protocol(report: Report, spec: Table) -> str:
         body.append(row)
     header = ["variant", *map(unit_heading, keys)]
     if ratio:
-        header.insert(1, f"{column(lead).title} against {escape(report.title(report.benchmark.baseline))}")
+        header.insert(1, f"{column(lead).title} vs. {escape(report.title(report.benchmark.baseline))}")
     about = PROTOCOLS.get(spec.protocol, "")
     note = spec.note or (f"{about[:1].upper()}{about[1:]}." if about else "")
     note += f" {counted.mean:,.0f} images." if counted else ""
@@ -124,7 +124,7 @@ def cost(report: Report) -> str:
         times = f"{parameters.mean / base.mean:.2f}x" if parameters and base and base.mean else "-"
         cells = [cell(values[key], key, most=report.most_seeds) for key in others]
         body.append([escape(report.title(name)), cell(parameters, first), times, *cells])
-    against = f"against {escape(report.title(report.benchmark.baseline))}"
+    against = f"vs. {escape(report.title(report.benchmark.baseline))}"
     header = ["variant", unit_heading(first), against, *map(unit_heading, others)]
     note = (
         "\n\nSeconds are shown only for runs on an otherwise idle machine, judged by CPU time; "
