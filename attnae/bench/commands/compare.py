@@ -118,7 +118,7 @@ def _show(benchmark: Benchmark, title: str, before: Runs, after: Runs, share: fl
         out.print(table)
     why = sharing.reason([(Path(), one) for one in before.values()], [(Path(), one) for one in after.values()])
     if why:
-        out.print(f"  A and B could not share a table: {why}", markup=False, highlight=False, soft_wrap=True)
+        out.print(f"  A and B cannot share a table: {why}", markup=False, highlight=False, soft_wrap=True)
     for fact, (left, right) in changed.items():
         out.print(f"  {fact}: {left} -> {right}", markup=False, highlight=False, soft_wrap=True)
     for name, only in (("A", before.keys() - after.keys()), ("B", after.keys() - before.keys())):
