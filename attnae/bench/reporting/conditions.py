@@ -51,7 +51,7 @@ def departures(benchmark: Benchmark, runs: list[Result]) -> tuple[Departure, ...
 def _smaller(benchmark: Benchmark, run: Result, published: str) -> bool:
     """Whether any width, depth or size of a run's network is smaller than in the published profile.
 
-    Values missing from the published profile are the full size by default; a profile that sets them reduces them.
+    Sizes that the published profile does not set are at full size; another profile that sets them is taken to reduce them.
     """
     full, ours = (
         dict(_numbers(_inside(stated, "model", "init_args", "net")))
