@@ -1,4 +1,4 @@
-"""Finds the files that travel with the package (``configs/``, ``benchmarks/``, ``models/``) and writes files atomically."""
+"""Finds the files that ship with the package (``configs/``, ``benchmarks/``, ``models/``) and writes files atomically."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MOST_VALUES = 100_000
 """Maximum number of values in a YAML file, because a few nested aliases could exhaust the memory."""
 
 SCHEME = r"[A-Za-z][A-Za-z0-9+.-]*://"
-"""What a URL begins with."""
+"""Regular expression for the scheme of a URL."""
 
 PACKAGE = Path(__file__).resolve().parent
 
@@ -30,28 +30,30 @@ def shipped(*parts: str) -> Path:
 
 
 def absolute(text: str) -> Path:
-    """A typed path with ``~`` expanded, as an absolute one: it means one place, whatever happens later."""
-    whole = Path.cwd() / os.path.expanduser(text)  # noqa: PTH111 (an unknown ~name is a name)
+    """Converts a typed path to an absolute one and expands ``~``, so that it does not depend on the working folder."""
+    whole = Path.cwd() / os.path.expanduser(text)  # noqa: PTH111 (keeps an unknown ~name)
     if ".." not in whole.parts:
-        return whole  # links stay
+        return whole  # keeps links
     above = len(whole.parts) - whole.parts[::-1].index("..")
-    return Path(os.path.realpath(Path(*whole.parts[:above])), *whole.parts[above:])  # `link/..` is where the link leads
+    return Path(
+        os.path.realpath(Path(*whole.parts[:above])), *whole.parts[above:]
+    )  # `link/..` is the parent of the link's target
 
 
 def typed(text: str) -> str:
-    """A typed path with ``~`` expanded, as seen from the working folder; a text that begins with a scheme is no path."""
+    """A typed path relative to the working folder, with ``~`` expanded; text with a URL scheme is returned unchanged."""
     return text if re.match(SCHEME, text) else relative(absolute(text))
 
 
 def relative(path: Path) -> str:
-    """A path as seen from the working folder; an address such as ``hf://owner/name`` stays as it is."""
+    """A path relative to the working folder; an address such as ``hf://owner/name`` is returned unchanged."""
     if path.parts[:1] == ("hf:",):
         return f"hf://{'/'.join(path.parts[1:])}"
     return Path(os.path.relpath(path)).as_posix()
 
 
 def shown(path: Path) -> str:
-    """A path for people and for files: as seen from the working folder, or from home where it is below that and nearer."""
+    """A path for display: relative to the working folder, or to ``~`` if it is only below the home folder."""
     whole, home = absolute(str(path)), absolute("~")
     if whole.is_relative_to(Path.cwd()) or not whole.is_relative_to(home):
         return relative(path)

@@ -1,4 +1,4 @@
-"""Weights & Biases seen from outside: its mode, whether its server answers, how to send what was kept. Plain Python."""
+"""Checks of Weights & Biases without importing it: mode, server availability, location of offline runs. Plain Python."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from pathlib import Path
 from attnae.files import absolute, shown
 
 PATIENCE = 6.0
-"""Seconds that the server may take to answer."""
+"""Time limit in seconds for a response of the server."""
 
 SERVER = "https://api.wandb.ai"
 
 
 def mode() -> str:
-    """``online``, ``offline`` or ``disabled``, as W&B finds it: ``WANDB_MODE``, else what ``wandb offline`` has stored."""
+    """``online``, ``offline`` or ``disabled``, as W&B determines it: ``WANDB_MODE``, else the stored setting."""
     told = os.environ.get("WANDB_MODE") or _stored("mode") or "online"
     return {"dryrun": "offline", "run": "online"}.get(told, told)
 
@@ -31,7 +31,7 @@ def server() -> str:
 
 
 def answers() -> bool:
-    """Whether the server answers at all, within :data:`PATIENCE`; a look-up of its name alone may take longer."""
+    """Whether the server responds within :data:`PATIENCE`; uses a thread, because name resolution may take longer."""
     found = list[bool]()
 
     def ask() -> None:
@@ -40,7 +40,9 @@ def answers() -> bool:
         except urllib.error.HTTPError:
             found.append(True)
         except urllib.error.URLError as error:
-            found.append(isinstance(error.reason, ssl.SSLError))  # it is there; W&B knows more certificates
+            found.append(
+                isinstance(error.reason, ssl.SSLError)
+            )  # the server is reachable; W&B ships its own certificates
         except (OSError, ValueError):
             found.append(False)
         else:
@@ -53,17 +55,17 @@ def answers() -> bool:
 
 
 def kept(folder: Path | str) -> str:
-    """Where offline runs are, and the command that sends them.
+    """Location of offline runs, and the command that uploads them.
 
     Args:
-        folder: Holds ``wandb/``; may be a pattern.
+        folder: Folder that contains ``wandb/``; may be a pattern.
     """
     runs = f"{shown(Path(folder))}/wandb/offline-run-*"
-    return f"kept offline in {runs}; later: wandb sync --append {runs}"
+    return f"kept offline in {runs}; upload them with: wandb sync --append {runs}"
 
 
 def _stored(key: str) -> str:
-    """What W&B's settings files say: that of the working folder first, then that of the user."""
+    """Value of a key in W&B's settings files: first in the working folder, then in the user's folder."""
     home = absolute(os.environ.get("WANDB_CONFIG_DIR") or "~/.config/wandb")
     here = absolute(os.environ.get("WANDB_DIR") or ".")
     for folder in (here / ".wandb", here / "wandb", home):

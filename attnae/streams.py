@@ -1,4 +1,4 @@
-"""What both programs do about terminals that cannot print every character."""
+"""Handles terminals that cannot print every character."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 
 
 def replace_unprintable() -> None:
-    """Prints a replacement where the terminal's encoding lacks a character: a name or a table never ends a command."""
+    """Prints a replacement for characters missing from the terminal's encoding, so that they never cause an error."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")

@@ -1,4 +1,4 @@
-"""``run --extend EPOCHS``: finished runs whose checkpoints were kept go on, as new runs; the old ones stay."""
+"""``run --extend EPOCHS``: continues finished runs from their checkpoints, as new runs. The old runs are kept."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ from attnae.result import Record
 KEY = "trainer.max_epochs"
 
 LENGTHS = ("T_max", "total_steps", "total_iters")
-"""Attributes of torch's schedulers that depend on the length of a training."""
+"""Attributes of torch's schedulers that depend on the length of the training."""
 
 
 def longer(request: Request, epochs: int) -> Request:
-    """The request for runs of so many epochs.
+    """Returns the request with another number of epochs.
 
     Raises:
-        UserError: It states a number of epochs already.
+        UserError: The request already sets the number of epochs.
     """
     if any(setting(text)[0] == KEY for text in request.overrides):
-        raise UserError(f"--extend {epochs} is the total number of epochs. Leave --set {KEY} out.")
+        raise UserError(f"--extend {epochs} is the total number of epochs. Remove --set {KEY}.")
     return replace(request, overrides=[*request.overrides, f"{KEY}={epochs}"])
 
 
 def extended(made: plan.Plan) -> plan.Plan:
-    """A plan whose runs continue shorter ones.
+    """Returns a plan whose runs continue shorter runs.
 
     Raises:
-        UserError: There is a run that cannot: no shorter one is finished and has its checkpoint, or its learning rate
+        UserError: A run cannot be continued: there is no shorter finished run with a checkpoint, or the learning rate
             depends on the length of the training.
     """
     root = made.request.out / made.benchmark.name
@@ -57,20 +57,20 @@ def _extended(run: Run, found: list[Record]) -> Run:
     shorter = [(epochs, folder) for epochs, folder in finished if epochs < run.epochs]
     if not shorter:
         raise UserError(
-            f"{said}: there is no finished run of fewer epochs with the same settings, images and precision below "
-            f"{shown(run.folder.parents[2])}. Leave --extend out and give --set {KEY}={run.epochs}."
+            f"{said}: no finished run with fewer epochs and the same settings, images and precision below "
+            f"{shown(run.folder.parents[2])}. Use --set {KEY}={run.epochs} instead of --extend."
         )
     kept = [(epochs, folder) for epochs, folder in shorter if checkpoint(folder).is_file()]
     if not kept:
         raise UserError(
-            f"{said}: {shown(shorter[0][1])} kept no checkpoint; --keep-checkpoints keeps it. Leave --extend out and "
-            f"give --set {KEY}={run.epochs} to train from the start."
+            f"{said}: {shown(shorter[0][1])} has no checkpoint, because it ran without --keep-checkpoints. Use "
+            f"--set {KEY}={run.epochs} instead of --extend to train from scratch."
         )
     _, folder = max(kept)
     if length := _length(checkpoint(folder)):
         raise UserError(
-            f"{said}: its learning-rate schedule depends on the length of the training ({length}). Leave --extend out "
-            f"and give --set {KEY}={run.epochs} to train from the start."
+            f"{said}: its learning-rate schedule depends on the length of the training ({length}). Use "
+            f"--set {KEY}={run.epochs} instead of --extend to train from scratch."
         )
     return replace(run, continues=folder)
 
@@ -87,7 +87,7 @@ def _epochs(one: Any) -> int:
 
 
 def _alike(one: RunId, other: RunId) -> bool:
-    """Whether two runs differ in their number of epochs alone."""
+    """Whether two runs differ only in their number of epochs."""
     return _timeless(one) == _timeless(other)
 
 
@@ -100,9 +100,9 @@ def _timeless(one: RunId) -> RunId:
 
 
 def _length(path: Path) -> str:
-    """The attribute of a schedule in a checkpoint that depends on the length of its training; empty without one.
+    """Finds a scheduler attribute in a checkpoint that depends on the length of the training; empty if there is none.
 
-    The checkpoint's pickle is looked through, not executed.
+    The checkpoint's pickle is scanned, not executed.
 
     Raises:
         UserError: The checkpoint cannot be read.
@@ -112,5 +112,5 @@ def _length(path: Path) -> str:
             name = next(name for name in archive.namelist() if name.endswith("/data.pkl"))
             texts = {argument for _, argument, _ in pickletools.genops(archive.read(name)) if isinstance(argument, str)}
     except (OSError, ValueError, StopIteration, zipfile.BadZipFile) as error:
-        raise UserError(f"Cannot read the checkpoint {shown(path)}: {error or 'it holds no state'}.") from error
+        raise UserError(f"Cannot read the checkpoint {shown(path)}: {error or 'it contains no state'}.") from error
     return next((length for length in LENGTHS if length in texts), "")

@@ -1,4 +1,4 @@
-"""What is on disk: results of finished runs, and where unfinished ones stand."""
+"""Runs on disk: results of finished runs, and the progress of unfinished ones."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from attnae.result import Record
 
 
 def read(run: Run) -> result.Result | None:
-    """Result of a run; ``None`` when there is none or it cannot be read, so that the run is repeated."""
+    """Result of a run; ``None`` if it is missing or unreadable, in which case the run is repeated."""
     path = run.folder / "result.json"
     try:
         found = result.read_result(path) if path.exists() else None
@@ -27,11 +27,11 @@ def read(run: Run) -> result.Result | None:
 
 @dataclass(frozen=True)
 class State:
-    """Where a run stands.
+    """Status of a run.
 
     Attributes:
         folder: The run's folder ``<out>/<benchmark>/<label>/<variant>/seed<k>-<config8>-<data8>``.
-        status: ``complete``, ``failed``, ``running or interrupted``; of a cluster's jobs ``queued``, ``running`` or
+        status: ``complete``, ``failed`` or ``running or interrupted``; for cluster jobs ``queued``, ``running`` or
             ``interrupted``.
         detail: Epochs done, the job's name, or the reason of a failure.
     """
@@ -42,7 +42,7 @@ class State:
 
 
 def states(root: Path) -> list[State]:
-    """All runs below a folder; paths are seen from the working folder, as messages show them."""
+    """All runs below a folder, with paths relative to the working folder."""
     root = Path(relative(root))
     names = ("result.json", "log.txt", jobs.RECORD)
     folders = sorted({path.parent for name in names for path in root.rglob(name)})
@@ -63,7 +63,7 @@ def _state(folder: Path, job: jobs.Job | None) -> State:
     except UserError as error:
         return State(folder, "failed", str(error))
     if name := jobs.noted(folder):
-        return State(folder, "interrupted", f"{rows} epochs done; its job {name} is over, see jobs/{name}_0_log.err")
+        return State(folder, "interrupted", f"{rows} epochs done; job {name} ended, see jobs/{name}_0_log.err")
     return State(folder, "running or interrupted", f"{rows} epochs done")
 
 
@@ -75,7 +75,7 @@ def _rows(folder: Path) -> int:
 
 
 def results(*roots: Path, missing_ok: bool = False) -> list[Record]:
-    """Readable results below folders with the folders in which they are; those left out are told on standard error.
+    """Readable results below folders, with their folders; unreadable ones are listed on standard error.
 
     Raises:
         UserError: There are none, unless ``missing_ok``.
@@ -96,7 +96,7 @@ def results(*roots: Path, missing_ok: bool = False) -> list[Record]:
 
 
 def scan(root: Path) -> tuple[list[Record], list[str]]:
-    """Results of runs and those that reports have kept below a folder, and why others cannot be read."""
+    """Results below a folder, of runs and kept by reports, and an error for each unreadable one."""
     found: list[Record] = []
     problems = []
     root = Path(relative(root))

@@ -1,4 +1,4 @@
-"""Weights & Biases beside ``metrics.csv`` and ``result.json``: which W&B run is whose, and whether it can be used here."""
+"""Optional logging to Weights & Biases: login, offline mode, run ids, and upload of reports."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ if TYPE_CHECKING:
     from attnae.bench.run import Run, RunId
 
 LOGGER = "trainer.logger"
-"""Keys below it say where numbers are shown, not what they are: no part of a run's identity, label or printed commands."""
+"""Prefix of logger settings. They do not affect a run's identity or label, and printed commands omit them."""
 
 
 UPLOAD = 180
-"""Seconds that the upload of a report may take."""
+"""Time limit in seconds for uploading a report."""
 
 
 @dataclass(frozen=True)
 class Login:
-    """Whether W&B would take runs.
+    """Whether W&B is usable.
 
     Attributes:
-        usable: With an account, or without one in offline mode.
-        text: Why, or what to do.
+        usable: Whether there is a login, or W&B is in offline mode.
+        text: The reason, or how to log in.
     """
 
     usable: bool
@@ -41,35 +41,35 @@ class Login:
 
 
 def login() -> Login:
-    """Looks for what W&B itself looks for; asks no server."""
+    """Checks the same settings as W&B, without contacting a server."""
     mode = online.mode()
     source = f"WANDB_MODE={os.environ['WANDB_MODE']}" if os.environ.get("WANDB_MODE") else f"wandb {mode}"
     if mode == "offline":
-        return Login(True, f"{source}: kept in the runs' folders, `wandb sync` uploads it")
+        return Login(True, f"{source}: runs are kept in their folders; upload them with `wandb sync`")
     if mode == "disabled":
         return Login(False, source)
     for name in ("WANDB_API_KEY", "WANDB_IDENTITY_TOKEN_FILE"):
         if os.environ.get(name):
-            return Login(True, f"logged in by {name}")
+            return Login(True, f"logged in with {name}")
     host = urlsplit(online.server()).netloc
     file = Path(os.environ.get("NETRC") or Path.home() / ".netrc").expanduser()
     try:
         if netrc.netrc(file).authenticators(host):
-            return Login(True, f"logged in to {host} by {file.name}")
+            return Login(True, f"logged in to {host} with {file.name}")
     except (OSError, netrc.NetrcParseError):
         pass
-    return Login(False, "not logged in: `wandb login`, or WANDB_MODE=offline to keep everything here")
+    return Login(False, "not logged in; run `wandb login`, or set WANDB_MODE=offline to log locally")
 
 
 def connect(runs: Iterable[Run], folder: Path) -> str:
-    """Asks once for all runs whether W&B's server answers; goes offline where it does not.
+    """Checks once for all runs whether the W&B server responds; switches to offline mode if not.
 
     Args:
-        runs: What is about to be executed.
-        folder: Of the label's runs.
+        runs: Runs to execute.
+        folder: Folder of the label's runs.
 
     Returns:
-        What to tell: where offline runs are and how they are sent; empty when W&B is not asked for, or is online.
+        A notice with the location of offline runs and the upload command; empty if W&B is unused or online.
     """
     if not any("WandbLogger" in word for run in runs for word in run.logger) or online.mode() == "disabled":
         return ""
@@ -83,17 +83,17 @@ def connect(runs: Iterable[Run], folder: Path) -> str:
 
 
 def arguments(chosen: dict[str, Any], project: str | None, one: RunId, label: str, folder: Path) -> tuple[str, ...]:
-    """Arguments of both commands of a run that say where else its numbers are shown.
+    """Logger arguments for both commands of a run.
 
-    A W&B run is found again by an id that follows from the run's identity and label: a resumed training and the test
-    go on with what the training has begun.
+    The id of a W&B run is derived from the run's identity and label, so that a resumed training and the test continue the
+    same W&B run.
 
     Args:
         chosen: Overrides at and below :data:`LOGGER`.
-        project: W&B project that the runner was asked for.
+        project: W&B project given on the command line.
         one: The run.
         label: Name of its report.
-        folder: Where its files are.
+        folder: Folder of its files.
     """
     usual = {LOGGER: "WandbLogger", f"{LOGGER}.project": project} if project else {}
     keys: dict[str, Any] = {**usual, **chosen}
@@ -109,17 +109,17 @@ def arguments(chosen: dict[str, Any], project: str | None, one: RunId, label: st
 
 
 def identity(*parts: str) -> str:
-    """Id of a W&B run, the same whenever its parts are."""
+    """Id of a W&B run, determined by its parts."""
     return hashlib.blake2b("\0".join(parts).encode(), digest_size=8).hexdigest()
 
 
 def publish(page: Path, project: str, folder: Path) -> str:
-    """Uploads a report as an artifact, in a process of its own; returns what went wrong, or nothing.
+    """Uploads a report as an artifact, in a separate process; returns the error, or an empty text.
 
     Args:
         page: ``<reports>/<benchmark>/<label>/README.md``.
         project: W&B project.
-        folder: Where W&B keeps its own files.
+        folder: Folder for W&B's own files.
     """
     benchmark, label = page.parent.parent.name, page.parent.name
     script = "import sys; from attnae.training.tracking import publish; publish(*sys.argv[1:])"
@@ -135,4 +135,4 @@ def publish(page: Path, project: str, folder: Path) -> str:
         )
     except subprocess.TimeoutExpired:
         return f"not uploaded within {UPLOAD} seconds"
-    return (done.stderr.strip().splitlines() or [f"code {done.returncode}"])[-1] if done.returncode else ""
+    return (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1] if done.returncode else ""

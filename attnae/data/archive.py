@@ -1,4 +1,4 @@
-"""Images in a zip file, read in place: nothing is ever unpacked. Listing them is plain Python and reads no image."""
+"""Images in a zip file, read without unpacking it. Listing them is plain Python and reads no image."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from attnae.data.walk import File, describe, hidden, order, other, printable
 from attnae.errors import UserError
 
 MOST_MEMBERS = 300_000
-"""Archives with more members are refused: listing them takes the memory."""
+"""Maximum number of members, to limit the memory for listing them."""
 
 LARGEST = 256_000_000
-"""Bytes of a member after decompression; larger ones are left out."""
+"""Maximum size of a member after decompression in bytes; larger ones are left out."""
 
 EXPANSION = 200
-"""How many times larger than its compressed form a member of over a megabyte may be."""
+"""Maximum compression ratio of members larger than a megabyte."""
 
 BOMBS = "members that unpack to too many bytes"
 OUTSIDE = "members outside the archive's folder"
@@ -31,10 +31,10 @@ REPEATED = "repeated members"
 
 
 def members(path: Path) -> tuple[list[File], Counter[str]]:
-    """Images of a zip file in the order of a folder with the same files, and how many other members are left out.
+    """Images of a zip file, in the order of a folder with the same files, and the number of other members by kind.
 
     Raises:
-        UserError: The file is no zip file, is damaged, or has too many members.
+        UserError: The file is not a zip file, is damaged, or has too many members.
     """
     left_out: Counter[str] = Counter()
     files: dict[str, File] = {}
@@ -59,41 +59,43 @@ def members(path: Path) -> tuple[list[File], Counter[str]]:
 
 
 def reader(path: Path) -> tuple[Callable[[str], int], Callable[[str], bytes]]:
-    """Functions that give the CRC-32 of a member and its bytes.
+    """Functions that return the CRC-32 and the bytes of a member.
 
-    The second one raises ``ValueError`` where a member is damaged, and :class:`UserError` where the disk fails.
+    The second one raises ``ValueError`` if a member is damaged, and :class:`UserError` if the disk fails.
     """
     archive = opened(path)
 
     def content(name: str) -> bytes:
         try:
-            return archive.read(name)  # never more than the size that the listing has checked
+            return archive.read(name)  # at most the size checked when listing
         except OSError as error:
             raise UserError(f"Cannot read {printable(path)}: {error.strerror or error}. Check the disk.") from error
         except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError, KeyError) as error:
             raise ValueError(str(error) or type(error).__name__) from error
-        except Exception as error:  # other decompressors have errors of their own
+        except Exception as error:  # other decompressors have their own errors
             raise ValueError(f"{type(error).__name__}: {error}") from error
 
     return lambda name: archive.getinfo(name).CRC, content
 
 
 def opened(path: Path) -> zipfile.ZipFile:
-    """A zip file.
+    """Opens a zip file.
 
     Raises:
-        UserError: It is none, or is damaged.
+        UserError: It is not a zip file, or is damaged.
     """
     try:
         return zipfile.ZipFile(path)
     except OSError as error:
         raise UserError(f"Cannot read {printable(path)}: {error.strerror or error}. Check the file.") from error
     except Exception as error:  # damaged directories raise struct.error, UnicodeDecodeError, ...
-        raise UserError(f"{printable(path)} is not a readable zip file: {error}. Fetch or write it again.") from error
+        raise UserError(
+            f"{printable(path)} is not a readable zip file: {error}. Download or create it again."
+        ) from error
 
 
 def _kind(info: zipfile.ZipInfo) -> str:
-    """``file``, the kind under which a member is left out, or nothing for litter."""
+    """``file``, the kind of an unused member, or empty for files of file managers."""
     name, parts = info.filename, info.filename.split("/")
     if name.startswith("/") or "\\" in name or ".." in parts or re.match(r"[A-Za-z]:", name):
         return OUTSIDE

@@ -1,4 +1,4 @@
-"""Where attnae keeps decoded images and data of the hub. Plain Python."""
+"""Folder for decoded images and downloaded hub datasets. Plain Python."""
 
 from __future__ import annotations
 

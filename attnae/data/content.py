@@ -28,10 +28,10 @@ if TYPE_CHECKING:
     from attnae.data.decode import UInt8
 
 FEW = 8
-"""Held-out images below which a comparison says nothing."""
+"""Minimum number of held-out images for a meaningful comparison."""
 
 TICK = 20_000_000
-"""Nanoseconds after which another write to a file changes its time on any local file system."""
+"""Nanoseconds after which another write to a file changes its timestamp on any local file system."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Content:
             lines.append(f"{self.leaked:,} of {self.test:,} held-out images are also in training")
         if self.test < FEW:
             lines.append(
-                f"Held-out images: {self.test}. Too few to compare anything; the numbers only show that it runs"
+                f"Held-out images: {self.test}. Too few for a comparison; the numbers only show that the run works"
             )
         return lines
 

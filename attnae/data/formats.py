@@ -1,4 +1,4 @@
-"""Which files count as images, by their names. Plain Python."""
+"""Image formats and file extensions. Plain Python."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ FORMATS = (
     "AVIF", "BLP", "CUR", "DCX", "DDS", "DIB", "FITS", "FLI", "FTEX", "GBR", "ICNS", "ICO", "IM", "IPTC", "JPEG2000", "MPO",
     "MSP", "PCD", "PCX", "PIXAR", "PSD", "QOI", "SGI", "SUN", "TGA", "XBM", "XPM",
 )  # fmt: skip
-"""Formats that Pillow decodes by itself, by its names, in the order in which they are tried.
+"""Pillow's names of the formats that it decodes itself, in the order in which they are tried.
 
-Left out although Pillow knows their names: PostScript (EPS), which would run a PostScript interpreter on the file; BUFR,
-GRIB, HDF5, MPEG and WMF, which Pillow identifies but cannot decode.
+Excluded: PostScript (EPS), which would run a PostScript interpreter on the file; BUFR, GRIB, HDF5, MPEG and WMF, which
+Pillow identifies but cannot decode.
 """
 
 EXTENSIONS = {
@@ -21,15 +21,15 @@ EXTENSIONS = {
     ".jpf", ".jpg", ".jpx", ".mpo", ".msp", ".pbm", ".pcd", ".pcx", ".pfm", ".pgm", ".png", ".pnm", ".ppm", ".psd", ".pxr",
     ".qoi", ".ras", ".rgb", ".rgba", ".sgi", ".tga", ".tif", ".tiff", ".vda", ".vst", ".webp", ".xbm", ".xpm",
 }  # fmt: skip
-"""Endings of file names, in lower case, that count as images: all that Pillow registers for :data:`FORMATS`.
+"""Lowercase file extensions of images: all that Pillow registers for :data:`FORMATS`.
 
-The list is fixed, so that which files count does not depend on the installed Pillow. Other files are left out and counted.
+The list is fixed, so that it does not depend on the installed Pillow. Other files are left out and counted.
 """
 
 
 def is_image(name: str) -> bool:
-    """Whether a file counts as an image, by its name."""
-    return os.path.splitext(name)[1].lower() in EXTENSIONS  # noqa: PTH122 - a Path for each file takes long
+    """Whether a file is an image, by its name."""
+    return os.path.splitext(name)[1].lower() in EXTENSIONS  # noqa: PTH122 - creating a Path for each file is slow
 
 
 def is_table(name: str) -> bool:

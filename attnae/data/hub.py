@@ -1,7 +1,7 @@
 """Datasets of the Hugging Face hub: ``hf://owner/name[@revision][:split]``.
 
-A dataset is fetched once, as it is, into a folder of the cache. From there on it is a folder like any other: the same code
-reads a copy that was fetched by other means. Nothing of it is run: no loading scripts, no pickles.
+A dataset is downloaded once, unchanged, into a folder of the cache. It is then read like any other folder, so a copy that
+was downloaded by other means works as well. No code from it is executed: no loading scripts, no pickles.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from attnae.data.cache_folder import cache_folder
 from attnae.errors import UserError
 
 EXTRA = "pip install 'attnae[hub]'"
-"""What installs the packages that Parquet and the hub need."""
+"""Command that installs the packages for Parquet and the hub."""
 
 ADDRESS = re.compile(
     r"hf:/{1,2}(?P<owner>\w[\w.-]*)/(?P<name>\w[\w.-]*)(?:@(?P<revision>\w[\w./-]*))?(?::(?P<split>\w[\w-]*))?"
@@ -22,7 +22,7 @@ ADDRESS = re.compile(
 
 
 class Address(NamedTuple):
-    """What ``hf://owner/name[@revision][:split]`` says."""
+    """Parts of ``hf://owner/name[@revision][:split]``."""
 
     owner: str
     name: str
@@ -40,15 +40,15 @@ class Address(NamedTuple):
 
 
 def is_address(root: str | Path) -> bool:
-    """Whether a root is meant as an address of the hub; a path object has lost one slash."""
+    """Whether a root is an address of the hub; path objects drop one slash."""
     return str(root).startswith("hf:/")
 
 
 def parse(root: str | Path) -> Address:
-    """The parts of an address.
+    """Parses an address.
 
     Raises:
-        UserError: It has another form.
+        UserError: It is not a valid address.
     """
     match = ADDRESS.fullmatch(str(root))
     if match is None or ".." in str(root):
@@ -57,13 +57,13 @@ def parse(root: str | Path) -> Address:
 
 
 def fetched(address: Address) -> Path | None:
-    """The folder of a dataset that has been fetched whole."""
+    """The folder of a completely downloaded dataset, else ``None``."""
     folder = _folder(address)
     return folder if _done(folder).is_file() else None
 
 
 def fetch(address: Address) -> Path:
-    """Fetches a dataset unless that has been done; what an interrupted attempt has fetched is not fetched again.
+    """Downloads a dataset if necessary; resumes an interrupted download.
 
     Raises:
         UserError: The hub cannot be reached, or has no such dataset for this user.
@@ -73,7 +73,9 @@ def fetch(address: Address) -> Path:
     try:
         from huggingface_hub import errors, snapshot_download
     except ImportError as error:
-        raise UserError(f"{address}: fetching from the hub needs further packages: {EXTRA}.") from error
+        raise UserError(
+            f"{address}: downloading from the hub needs additional packages. Install them with: {EXTRA}"
+        ) from error
     folder = _folder(address)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.with_name(f"{folder.name}.lock")):
@@ -83,19 +85,21 @@ def fetch(address: Address) -> Path:
             snapshot_download(
                 address.repository, repo_type="dataset", revision=address.revision or None, local_dir=folder
             )
-        except errors.RepositoryNotFoundError as error:  # private, gated and unknown ones look alike
+        except errors.RepositoryNotFoundError as error:  # private, gated and unknown datasets give the same error
             raise UserError(
-                f"The hub has no public dataset {address.repository}. Check the name; for a private or gated one log in first: "
-                "hf auth login."
+                f"The hub has no public dataset {address.repository}. Check the name. "
+                "For a private or gated dataset, log in first: hf auth login."
             ) from error
         except errors.RevisionNotFoundError as error:
-            raise UserError(f"The dataset {address.repository} has no revision {address.revision!r}.") from error
-        except Exception as error:  # the network fails in many ways
+            raise UserError(
+                f"The dataset {address.repository} has no revision {address.revision!r}. Choose another one."
+            ) from error
+        except Exception as error:  # network errors have many types
             why = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
             revision = f" --revision {address.revision}" if address.revision else ""
             raise UserError(
-                f"Cannot fetch {address}: {why} Where there is a network: hf download --repo-type dataset "
-                f"{address.repository}{revision} --local-dir {address.name}; then give --data-root {address.name}."
+                f"Cannot download {address}: {why} On a machine with network access, run: hf download --repo-type dataset "
+                f"{address.repository}{revision} --local-dir {address.name}; then use --data-root {address.name}."
             ) from error
         _done(folder).touch()
     return folder

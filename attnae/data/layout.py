@@ -1,9 +1,9 @@
-"""Which images of a folder or an archive are for training and which are held out, by where they lie. Plain Python.
+"""Splits the images of a folder or an archive into training and held-out images. Plain Python.
 
-- ``train/`` and ``test/`` are taken as they are. Without ``test/`` the images of ``val/`` or ``validation/`` are held out;
-  beside ``test/`` these are left out and counted.
-- Without ``train/`` and ``test/`` a fifth of all images is held out: by file name for datasets in :data:`SPLIT_BY_NAME`,
-  by the bytes of each file for others. No image ever changes sides, whichever others come or go, on every machine.
+- ``train/`` and ``test/`` are used as given. Without ``test/``, the images of ``val/`` or ``validation/`` are held out;
+  with ``test/``, these are left out and counted.
+- Without ``train/`` and ``test/``, a fifth of all images is held out: by file name for datasets in :data:`SPLIT_BY_NAME`,
+  by the bytes of each file for others. The split of an image does not depend on other images or on the machine.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from attnae.data.formats import is_image
 from attnae.data.walk import File, beside, order, walk
 
 SPLIT_BY_NAME = {"CelebA-HQ"}
-"""Datasets that are published as one folder of images: without train/ and test/ a fifth of it is held out, by file name."""
+"""Datasets that are published as one folder of images: without train/ and test/, a fifth is held out by file name."""
 
 HELD_OUT = ("test", "val", "validation")
-"""Folders of held-out images; the first one that is there counts."""
+"""Folders of held-out images; the first existing one is used."""
 
 
 class Found(NamedTuple):
     """Files of a dataset.
 
     Attributes:
-        files: Files of ``train`` and ``test`` in their order. Where ``whole``, both are all files.
-        left_out: How many files and folders are not used, by kind.
-        whole: Whether the images are still to be split by their bytes.
+        files: Files of ``train`` and ``test`` in order. If ``whole``, both contain all files.
+        left_out: Number of unused files and folders, by kind.
+        whole: Whether the images must still be split by their bytes.
     """
 
     files: dict[str, list[File]]
@@ -52,9 +52,9 @@ def is_flat(root: Path) -> bool:
 def split_files(
     dataset: str, root: Path, wanted: Callable[[str], bool] = is_image
 ) -> tuple[dict[str, list[File]], Counter[str]]:
-    """Files of ``train`` and ``test`` below a folder, and what is left out. Names are relative to ``root``.
+    """Files of ``train`` and ``test`` below a folder, and the number of unused entries. Names are relative to ``root``.
 
-    A flat folder whose images are split by their bytes has all files in both.
+    For a flat folder whose images are split by their bytes, both contain all files.
     """
     if is_flat(root):
         files, left_out = walk(root, wanted)
@@ -70,7 +70,7 @@ def split_files(
 
 
 def split_members(dataset: str, files: list[File], left_out: Counter[str]) -> Found:
-    """Splits the files of an archive as if they lay in a folder; folders that hold everything else do not count."""
+    """Splits the files of an archive like those of a folder; ignores folders that contain all other files."""
     start = 0
     names = [file.name.split("/") for file in files]
     while names and len({tuple(parts[: start + 1]) for parts in names if len(parts) > start + 1}) == 1:
@@ -91,14 +91,14 @@ def split_members(dataset: str, files: list[File], left_out: Counter[str]) -> Fo
 
 
 def split_tables(files: Iterable[File], left_out: Counter[str], only: str = "") -> Found:
-    """Splits Parquet files by their names, ``train-00000-of-00002.parquet``, or else by the folders that they lie in.
+    """Splits Parquet files by their names, ``train-00000-of-00002.parquet``, or else by their folders.
 
-    Where there is one split only, a fifth of its images is held out, by their bytes.
+    If there is only one split, a fifth of its images is held out by their bytes.
 
     Args:
-        files: Parquet files in their order.
-        left_out: What is left out besides.
-        only: Use this split alone.
+        files: Parquet files in order.
+        left_out: Number of other unused entries, by kind.
+        only: Use only this split.
     """
     named: dict[str, list[File]] = {}
     for file in files:
@@ -119,7 +119,7 @@ def split_tables(files: Iterable[File], left_out: Counter[str], only: str = "") 
 
 
 def _named_split(name: str) -> str:
-    """The split that a Parquet file belongs to by its name or the nearest folder; nothing where it says none."""
+    """Split of a Parquet file from its name or nearest folder; empty if neither names one."""
     for part in reversed(PurePosixPath(name).parts):
         if match := re.match(r"(train|test|validation|valid|val|dev)(?=[-_.]|$)", part, re.IGNORECASE):
             split = match[1].lower()
@@ -139,13 +139,13 @@ def _flat(dataset: str, files: list[File]) -> dict[str, list[File]]:
 def is_held_out(name: str) -> bool:
     """Whether a file of a flat folder is a test image: one in five, by a hash of its bare name.
 
-    So no file ever changes sides, whichever others come or go, on every machine, and however deep it lies. Unicode's
-    decomposed form of a name counts as its composed form.
+    The split of a file does not depend on other files, on its folder or on the machine. Unicode's composed and decomposed
+    forms of a name are equivalent.
     """
     composed = order(PurePosixPath(name).name)[0]
     return int.from_bytes(hashlib.blake2b(composed, digest_size=8).digest(), "big") % 5 == 0
 
 
 def is_held_out_by_bytes(checksum: int) -> bool:
-    """Whether an image is a test image: one in five, by the CRC-32 of its stored bytes. Copies are on one side."""
+    """Whether an image is a test image: one in five, by the CRC-32 of its stored bytes. Copies are in the same split."""
     return checksum % 5 == 0

@@ -13,16 +13,16 @@ from attnae.data.walk import File, printable
 from attnae.errors import UserError
 
 PREFERRED = ("image", "img", "jpg", "png", "bytes")
-"""Of several columns that may hold images the first of these is taken, else the first column."""
+"""If several columns may contain images, the first of these names is used, else the first column."""
 
 
 class Rows:
-    """The images of Parquet files, one after the other.
+    """The images of several Parquet files.
 
-    One row group is in memory at a time: images are meant to be read in order.
+    Keeps one row group in memory at a time, so images should be read in order.
 
     Args:
-        files: Parquet files in their order.
+        files: Parquet files in order.
 
     Raises:
         UserError: A file is damaged or has no column of images, or pyarrow is missing.
@@ -47,7 +47,7 @@ class Rows:
         return self.starts[-1]
 
     def content(self, index: int) -> bytes | None:
-        """The stored bytes of an image; ``None`` where there are none."""
+        """The stored bytes of an image; ``None`` if there are none."""
         group = bisect_right(self.starts, index) - 1
         number, within, _ = self.groups[group]
         if group != self.group:
@@ -69,7 +69,7 @@ class Rows:
         number, _, first = self.groups[self.group]
         name = f"{printable(self.files[number].path)}[{first + index - self.starts[self.group]}]"
         if content is None:
-            raise UnreadableImage(f"The row {name} holds no bytes of an image. Remove it.")
+            raise UnreadableImage(f"The row {name} contains no image bytes. Remove it.")
         return resize(decode_rgb(content, name, conversions), size, conversions, name)
 
 
@@ -77,7 +77,7 @@ def _opened(file: File) -> Any:
     try:
         import pyarrow.parquet as pq
     except ImportError as error:
-        raise UserError(f"Reading {printable(file.path)} needs pyarrow: {EXTRA}.") from error
+        raise UserError(f"Reading {printable(file.path)} needs pyarrow. Install it with: {EXTRA}") from error
     try:
         return pq.ParquetFile(file.path)
     except Exception as error:  # ArrowInvalid, OSError, ...
@@ -99,12 +99,12 @@ def _column(reader: Any, file: File) -> str:
     if not found:
         names = ", ".join(f"{column.name} ({column.type})" for column in reader.schema_arrow)
         raise UserError(
-            f"{printable(file.path)} has no column of images, which are bytes or structs with bytes. Its columns: {names[:500]}."
+            f"{printable(file.path)} has no column of images. Provide bytes, or structs with bytes. Columns: {names[:500]}."
         )
     return found[next((name for name in PREFERRED if name in found), next(iter(found)))]
 
 
 def _damaged(file: File, error: Exception) -> UserError:
     return UserError(
-        f"Cannot read {printable(file.path)}: {str(error)[:200] or type(error).__name__}. Fetch or write it again."
+        f"Cannot read {printable(file.path)}: {str(error)[:200] or type(error).__name__}. Download or create it again."
     )

@@ -1,4 +1,4 @@
-"""What images come from: a folder, a zip file, Parquet, arrays, official files, or a formula. One small function each."""
+"""Sources of images: folders, zip files, Parquet, arrays, official files, embedded images. One small function each."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from attnae.data.walk import File, printable
 from attnae.errors import UserError
 
 LARGEST_ARRAY = 4_000_000_000
-"""Bytes from which an array in an ``.npz`` file may not be compressed more than :data:`attnae.data.archive.EXPANSION` times."""
+"""Size in bytes above which the compression ratio of an ``.npz`` array is limited to :data:`attnae.data.archive.EXPANSION`."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ def _whole(location: Location, split: str, images: Collection) -> Split:
 
 
 def _part(location: Location, split: str, images: Collection, sides: Callable[[], dict[str, list[int]]]) -> Split:
-    """One side of images that are split by their bytes; ``sides`` reads them all, but only when they are decoded."""
+    """One split of images that are split by their bytes; ``sides`` reads all of them, but only when they are decoded."""
 
     def decode(index: int, conversions: Counter[str]) -> UInt8:
         return images.decode(sides()[split][index], conversions)
@@ -117,8 +117,8 @@ def _sides(location: Location, images: Collection) -> dict[str, list[int]]:
     for split, indices in sides.items():
         if not indices:
             raise UserError(
-                f"{printable(location.root or location.name)} holds {images.count()} images, of which none would be for "
-                f"{split}. A fifth is held out by the files' bytes. Add images, or sort them into train/ and test/."
+                f"{printable(location.root or location.name)} contains {images.count()} images, but the split by content "
+                f"(one fifth is held out) leaves none for {split}. Add images, or sort them into train/ and test/."
             )
     return sides
 
@@ -212,12 +212,12 @@ def open_array(file: File) -> UInt8:
         raise
     except (
         Exception
-    ) as error:  # pickles are refused; damaged files raise OSError, BadZipFile, zlib.error, MemoryError, ...
-        raise UserError(f"Cannot read {printable(path)}: {error}. {expected}, as np.save writes it.") from error
+    ) as error:  # pickles are rejected; damaged files raise OSError, BadZipFile, zlib.error, MemoryError, ...
+        raise UserError(f"Cannot read {printable(path)}: {error}. {expected}, as written by np.save.") from error
     colors = array.ndim == 4 and array.shape[-1] == 3
-    grays = array.ndim == 3 and array.shape[-1] > 4  # a single RGB image is no stack of gray ones
+    grays = array.ndim == 3 and array.shape[-1] > 4  # a single RGB image is not a stack of gray ones
     if array.dtype != np.uint8 or not (colors or grays) or not array.size:
-        raise UserError(f"{printable(path)} holds {array.dtype} of shape {array.shape}. {expected}.")
+        raise UserError(f"{printable(path)} contains {array.dtype} of shape {array.shape}. {expected}.")
     return array
 
 
@@ -225,7 +225,7 @@ def _unpacked(file: File) -> UInt8:
     with archive.opened(file.path) as npz:
         info = npz.getinfo(f"{file.name}.npy")
         if info.file_size > LARGEST_ARRAY and info.file_size > archive.EXPANSION * max(info.compress_size, 1):
-            raise UserError(f"{printable(file.path)} unpacks to {info.file_size:,} bytes. Give the array as .npy.")
+            raise UserError(f"{printable(file.path)} unpacks to {info.file_size:,} bytes. Save the array as .npy.")
     with np.load(file.path, allow_pickle=False) as arrays:
         array: UInt8 = arrays[file.name]
         return array

@@ -166,7 +166,7 @@ def _entries(folder: _Folder, left_out: Counter[str]) -> list[os.DirEntry[str]]:
 
 
 def _kind(entry: os.DirEntry[str], wanted: Callable[[str], bool]) -> str:
-    """``file``, ``folder``, the kind under which an entry is left out, or nothing for litter."""
+    """``file``, ``folder``, the kind of an unused entry, or empty for files of file managers."""
     if (kind := hidden(entry.name)) is not None:
         return kind
     try:
@@ -185,7 +185,7 @@ def _kind(entry: os.DirEntry[str], wanted: Callable[[str], bool]) -> str:
 
 
 def hidden(name: str) -> str | None:
-    """The kind under which a name is left out whatever it is, nothing for litter; ``None`` where it may count."""
+    """The kind of a hidden name, or empty for files of file managers; ``None`` if the name is not hidden."""
     low = name.lower()
     if low in LITTER or low.startswith(("._", ".trash")):
         return ""
@@ -193,7 +193,7 @@ def hidden(name: str) -> str | None:
 
 
 def other(name: str) -> str:
-    """The kind under which a file of another sort is left out."""
+    """The kind of an unused file, by its extension."""
     suffix = Path(name.lower()).suffix
     return f"{suffix} files" if re.fullmatch(r"\.[a-z0-9]{1,8}", suffix) else "other files"
 

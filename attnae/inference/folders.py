@@ -1,4 +1,4 @@
-"""What ``MODEL`` stands for: a run's folder, an exported model, or the name of a shipped model. Imports no torch."""
+"""Resolves ``MODEL``: a run folder, an exported model, or the name of a shipped model. Does not import torch."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from attnae.files import read_yaml, shipped
 from attnae.result import Part, Result, read_part, read_result
 
 FORMAT = 1
-"""Version of an exported folder; any other is refused."""
+"""Format version of exported folders; other versions are rejected."""
 
 WEIGHTS = "model.safetensors"
-"""What tells an exported model from a run."""
+"""File that identifies an exported model."""
 
 UNDOES = {
     "CenterMask": "mask",
@@ -24,7 +24,7 @@ UNDOES = {
     "PixelMask": "mask",
     "Uncorrupted": "",
 }
-"""Corruption of ``attnae.data`` to what a model trained on it removes, see ``ImageTask.corruption``."""
+"""Maps corruptions of ``attnae.data`` to what a model trained on them removes, see ``ImageTask.corruption``."""
 
 LICENSES = {
     "STL-10": "STL-10 states no license; its images come from ImageNet, whose terms are non-commercial research and education.",
@@ -33,19 +33,19 @@ LICENSES = {
     "photos": "Photographs that ship with scikit-image: public domain or CC0, see its data folder.",
     "faces": "Portraits drawn by attnae itself, under its MIT license.",
 }
-"""Dataset, or name of embedded images, to what is known about its license."""
+"""License of each dataset, by the name of the dataset or embedded images."""
 
 
 @dataclass(frozen=True)
 class Stored:
-    """A trained model as its folder describes it, before any weight is read.
+    """Description of a trained model from its folder, without its weights.
 
     Attributes:
-        folder: Where it is.
+        folder: Folder of the model.
         config: ``model``, ``image_size`` and ``corruption``.
-        origin: What is known about its training; a :class:`Result` where a benchmark made it.
-        weights: The file of its weights.
-        prefix: What the names of the network's weights start with.
+        origin: Record of its training; a :class:`Result` for a benchmark run.
+        weights: File of its weights.
+        prefix: Prefix of the names of the network's weights.
     """
 
     folder: Path
@@ -56,7 +56,7 @@ class Stored:
 
     @property
     def title(self) -> str:
-        """Name for people: benchmark, variant and seed, else the network's class."""
+        """Display name: benchmark, variant and seed, else the network's class."""
         model = self.config.get("model")
         arguments = (model.get("init_args") if isinstance(model, dict) else None) or {}
         net = arguments.get("net") if isinstance(arguments, dict) else None
@@ -65,40 +65,41 @@ class Stored:
 
     @property
     def corruption(self) -> str | None:
-        """``noise``, ``mask``, or empty for an autoencoder; ``None`` for a corruption that attnae does not have."""
+        """``noise``, ``mask``, or empty for an autoencoder; ``None`` for an unknown corruption."""
         corruption = self.config.get("corruption") or {"class_path": "attnae.data.Uncorrupted"}
         path = corruption.get("class_path") if isinstance(corruption, dict) else None
         return UNDOES.get(str(path).rpartition(".")[2])
 
 
 def title(origin: Part, network: str) -> str:
-    """Name of a model for people."""
+    """Display name of a model."""
     if isinstance(origin, Result) and origin.benchmark:
         return f"{origin.benchmark} {origin.variant} (seed {origin.seed}, {network})"
     return network
 
 
 def shipped_models() -> dict[str, Path]:
-    """Name and folder of every model that travels with the package."""
+    """Name and folder of every model that ships with the package."""
     folders = sorted(path.parent for path in shipped("models").glob(f"*/{WEIGHTS}"))
     return {folder.name: folder for folder in folders}
 
 
 def find(model: str | Path) -> Path:
-    """The folder that a model's name or path stands for.
+    """Folder of a model, given its name or path.
 
     A folder in the working directory takes precedence over a shipped model of the same name if it holds a model, that is,
     a ``config.yaml``.
 
     Raises:
-        UserError: There is no such folder and no such shipped model.
+        UserError: There is neither such a folder nor such a shipped model.
     """
     folder, models = Path(model), shipped_models()
     if str(model) in models and not (folder / "config.yaml").is_file():
         return models[str(model)]
     if not folder.is_dir():
+        what = "is not a folder" if folder.exists() else "does not exist"
         names = f", or a shipped model: {', '.join(models)}" if models else ""
-        raise UserError(f"There is no folder {folder}. Name a run's folder, one that attnae export wrote{names}.")
+        raise UserError(f"{folder} {what}. Name a run folder, or a folder written by attnae export{names}.")
     return folder
 
 
@@ -109,14 +110,14 @@ def hides_shipped(model: str | Path) -> bool:
 
 
 def describe(model: str | Path) -> Stored:
-    """Reads what a model's folder says about it.
+    """Reads the description of a model from its folder.
 
     Args:
         model: Folder of a run (``config.yaml``, ``weights.safetensors``) or of ``attnae export`` (``config.yaml``,
             ``model.safetensors``), or the name of a shipped model.
 
     Raises:
-        UserError: The folder is neither, or is not finished.
+        UserError: The folder is neither, or the run is not finished.
     """
     folder = find(model)
     if (folder / WEIGHTS).is_file():
@@ -125,10 +126,10 @@ def describe(model: str | Path) -> Stored:
 
 
 def data_license(origin: Part) -> str:
-    """What is known about the license of the images that a model was trained on."""
+    """License of the images that a model was trained on."""
     data = origin.data
     name = str(data.get("name") if data.get("kind") == "embedded" else data.get("dataset"))
-    return LICENSES.get(name, "Nothing is known about their license.")
+    return LICENSES.get(name, "Their license is unknown.")
 
 
 def _run(folder: Path) -> tuple[dict[str, Any], Part]:
@@ -145,10 +146,10 @@ def _run(folder: Path) -> tuple[dict[str, Any], Part]:
     data = raw.get("data")
     arguments = data.get("init_args") if isinstance(data, dict) else None
     if not isinstance(raw.get("model"), dict) or not isinstance(arguments, dict):
-        raise UserError(f"{folder / 'config.yaml'} is no configuration of a run: model or data is missing.")
+        raise UserError(f"{folder / 'config.yaml'} is not the configuration of a run: model or data is missing.")
     if not (folder / "weights.safetensors").is_file():
         if isinstance(origin, Result):
-            raise UserError(f"{folder}: {origin.variant} needs no training and left no weights to use.")
+            raise UserError(f"{folder}: {origin.variant} needs no training and has no weights.")
         raise UserError(
             f"The run {folder} is not finished: it has no weights yet. Rerun the original command to resume."
         )
@@ -164,14 +165,15 @@ def _exported(folder: Path) -> tuple[dict[str, Any], Part]:
     config = read_yaml(folder / "config.yaml")
     if config.get("format") != FORMAT:
         raise UserError(
-            f"{folder} has format {config.get('format')!r}, this attnae reads format {FORMAT}. Export the run again."
+            f"{folder} has format {config.get('format')!r}, but this version of attnae reads format {FORMAT}. "
+            "Export the run again."
         )
     origin = read_result(folder / "result.json") if (folder / "result.json").is_file() else Part()
     return {key: config.get(key) for key in ("model", "image_size", "corruption")}, origin
 
 
 def _network_only(model: dict[str, Any]) -> dict[str, Any]:
-    """A task without the further networks that only its training needs, such as a discriminator."""
+    """Removes networks that are only used in training, such as a discriminator, from a task's configuration."""
     arguments = model.get("init_args")
     if not isinstance(arguments, dict):
         return model

@@ -1,4 +1,4 @@
-"""Files that a command reads and writes, and every check that needs no torch: a mistake is reported at once."""
+"""Input and output files of commands, and all checks that do not need torch, so that errors are reported immediately."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from attnae.errors import UserError
 from attnae.inference import folders
 
 CODES = ".codes"
-"""Ending of what ``attnae encode`` writes."""
+"""Extension of files written by ``attnae encode``."""
 
 
 @dataclass(frozen=True)
@@ -22,8 +22,8 @@ class Source:
     """A file to read.
 
     Attributes:
-        path: Of the file.
-        name: Of what is made of it, relative to the folder of results, without an ending.
+        path: Path of the file.
+        name: Name of its result, relative to the output folder, without extension.
     """
 
     path: Path
@@ -31,14 +31,14 @@ class Source:
 
 
 def find(arguments: Sequence[str], extensions: set[str] = EXTENSIONS) -> list[Source]:
-    """Files by name, in folders, or by patterns such as ``photos/**/*.jpg``; in that order, each once.
+    """Finds files by name, in folders, or by patterns such as ``photos/**/*.jpg``; in this order, without duplicates.
 
     Args:
-        arguments: Names of files and folders, and patterns. A folder's files keep their place below it.
-        extensions: Which files of a folder count.
+        arguments: Names of files and folders, and patterns. Files in a folder keep their relative path.
+        extensions: Extensions of the files to use from folders.
 
     Raises:
-        UserError: A name or pattern stands for nothing.
+        UserError: A name or pattern matches nothing.
     """
     found: dict[Path, Path] = {}  # path -> path without the folder that was searched
     for argument in arguments:
@@ -52,7 +52,7 @@ def find(arguments: Sequence[str], extensions: set[str] = EXTENSIONS) -> list[So
             matches = sorted(Path(match) for match in glob.glob(argument, recursive=True))  # noqa: PTH207 - may be absolute
             files = [(file, Path(file.name)) for file in matches if file.is_file()]
         if not files:
-            what = "holds no such files" if path.is_dir() else "does not exist and matches nothing"
+            what = "contains no such files" if path.is_dir() else "does not exist and matches no files"
             raise UserError(f"{argument} {what} ({', '.join(sorted(extensions))}).")
         for file, short in files:
             found.setdefault(file, short)
@@ -64,22 +64,22 @@ def find(arguments: Sequence[str], extensions: set[str] = EXTENSIONS) -> list[So
     ]
     if twice := [name for name, count in Counter(names).items() if count > 1]:
         raise UserError(
-            f"Several images are called {twice[0]}; their results would be one file. Give their common folder."
+            f"Several images are named {twice[0]}, so their results would overwrite each other. Name their common folder."
         )
     return [Source(path, name.as_posix()) for path, name in zip(found, names, strict=True)]
 
 
 def outputs(folder: Path, names: Sequence[str], overwrite: bool) -> None:
-    """Checks that nothing is in the way of what is to be written.
+    """Checks that the outputs can be written.
 
     Raises:
         UserError: The folder is a file, or one of the files exists and may not be overwritten.
     """
     if folder.exists() and not folder.is_dir():
-        raise UserError(f"{folder} is a file; -o names a folder.")
+        raise UserError(f"{folder} is a file. Name a folder with -o.")
     if not overwrite and (there := [name for name in names if (folder / name).exists()]):
         more = f" and {len(there) - 1} more" if len(there) > 1 else ""
-        raise UserError(f"{folder / there[0]}{more} exists. Give --overwrite, or another folder.")
+        raise UserError(f"{folder / there[0]}{more} already exists. Use --overwrite, or choose another folder.")
 
 
 # -- the checks of each command ----------------------------------------------------------------------------------------
@@ -89,30 +89,30 @@ def apply(options: argparse.Namespace) -> list[Source]:
     """Checks ``attnae apply``; returns the images to read.
 
     Raises:
-        UserError: There are none, an option does not suit the model, or an output is in the way.
+        UserError: There are none, an option does not apply to the model, or an output already exists.
     """
     stored = folders.describe(options.model)
     suits(stored.corruption, stored.title, options)
     if options.mask != "random" and not Path(options.mask).is_file():
-        raise UserError(f"There is no mask {options.mask}. Name a picture that is white where pixels are hidden.")
+        raise UserError(f"There is no mask {options.mask}. Name an image that is white where pixels are hidden.")
     found = find(options.images)
     names = [f"{source.name}{ending}" for source in found for ending in (".png", "-compared.png")]
     if clash := [name for name, count in Counter(names).items() if count > 1]:
-        raise UserError(f"Two results would be called {clash[0]}. Rename one of the images.")
+        raise UserError(f"Two results would be named {clash[0]}. Rename one of the images.")
     outputs(options.out, [*names, "metrics.csv"], options.overwrite)
     return found
 
 
 def suits(corruption: str | None, title: str, options: argparse.Namespace) -> None:
-    """Refuses options of ``attnae apply`` that the model has no use for.
+    """Rejects options of ``attnae apply`` that do not apply to the model.
 
     Args:
         corruption: ``noise``, ``mask`` or empty; ``None`` if it is not known yet.
-        title: Of the model.
-        options: Of the command.
+        title: Display name of the model.
+        options: Options of the command.
 
     Raises:
-        UserError: One is given.
+        UserError: Such an option is given.
     """
     if options.sigma is not None and corruption not in ("noise", None):
         raise UserError(f"--sigma adds noise for a denoiser; {title} is not a denoiser.")
@@ -124,7 +124,7 @@ def encode(options: argparse.Namespace) -> list[Source]:
     """Checks ``attnae encode``; returns the images to read.
 
     Raises:
-        UserError: There are none, or an output is in the way.
+        UserError: There are none, or an output already exists.
     """
     folders.describe(options.model)
     found = find(options.images)
@@ -136,7 +136,7 @@ def decode(options: argparse.Namespace) -> list[Source]:
     """Checks ``attnae decode``; returns the files to read.
 
     Raises:
-        UserError: There are none, or an output is in the way.
+        UserError: There are none, or an output already exists.
     """
     folders.describe(options.model)
     found = find(options.files, {CODES})
@@ -145,19 +145,21 @@ def decode(options: argparse.Namespace) -> list[Source]:
 
 
 def sample(options: argparse.Namespace) -> list[Source]:
-    """Checks ``attnae sample``; returns the images between which it samples.
+    """Checks ``attnae sample``; returns the images to interpolate between, if any.
 
     Raises:
-        UserError: One of them is missing, or the output is in the way.
+        UserError: One of them is missing, or the output already exists.
     """
     if options.out.exists() and (options.out.is_dir() or not options.overwrite):
-        raise UserError(f"{options.out} exists. " + ("Name a file." if options.out.is_dir() else "Give --overwrite."))
+        raise UserError(
+            f"{options.out} already exists. " + ("Name a file." if options.out.is_dir() else "Use --overwrite.")
+        )
     if options.out.suffix.lower() != ".png":
-        raise UserError(f"{options.out}: -o names a PNG file.")
+        raise UserError(f"{options.out}: name a PNG file with -o.")
     folders.describe(options.model)
     ends = [Path(name) for name in options.between or ()]
     if missing := [str(path) for path in ends if not path.is_file()]:
-        raise UserError(f"There is no image {missing[0]}.")
+        raise UserError(f"There is no image {missing[0]}. Name two image files with --between.")
     return [Source(path, path.stem) for path in ends]
 
 
@@ -169,7 +171,7 @@ def export(options: argparse.Namespace) -> list[Source]:
     """Checks ``attnae export``, which reads no files.
 
     Raises:
-        UserError: The folder is a file, or holds what may not be replaced.
+        UserError: The folder is a file, or contains files that must not be replaced.
     """
     folders.describe(options.model)
     folder: Path = options.out
@@ -177,7 +179,9 @@ def export(options: argparse.Namespace) -> list[Source]:
         raise UserError(f"{folder} is a file. Name a folder.")
     if folder.is_dir() and any(folder.iterdir()):
         if not options.overwrite:
-            raise UserError(f"{folder} exists and is not empty. Give --overwrite, or another folder.")
+            raise UserError(f"{folder} exists and is not empty. Use --overwrite, or choose another folder.")
         if foreign := sorted(path.name for path in folder.iterdir() if path.name not in EXPORTED):
-            raise UserError(f"{folder} holds {foreign[0]}, which no export has written. Choose another folder.")
+            raise UserError(
+                f"{folder} contains {foreign[0]}, which attnae export did not write. Choose another folder."
+            )
     return []

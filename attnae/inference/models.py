@@ -1,4 +1,4 @@
-"""``attnae models``: the trained models that travel with the package. Imports no torch."""
+"""``attnae models``: lists the trained models that ship with the package. Does not import torch."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from attnae.result import Result
 TASKS = {"noise": "denoise", "mask": "fill in", "": "reconstruct"}
 
 MEASURES = {"psnr_mean": "PSNR {:.2f} dB", "ssim_mean": "SSIM {:.4f}"}
-"""Numbers of a result that are listed, and how they are written."""
+"""Listed metrics and their formats."""
 
 
 def models(options: argparse.Namespace) -> int:
@@ -42,12 +42,12 @@ def models(options: argparse.Namespace) -> int:
 
 
 def task(stored: Stored) -> str:
-    """What a model does, and on which images."""
+    """Task and image size of a model."""
     return f"{TASKS.get(stored.corruption or '', 'restore')}, {stored.config.get('image_size')}x{stored.config.get('image_size')}"
 
 
 def numbers(stored: Stored) -> str:
-    """PSNR and SSIM on held-out images, one protocol a line."""
+    """PSNR and SSIM on held-out images, one protocol per line."""
     origin = stored.origin
     if not isinstance(origin, Result):
         return "not measured"

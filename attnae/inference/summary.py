@@ -1,4 +1,4 @@
-"""What ``attnae apply`` reports: a table, ``metrics.csv``, or JSON, and a warning where a result is worse than its input."""
+"""Output of ``attnae apply``: a table, ``metrics.csv`` or JSON, and a warning if a result is worse than its input."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from typing import Any
 from attnae.inference.terminal import show_table
 
 MEASURES = ("psnr_input", "ssim_input", "psnr", "ssim", "psnr_hole", "psnr_outside")
-"""PSNR in dB and SSIM of the input and of the saved result against the truth, and for models that fill in the PSNR
-inside the hole and the PSNR of the network's own output outside it, which the saved result does not show."""
+"""PSNR in dB and SSIM of the input and of the saved result against the ground truth. For inpainting models also the PSNR
+inside the hole, and that of the network's own output outside it, which is not part of the saved result."""
 
 COLUMNS = ("image", "pixels", *MEASURES, "seconds", "file")
 
 NAMED = 5
-"""A warning names no more images than this."""
+"""Maximum number of images named in a warning."""
 
 Row = Mapping[str, Any]
 
 
 def is_worse(row: Row) -> bool | None:
-    """Whether a result has a lower PSNR than its input, to two digits; ``None`` where one of them is not known."""
+    """Whether a result has a lower PSNR than its input, to two decimal places; ``None`` if one of them is unknown."""
     if row["psnr"] is None or row["psnr_input"] is None:
         return None
     return round(row["psnr"], 2) < round(row["psnr_input"], 2)
@@ -44,8 +44,8 @@ def warning(rows: Sequence[Row], trained: str) -> str:
     """One line that names the images whose result is worse than the input; empty if there are none.
 
     Args:
-        rows: One for each image.
-        trained: What the model was trained on.
+        rows: One row per image.
+        trained: Description of the training data.
     """
     names = [Path(row["image"]).name for row in rows if is_worse(row)]
     if not names:
@@ -65,7 +65,7 @@ def as_csv(rows: Sequence[Row]) -> str:
 
 
 def as_json(title: str, folder: Path, rows: Sequence[Row], conversions: Counter[str], skipped: Sequence[str]) -> str:
-    """One JSON object: the numbers of each image, their means, and what was converted or left out."""
+    """One JSON object: the metrics of each image, their means, and the converted and skipped images."""
     worse = [is_worse(row) for row in rows]
     numbers = {
         "model": title,

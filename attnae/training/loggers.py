@@ -1,4 +1,4 @@
-"""Loggers that never end a training: one that fails is dropped with one warning, W&B goes offline without its server."""
+"""Loggers that never stop a training: a failing logger is dropped with one warning; W&B switches to offline mode."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from lightning.pytorch.utilities import rank_zero_only
 from attnae import online
 
 INIT_TIMEOUT = "30"
-"""Seconds that W&B's server may take to begin a run, once it has answered at all."""
+"""Time limit in seconds for W&B to start a run on a server that responds."""
 
 
 @rank_zero_only
 def warn(text: str) -> None:
-    """A warning in one line, from one of the processes that train together; the runner shows it, too."""
+    """Prints a one-line warning on rank 0; the runner also displays it."""
     print(f"attnae: warning: {' '.join(text.split())}", file=sys.stderr, flush=True)
 
 
 def build(specs: Any) -> list[Logger]:
-    """Loggers as a configuration states them; in place of one that cannot be built stands one that does nothing.
+    """Builds the loggers of a configuration; replaces a logger that cannot be built with a dummy.
 
     Args:
-        specs: ``class_path`` and ``init_args``, or several of them.
+        specs: ``class_path`` and ``init_args``, or a list of them.
     """
     loggers: list[Logger] = []
     for spec in specs if isinstance(specs, list | tuple) else [specs]:
@@ -42,12 +42,12 @@ def build(specs: Any) -> list[Logger]:
             loggers.append(parser.instantiate_classes(Spec(logger=spec)).logger)
         except Exception as error:
             _tell_dropped(name, error)
-            loggers.append(DummyLogger())  # there may be callbacks that insist on a logger
+            loggers.append(DummyLogger())  # some callbacks require a logger
     return loggers
 
 
 def _check_wandb(folder: str) -> None:
-    """Goes offline where the server does not answer: W&B itself would try for minutes."""
+    """Switches to offline mode if the server does not respond, because W&B itself would retry for minutes."""
     os.environ.setdefault("WANDB_INIT_TIMEOUT", INIT_TIMEOUT)
     if not online.answers():
         os.environ["WANDB_MODE"] = "offline"
@@ -57,13 +57,13 @@ def _check_wandb(folder: str) -> None:
 def _tell_dropped(name: str, error: Exception) -> None:
     told: BaseException = error
     while str(told).startswith("Does not validate") and (inner := told.__cause__ or told.__context__):
-        told = inner  # the parser's words about the logger's own error
+        told = inner  # the logger's own error, without the parser's message
     line = f"{type(told).__name__}: {' '.join(str(told).split())}"
     warn(f"{name} failed and was dropped; metrics.csv has all numbers. {line:.300}")
 
 
 class Guarded(Logger):
-    """Passes everything on to a logger until that fails; from then on it does nothing.
+    """Forwards everything to a logger until it fails, then does nothing.
 
     Args:
         inner: The logger.
@@ -78,7 +78,7 @@ class Guarded(Logger):
         if not self.dropped:
             try:
                 return call()
-            except Exception as error:  # whatever it is, a network is trained for its weights
+            except Exception as error:  # a logger must never stop a training
                 self.dropped = True
                 _tell_dropped(type(self.inner).__name__, error)
         return instead
@@ -110,7 +110,7 @@ class Guarded(Logger):
 
     @property
     def experiment(self) -> Any:
-        """The logger's own object, begun when it is first asked for; W&B begins offline where it cannot online."""
+        """The logger's own object, created on first use. W&B starts offline if it cannot start online."""
         if type(self.inner).__name__ == "WandbLogger" and not self.dropped and online.mode() == "online":
             try:
                 return self.inner.experiment  # type: ignore[attr-defined]
@@ -131,7 +131,7 @@ class Guarded(Logger):
         self._guard(lambda: self.inner.log_graph(*args, **kwargs))
 
     def after_save_checkpoint(self, *args: Any) -> None:
-        """Tells the logger of a checkpoint."""
+        """Notifies the logger of a checkpoint."""
         self._guard(lambda: self.inner.after_save_checkpoint(*args))
 
     def save(self) -> None:
@@ -143,23 +143,23 @@ class Guarded(Logger):
         self._guard(lambda: self.inner.finalize(status))
 
     def __getattr__(self, name: str) -> Any:
-        """What further methods a logger has, such as ``log_image``."""
-        if "inner" not in self.__dict__:  # while it is copied
+        """Other methods of the logger, such as ``log_image``."""
+        if "inner" not in self.__dict__:  # during copying
             raise AttributeError(name)
         found = getattr(self.inner, name)
         return (lambda *args, **kwargs: self._guard(lambda: found(*args, **kwargs))) if callable(found) else found
 
 
 def _go_offline(logger: Logger, error: Exception) -> None:
-    """Lets W&B begin once more, on this machine alone."""
+    """Restarts W&B in offline mode."""
     import wandb
 
     os.environ["WANDB_MODE"] = "offline"
-    wandb.teardown()  # it has read its mode already
+    wandb.teardown()  # it has already read its mode
     line = " ".join(str(error).split())
-    warn(f"Weights & Biases did not begin the run ({line:.200}). It is {online.kept(logger.save_dir or '.')}")
+    warn(f"Weights & Biases could not start the run ({line:.200}). It is {online.kept(logger.save_dir or '.')}")
 
 
 def guarded(loggers: Iterable[Logger]) -> list[Logger]:
-    """Each of them so that it cannot end a training."""
+    """Wraps each logger in :class:`Guarded`."""
     return [Guarded(each) for each in loggers]

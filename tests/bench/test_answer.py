@@ -37,7 +37,7 @@ def test_effect_interval_and_what_is_published() -> None:
         "at the same parameters and operations."
     )
     assert last == (
-        "Published: +2.50 dB (85% of the published effect [70, 101]); what would change the answer: other seeds alone."
+        "Published: +2.50 dB (85% of the published effect [70, 101]); what would change the answer: other seeds only."
     )
 
 
@@ -79,6 +79,8 @@ def test_an_untrained_method_that_wins_is_named() -> None:
     free = run("single", 1, 30.0, curves={}, efficiency={}, metrics=few)
     sentences = said([*ONE, free])
     assert sentences[1] == (
-        "single, which is not trained, beats all trained variants with 30.00 against 20.50 dB (on 25 images)."
+        "single, which needs no training, beats all trained variants with 30.00 vs. 20.50 dB (on 25 images)."
     )
-    assert not any("not trained" in one for one in said([*ONE, replace(free, metrics={"heldout/psnr_mean": 19.0})]))
+    assert not any(
+        "needs no training" in one for one in said([*ONE, replace(free, metrics={"heldout/psnr_mean": 19.0})])
+    )

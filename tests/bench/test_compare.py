@@ -96,7 +96,7 @@ def test_differences_in_setup_are_listed(tmp_path: Path, capsys: pytest.CaptureF
     assert compared(tmp_path, seeds(25.0, 25.1), seeds(25.0, 25.1), **changes) == 0  # another machine may be slower
     out = capsys.readouterr().out
     assert re.search("configuration of moe: [0-9a-f]{8} -> [0-9a-f]{8}", out)
-    assert "A and B could not share a table: different images: digests unknown and 12ab" in out
+    assert "A and B cannot share a table: different images: digests unknown and 12ab" in out
     assert "version of torch: 2.5 -> 2.6" in out
     assert "hardware, processor: one -> two" in out
     assert "data: None -> pixels 12ab" in out
@@ -122,7 +122,7 @@ def test_several_labels_are_matched_by_name(tmp_path: Path, capsys: pytest.Captu
     assert main(["compare", str(tmp_path / "a"), str(tmp_path / "b")]) == 1
     assert "20.00" not in capsys.readouterr().out
     assert main(["compare", str(tmp_path / "a"), str(tmp_path / "b" / "only-b")]) == 2
-    assert "Name the folders of the two to compare" in capsys.readouterr().err
+    assert "Name the two folders to compare" in capsys.readouterr().err
 
 
 def test_nothing_to_compare_is_a_usage_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

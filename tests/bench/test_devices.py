@@ -41,7 +41,7 @@ def test_too_few_gpus_are_rejected_before_start(tmp_path: Path, monkeypatch: pyt
     arguments.remove("--set")
     done = bench(*arguments, "--jobs", "2", "--devices", "2", cwd=tmp_path)
     assert done.code == 2
-    assert "needs 4 GPUs, but 3 can be seen" in done.err
+    assert "needs 4 GPUs, but 3 are visible" in done.err
     assert not list(tmp_path.rglob("log.txt"))
 
 

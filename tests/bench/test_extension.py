@@ -89,11 +89,11 @@ def test_the_longest_shorter_run_is_continued_whatever_its_label(here: Path) -> 
 @pytest.mark.parametrize(
     ("other", "reason"),
     [
-        ({"overrides": ["model.init_args.lr=0.5"]}, "no finished run of fewer epochs with the same settings"),
+        ({"overrides": ["model.init_args.lr=0.5"]}, "no finished run with fewer epochs and the same settings"),
         ({"seeds": "7,"}, "no finished run"),
         ({"precision": "bf16"}, "no finished run"),
-        ({"kept": False}, "kept no checkpoint; --keep-checkpoints"),
-        ({"epochs": 9}, "no finished run of fewer epochs"),
+        ({"kept": False}, "has no checkpoint, because it ran without --keep-checkpoints"),
+        ({"epochs": 9}, "no finished run with fewer epochs"),
     ],
     ids=str,
 )

@@ -67,7 +67,7 @@ def test_table_of_claims_is_generated() -> None:
     ]  # fmt: skip
     assert [cell.strip() for cell in first.strip("|").split("|")] == [
         f"[The model is better]({PLACE})", "+2.50 dB", "+2.13 [+1.75, +2.51] dB", "3", "85% [70, 101]", "**holds**",
-        "other seeds alone",
+        "other seeds only",
     ]  # fmt: skip
     assert "**one seed**" in second
 

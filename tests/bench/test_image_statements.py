@@ -41,7 +41,7 @@ def test_statement_text() -> None:
     assert (found.better, found.worse, found.n, found.mean) == (3, 1, 4, -3.75)
     words = found.words(1, "dB")
     assert words.startswith("with these weights better on 75% of 4 images, -3.8 [-")
-    assert words.endswith("] dB; seeds are not covered")
+    assert words.endswith("] dB; variation between seeds is not covered")
     higher = compare(left, right, "higher")
     assert higher is not None
     assert (higher.better, higher.worse) == (1, 3)
@@ -95,5 +95,5 @@ def test_damaged_arrays_are_rejected_by_name(tmp_path: Path, content: bytes) -> 
 def test_pickled_arrays_are_rejected(tmp_path: Path) -> None:
     path = tmp_path / "per_image.npz"
     np.savez(path, **{"heldout/sse": np.array([print], dtype=object)})  # type: ignore[arg-type]
-    with pytest.raises(UserError, match="carries code"):
+    with pytest.raises(UserError, match="contains pickled objects"):
         read(path, "heldout/sse", 1.0)

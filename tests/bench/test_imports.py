@@ -118,10 +118,10 @@ def test_runner_commands_respond_quickly(arguments: list[str], tmp_path: Path) -
     [
         (["models"], ""),
         (["apply", "--help"], ""),
-        (["apply", "nowhere", "photo.png", "-o", "out"], "There is no folder nowhere"),
+        (["apply", "nowhere", "photo.png", "-o", "out"], "nowhere does not exist"),
         (["apply", "empty", "photo.png", "-o", "out"], "neither a run nor an exported model"),
         (["apply", "model", "missing.png", "-o", "out"], "missing.png does not exist"),
-        (["apply", "model", "empty", "-o", "out"], "holds no such files"),
+        (["apply", "model", "empty", "-o", "out"], "contains no such files"),
         (["apply", "model", "photo.png", "-o", "photo.png"], "is a file"),
         (["apply", "model", "photo.png", "-o", "out", "--sigma", "2"], "--sigma"),
         (["apply", "model", "photo.png", "-o", "out", "--sigma", "0.1"], "is not a denoiser"),

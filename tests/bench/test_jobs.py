@@ -235,7 +235,7 @@ def test_sbatch_error_is_reported(slurm: Path, tmp_path: Path) -> None:
     done = bench(*SHORT, "--launcher", "slurm", "--slurm-option", "partition=gpu", cwd=tmp_path, path=slurm)
     assert done.code == 2
     last = done.err.splitlines()[-1]  # after the output of sbatch
-    assert last == "attnae-bench: error: SLURM did not take the jobs: sbatch: error: invalid partition specified: gpu"
+    assert last == "attnae-bench: error: SLURM rejected the jobs: sbatch: error: invalid partition specified: gpu"
 
 
 def test_machine_without_slurm_shows_submitted_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -41,7 +41,7 @@ def test_one_seed_is_stated_over_images_from_the_folder_alone(tmp_path: Path) ->
     (page,) = report.build(records(tmp_path / "runs"), reports)
     text = page.read_text(encoding="utf-8")
     assert "3: one seed, with these weights better on 75% of 40 images, +0.75 [" in text
-    assert "seeds are not covered" in text
+    assert "variation between seeds is not covered" in text
     assert "better on 75% of 40 images with these weights" in text.splitlines()[2]
     kept = page.parent / "runs/moe-seed1.npz"
     with np.load(kept) as arrays:

@@ -29,7 +29,7 @@ def test_each_run_gets_its_own_gpus(jobs: int, devices: int, shares: list[list[s
 
 @pytest.mark.parametrize(("jobs", "devices", "advice"), [(5, 1, "--jobs 4"), (3, 2, "--jobs 2"), (1, 5, "--devices 4")])
 def test_too_many_gpus_are_rejected(jobs: int, devices: int, advice: str) -> None:
-    with pytest.raises(UserError, match=f"needs {jobs * devices} GPUs, but 4 can be seen.*{advice}"):
+    with pytest.raises(UserError, match=f"needs {jobs * devices} GPUs, but 4 are visible.*{advice}"):
         resources.divide(GPUS, jobs, devices)
 
 

@@ -250,7 +250,7 @@ def test_retest_updates_metrics_without_training(complete: Path, tmp_path: Path)
     assert (complete / "weights.safetensors").stat().st_mtime_ns == weights
     said = [line.split()[2] for line in log(complete).splitlines() if line.startswith("$ attnae")]
     assert said == ["fit", "test", "test"]
-    assert "tested again with" in readme(tmp_path) or not before.git
+    assert "retested with commit" in readme(tmp_path) or not before.git
 
 
 @pytest.mark.parametrize("damage", ["weights are cut short", "images have changed"])

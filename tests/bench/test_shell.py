@@ -270,7 +270,7 @@ def test_clean_removes_reports_of_failures_alone(elsewhere: Path, capsys: pytest
     result.write(one, superseded / "runs/superseded/vae-seed1-abc.json")
     (newer / "runs/vae-seed0.json").write_text('{"version": 99}')
     assert main(["clean"]) == 0
-    assert "report of failed runs alone" in capsys.readouterr().out
+    assert "report with only failed runs" in capsys.readouterr().out
     assert gone.exists()
     assert main(["clean", "--yes"]) == 0
     assert not gone.exists()

@@ -183,7 +183,9 @@ def test_class_folders_without_a_split(tmp_path: Path) -> None:
 
 def test_too_few_images_to_split(tmp_path: Path) -> None:
     data = next(each for each in iter(png, None) if zlib.crc32(each) % 5)
-    assert "holds 1 images, of which none would be for test" in refused(write(tmp_path, {"a.png": data}))
+    assert "contains 1 images, but the split by content (one fifth is held out) leaves none for test" in refused(
+        write(tmp_path, {"a.png": data})
+    )
 
 
 def test_known_stand_ins_keep_their_title(tmp_path: Path) -> None:
@@ -410,7 +412,7 @@ def test_conversions_and_broken_bytes_are_counted(tmp_path: Path) -> None:
     assert taken.train == 58
     assert taken.converted == {"grayscale": 1, "unreadable (skipped)": 2}
     assert "train.parquet[20]" in taken.skipped[0]
-    assert "train.parquet[30] holds no bytes" in taken.skipped[1]
+    assert "train.parquet[30] contains no image bytes" in taken.skipped[1]
 
 
 def test_parquet_without_images_lists_its_columns(tmp_path: Path) -> None:

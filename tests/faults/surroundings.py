@@ -74,7 +74,7 @@ def overwritten(tally: Tally, times: int, folder: Path) -> None:
             assert first.read_bytes() == before
             records = [result.read_result(path) for path in cwd.glob("runs/*/tiny/noisy/*/result.json")]
             assert len({one.data_digest for one in records}) == 2
-            assert "stand apart" in done.out, done.text
+            assert "in a separate report" in done.out, done.text
             assert len(list(cwd.glob("reports/*/tiny*/README.md"))) == 2
 
 

@@ -245,13 +245,13 @@ def test_names_patterns_and_equal_names(tmp_path: Path) -> None:
     assert found == {"a-png", "a-jpg", "b/a", "b/c"}
     assert len(inputs.find([str(tmp_path / "in" / "**" / "*.jpg")])) == 2
     assert [s.name for s in inputs.find([str(tmp_path / "in/a.png"), str(tmp_path / "in/*.png")])] == ["a"]
-    with pytest.raises(UserError, match="Several images are called a"):
+    with pytest.raises(UserError, match="Several images are named a"):
         inputs.find([str(tmp_path / "in" / "a.png"), str(tmp_path / "elsewhere" / "a.png")])
     for nothing in ("missing.png", "*.tif", "in/b/*.tif"):
-        with pytest.raises(UserError, match="matches nothing"):
+        with pytest.raises(UserError, match="matches no files"):
             inputs.find([str(tmp_path / nothing)])
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match="holds no such files"):
+    with pytest.raises(UserError, match="contains no such files"):
         inputs.find([str(tmp_path / "empty")])
 
 

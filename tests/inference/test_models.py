@@ -88,7 +88,7 @@ def test_a_folder_of_that_name(checkout: Path, vqvae: Path, tmp_path: Path, caps
 
 @pytest.mark.parametrize("name", ["tiny", "../models/tiny_denoiser", "TINY_DENOISER", "", "tiny_denoiser/x"])
 def test_names_that_are_none(checkout: Path, name: str) -> None:
-    with pytest.raises(UserError, match=r"There is no folder .* shipped model: tiny_denoiser\.|neither a run"):
+    with pytest.raises(UserError, match=r"does not exist.* shipped model: tiny_denoiser\.|neither a run"):
         attnae.load(name)
 
 

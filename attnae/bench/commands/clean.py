@@ -1,4 +1,4 @@
-"""``attnae-bench clean``: what unfinished and failed runs have left behind."""
+"""``attnae-bench clean``: lists and removes leftovers of failed and unfinished runs."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from attnae.files import absolute
 
 @dataclass(frozen=True)
 class Litter:
-    """Something that can go.
+    """A folder that can be removed.
 
     Attributes:
         run: Folder of the run, or of a report.
-        path: What would be removed: that folder, or the checkpoints of a complete run.
-        why: What it is.
-        size: Bytes.
+        path: Folder to remove: the same, or the checkpoints of a complete run.
+        why: Description.
+        size: Size in bytes.
     """
 
     run: Path
@@ -41,23 +41,23 @@ class Litter:
 
 def register(commands: Subparsers[Any]) -> None:
     """Adds the command to the parser."""
-    parser = commands.add_parser("clean", help="list what unfinished and failed runs have left, and remove it")
+    parser = commands.add_parser("clean", help="list and remove leftovers of failed and unfinished runs")
     parser.add_argument("folder", type=path, nargs="?", default="runs", metavar="DIR", help="default runs")
     parser.add_argument(
         "--reports", type=path, default="reports", metavar="DIR", help="folder of the reports; default reports"
     )
-    parser.add_argument("--yes", action="store_true", help="remove it; complete and running runs are left alone")
+    parser.add_argument("--yes", action="store_true", help="remove them; complete and running runs are kept")
     parser.set_defaults(handler=clean)
 
 
 def clean(options: argparse.Namespace) -> int:
-    """Lists unfinished and failed runs, stale checkpoints, and reports of failed runs alone; removes them with ``--yes``.
+    """Lists unfinished and failed runs, stale checkpoints, and reports with only failed runs; removes them with ``--yes``.
 
-    A complete run keeps everything but its checkpoints. A run that is being worked on or waits for a cluster keeps
-    everything, and so does one whose result cannot be read: it may be a newer attnae's.
+    Of complete runs, only checkpoints are removed. Running and queued runs are kept, and so are runs whose result cannot
+    be read, because a newer version of attnae may have written it.
     """
     if not options.folder.is_dir():
-        raise UserError(f"There is no folder {shown(options.folder)}.")
+        raise UserError(f"There is no folder {shown(options.folder)}. Name the folder given as --out.")
     out, found = console(), [*litter(options.folder), *_failed_reports(options.reports)]
     if not found:
         out.print(f"Nothing to clean below {escape(shown(options.folder))}.", soft_wrap=True)
@@ -68,9 +68,7 @@ def clean(options: argparse.Namespace) -> int:
     out.print(table)
     total = size(sum(one.size for one in found))
     if not options.yes:
-        out.print(
-            f"{total}. Nothing is removed without --yes; the same `run` command would finish or repeat these runs."
-        )
+        out.print(f"{total}. Add --yes to remove them, or rerun the `run` command to finish or repeat these runs.")
         return 0
     removed = [one for one in found if _remove(one, {options.folder, options.reports})]
     out.print(f"Removed {size(sum(one.size for one in removed))}.")
@@ -78,7 +76,7 @@ def clean(options: argparse.Namespace) -> int:
 
 
 def litter(root: Path) -> Iterator[Litter]:
-    """What can go below a folder."""
+    """Finds everything below a folder that can be removed."""
     for state in store.states(root):
         folder = state.folder
         with _held(folder) as free:
@@ -99,7 +97,7 @@ def litter(root: Path) -> Iterator[Litter]:
 
 
 def _readable(folder: Path) -> bool:
-    """Whether the run's result, if there is one, is what this version of attnae writes."""
+    """Whether this version of attnae can read the run's result, if there is one."""
     with contextlib.suppress(UserError):
         if (folder / "result.json").exists():
             result.read_result(folder / "result.json")
@@ -108,11 +106,11 @@ def _readable(folder: Path) -> bool:
 
 
 def _failed_reports(reports: Path) -> Iterator[Litter]:
-    """Reports that keep nothing but failures: no number is lost with them."""
+    """Reports with only failed runs, which contain no metrics."""
     for page in sorted(reports.glob("*/*/README.md")):
         records = [*page.parent.rglob("runs/*.json"), *page.parent.rglob("runs/superseded/*.json")]
         if records and all(_failed(record) for record in records):
-            yield Litter(page.parent, page.parent, "report of failed runs alone", _size(page.parent))
+            yield Litter(page.parent, page.parent, "report with only failed runs", _size(page.parent))
 
 
 def _failed(record: Path) -> bool:
@@ -122,7 +120,7 @@ def _failed(record: Path) -> bool:
 
 
 def _remove(one: Litter, roots: set[Path]) -> bool:
-    """Removes it, unless somebody has begun to work on the run; empty folders above go, too."""
+    """Removes it and empty parent folders, unless another runner has locked the run."""
     with _held(one.run) as free:
         if not free:
             return False
@@ -137,7 +135,7 @@ def _remove(one: Litter, roots: set[Path]) -> bool:
 
 @contextlib.contextmanager
 def _held(folder: Path) -> Iterator[bool]:
-    """Holds the run's lock; yields whether nobody else does. A run without a lock file is nobody's."""
+    """Acquires the run's lock; yields whether that succeeded. A run without a lock file is free."""
     if not (folder / ".lock").exists():
         yield True
         return

@@ -1,4 +1,4 @@
-"""``attnae-bench compare A B``: two result sets side by side, for a person and for CI."""
+"""``attnae-bench compare A B``: compares two result sets, for people and for CI."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ Runs = dict[tuple[str, int], Result]
 
 def register(commands: Subparsers[Any]) -> None:
     """Adds the command to the parser."""
-    parser = commands.add_parser("compare", help="two result sets side by side; fails if the second is worse")
+    parser = commands.add_parser("compare", help="compare two result sets; fail if the second is worse")
     for side in ("a", "b"):
         parser.add_argument(side, type=path, metavar=side.upper(), help="folder of runs or of a report")
     parser.add_argument(
@@ -40,17 +40,17 @@ def register(commands: Subparsers[Any]) -> None:
         type=percent,
         default=5.0,
         metavar="PERCENT",
-        help="how much worse a single seed may be; several seeds decide by their 95%% interval; default 5",
+        help="how much worse a single seed may be; several seeds are judged by their 95%% interval; default 5",
     )
     parser.set_defaults(handler=compare)
 
 
 def compare(options: argparse.Namespace) -> int:
-    """Shows B beside A over the variants and seeds that both have; 1 if something got worse beyond the noise.
+    """Compares the variants and seeds that A and B share; returns 1 if a metric got worse beyond the noise.
 
-    Several seeds: worse is what has the whole 95% interval of B - A on the wrong side of 0. One seed: the noise is
-    unknown, and worse is what differs by more than ``--tolerance`` percent. Differences below the
-    displayed precision are ignored. A run that is complete in A and failed in B is a regression, too.
+    With several seeds, a metric is worse if the 95% interval of B - A is entirely on the wrong side of 0. With one seed,
+    the noise is unknown, and a metric is worse if it differs by more than ``--tolerance`` percent. Differences below the
+    displayed precision are ignored. A run that is complete in A and failed in B is also a regression.
     """
     out, marks = console(), 0
     for benchmark, title, before, after in _pairs(options.a, options.b):
@@ -60,7 +60,7 @@ def compare(options: argparse.Namespace) -> int:
 
 
 def _pairs(a: Path, b: Path) -> list[tuple[Benchmark, str, Runs, Runs]]:
-    """What both sides have: a benchmark under whatever label, or its equal labels where a side has several."""
+    """Pairs to compare: benchmarks on both sides. Labels must match if a side has several of a benchmark."""
     left, right = _read(a), _read(b)
     found = []
     for name in sorted(left.keys() & right.keys()):
@@ -70,20 +70,21 @@ def _pairs(a: Path, b: Path) -> list[tuple[Benchmark, str, Runs, Runs]]:
         if not labels:
             raise UserError(
                 f"{name}: {shown(a)} holds {', '.join(left[name])} and {shown(b)} holds {', '.join(right[name])}. "
-                "Name the folders of the two to compare."
+                "Name the two folders to compare."
             )
         for one, other in labels:
             title = one if one == other else f"{one} -> {other}"
             found.append((catalog.load(name), title, left[name][one], right[name][other]))
     if not found:
         raise UserError(
-            f"{shown(a)} holds {', '.join(left)} and {shown(b)} holds {', '.join(right)}: nothing to compare."
+            f"{shown(a)} holds {', '.join(left)} and {shown(b)} holds {', '.join(right)}: nothing to compare. "
+            "Name results of the same benchmark."
         )
     return found
 
 
 def _read(folder: Path) -> dict[str, dict[str, Runs]]:
-    """Runs by benchmark and table; of several with the same variant and seed the one that finished last."""
+    """Runs by benchmark and table; for duplicates of a variant and seed, the one that finished last."""
     runs: dict[str, dict[str, Runs]] = {}
     for table in sharing.tables(store.results(folder)):
         own = {(one.variant, one.seed): one for _, one in table.records}
@@ -117,7 +118,7 @@ def _show(benchmark: Benchmark, title: str, before: Runs, after: Runs, share: fl
         out.print(table)
     why = sharing.reason([(Path(), one) for one in before.values()], [(Path(), one) for one in after.values()])
     if why:
-        out.print(f"  A and B could not share a table: {why}", markup=False, highlight=False, soft_wrap=True)
+        out.print(f"  A and B cannot share a table: {why}", markup=False, highlight=False, soft_wrap=True)
     for fact, (left, right) in changed.items():
         out.print(f"  {fact}: {left} -> {right}", markup=False, highlight=False, soft_wrap=True)
     for name, only in (("A", before.keys() - after.keys()), ("B", after.keys() - before.keys())):
@@ -132,17 +133,17 @@ def _show(benchmark: Benchmark, title: str, before: Runs, after: Runs, share: fl
 
 
 def verdict(key: str, found: Estimate, before: float, share: float, same_machine: bool = True) -> str:
-    """``regression`` or ``better`` where a difference is more than noise, else an empty text.
+    """``regression`` or ``better`` if a difference exceeds the noise, else an empty text.
 
     Args:
         key: A metric or a cost.
         found: The difference, new minus old.
         before: The old value.
-        share: How much of it one seed may differ by; of decibels, how much of the ratio that they stand for.
-        same_machine: Whether what depends on the machine can be compared.
+        share: Relative tolerance for one seed; for decibels, relative to the underlying ratio.
+        same_machine: Whether machine-dependent metrics can be compared.
     """
     direction = column(key).better
-    measured = column(key).kind == "measured"  # depends on the machine and on what else it does
+    measured = column(key).kind == "measured"  # depends on the machine and its load
     if direction == "-" or round(found.mean, column(key).digits) == 0:
         return ""
     ends = found.interval()
@@ -172,7 +173,7 @@ def _facts(runs: list[Result]) -> dict[str, set[str]]:
             f"configuration of {run.variant}": RunId.of(run).config8,
             "data": f"{run.data.get('title')} {run.data_digest or run.data.get('windows', '')}".rstrip(),
             "commit": commit_of(run.git) or "-",
-            "commit of a further test": commit_of(run.git.get("tested")) or "-",
+            "commit of the retest": commit_of(run.git.get("tested")) or "-",
             **{f"version of {name}": value for name, value in run.versions.items()},
             **{f"hardware, {name}": value for name, value in run.hardware.items()},
         }

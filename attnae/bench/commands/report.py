@@ -1,4 +1,4 @@
-"""``attnae-bench report``: writes reports again from result files, or checks them."""
+"""``attnae-bench report``: regenerates reports from result files, or checks them."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from attnae.bench.request import shown
 
 def register(commands: Subparsers[Any]) -> None:
     """Adds the command to the parser."""
-    parser = commands.add_parser("report", help="write reports again from the result files below a folder")
+    parser = commands.add_parser("report", help="regenerate reports from the result files below a folder")
     parser.add_argument(
         "folder",
         type=path,
         nargs="?",
         metavar="DIR",
-        help="folder of the runs (default runs); with --check of the reports (default reports)",
+        help="folder of the runs (default runs); with --check, folder of the reports (default reports)",
     )
     parser.add_argument(
         "--reports", type=path, default="reports", metavar="DIR", help="folder of the reports; default reports"
@@ -28,7 +28,7 @@ def register(commands: Subparsers[Any]) -> None:
     parser.add_argument(
         "--check",
         action="store_true",
-        help="change nothing; fail when a report differs from what its result files give",
+        help="change nothing; fail if a report differs from its result files",
     )
     parser.set_defaults(handler=report)
 
@@ -45,7 +45,7 @@ def report(options: argparse.Namespace) -> int:
         if not problems:
             print(f"All reports below {shown(folder)} agree with their result files.")
         return 1 if problems else 0
-    # Without a folder also what the reports have kept of runs whose folders are elsewhere.
+    # Without a folder, includes results kept by reports, whose run folders may be elsewhere.
     found = store.results(*([options.folder] if options.folder else [Path("runs"), options.reports]))
     for folder, one in found:
         if one.benchmark not in catalog.names():

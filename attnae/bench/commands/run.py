@@ -190,10 +190,10 @@ def _execute(options: argparse.Namespace, work: Work, out: Console) -> list[str]
 
 
 def _report(options: argparse.Namespace, work: Work, out: Console) -> None:
-    """Writes the reports of the label, and shows the answer and the table that this plan's runs are in.
+    """Writes the reports of the label, and prints the answer and table for the runs of this plan.
 
-    All results of the label count, not this plan's alone: controls that come later join the comparison, and what a
-    report has kept of runs whose folders are gone stays.
+    Reports include all results of the label, not only those of this plan, so that controls can be added later. Results
+    kept by a report remain after their run folders are deleted.
     """
     from attnae.bench.reporting import answer, material, report
 
@@ -208,13 +208,13 @@ def _report(options: argparse.Namespace, work: Work, out: Console) -> None:
         out.print(plain(" ".join(answer.sentences(shown_here))), soft_wrap=True, highlight=False, markup=False)
         out.print(f"Report: {escape(shown(page))}", soft_wrap=True)
         for label, why in table.beside.items():
-            out.print(f"Results that stand apart, in {escape(label)}: {escape(why)}", soft_wrap=True, highlight=False)
+            out.print(f"Results in a separate report, {escape(label)}: {escape(why)}", soft_wrap=True, highlight=False)
         if options.wandb and (problem := tracking.publish(page, options.wandb, work.home)):
-            out.print(f"[yellow]Weights & Biases did not take the report[/]: {escape(problem)}", soft_wrap=True)
+            out.print(f"[yellow]Uploading the report to Weights & Biases failed[/]: {escape(problem)}", soft_wrap=True)
 
 
 def _fits(made: plan.Plan, record: Record) -> bool:
-    """Whether a result can stand in one table with the plan's runs."""
+    """Whether a result can share a table with the plan's runs."""
     one = record[1]
     return one.variant in made.identities and not sharing.apart(one, made.identities[one.variant])
 

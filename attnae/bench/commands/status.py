@@ -1,4 +1,4 @@
-"""``attnae-bench status``: where the runs below a folder stand."""
+"""``attnae-bench status``: progress of the runs below a folder."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from attnae.bench.terminal import console
 from attnae.errors import UserError
 
 STATUS = len("complete")
-"""Characters of the usual status."""
+"""Width of the status column."""
 
 
 def register(commands: Subparsers[Any]) -> None:
     """Adds the command to the parser."""
-    parser = commands.add_parser("status", help="where the runs below a folder stand")
+    parser = commands.add_parser("status", help="show the progress of the runs below a folder")
     parser.add_argument("folder", type=path, nargs="?", default="runs", metavar="DIR")
     parser.set_defaults(handler=status)
 
@@ -45,7 +45,7 @@ def status(options: argparse.Namespace) -> int:
 
 
 def _line(out: Console, name: str, state: store.State) -> None:
-    """A run with its status, and the detail beside it where there is room for it, else below."""
+    """Prints a run with its status and details, on one line if they fit, else on two."""
     color = {"complete": "green", "failed": "red"}.get(state.status, "yellow")
     status = f"  {escape(name)}  [{color}]{state.status:<{STATUS}}[/]"
     if 6 + len(name) + max(STATUS, len(state.status)) + len(state.detail) <= out.width:

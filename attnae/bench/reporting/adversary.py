@@ -1,4 +1,4 @@
-"""Whether an adversarial training went wrong, read off its curves."""
+"""Detects failures of adversarial training in the training curves."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
 WON = 0.01
-"""A discriminator's loss below this: it tells nearly all patches apart, and its gradient says little to the generator."""
+"""Discriminator loss below which it separates nearly all patches and gives the generator almost no useful gradient."""
 
 FLIP = 10.0
-"""Growth of the discriminator's loss from one epoch to the next: it has lost what it knew."""
+"""Factor by which the discriminator's loss grows from one epoch to the next when the discriminator collapses."""
 
 
 def adversary_warning(curves: Mapping[str, Sequence[float | None]]) -> str | None:
-    """One sentence on a discriminator that won or flipped; ``None`` where it did neither, or where there is none.
+    """Describes a discriminator that won or flipped in one sentence; ``None`` if neither happened or there is none.
 
     Args:
         curves: A run's curves as in ``result.json``: ``epoch``, ``train/discriminator`` (mean loss of an epoch) and
-            ``train/reconstruction``. Epochs that were left out of the record are not known: a jump is only seen between
-            neighboring ones. Missing values are allowed.
+            ``train/reconstruction``. Epochs may be missing: a jump is only detected between
+            consecutive epochs. Missing values are allowed.
     """
     losses = _by_epoch(curves, "train/discriminator")
     won = [epoch for epoch, loss in losses.items() if loss < WON]
@@ -48,7 +48,7 @@ def _by_epoch(curves: Mapping[str, Sequence[float | None]], key: str) -> dict[in
 
 
 def _epochs(epochs: Sequence[int]) -> str:
-    """``epoch 3``, ``epochs 3-5`` or ``3 epochs between 2 and 9``: short however many there are."""
+    """``epoch 3``, ``epochs 3-5`` or ``3 epochs between 2 and 9``: regardless of their number."""
     if len(epochs) == 1:
         return f"epoch {epochs[0]}"
     if all(second == first + 1 for first, second in pairwise(epochs)):

@@ -17,7 +17,7 @@ from attnae.metrics.columns import column
 COSTS = {"params_trainable": "parameters", "gflops_forward": "operations", "seconds_per_epoch": "time"}
 
 ERRORS = ("sse", "mse")
-"""Squared errors are told in decibels, which people think in."""
+"""Squared errors, which are reported as PSNR in decibels."""
 
 
 def sentences(report: Report) -> list[str]:
@@ -39,7 +39,7 @@ class Effect:
     Attributes:
         left: Variant.
         right: Variant that it is compared with.
-        keys: Metric, or metrics whose mean counts.
+        keys: Metric, or metrics whose mean is compared.
         estimate: Left minus right.
         alpha: Error rate of the interval.
         percent: Whether the estimate is in percent of the right side.
@@ -56,12 +56,12 @@ class Effect:
 
     @property
     def sign(self) -> int:
-        """1 where more is better, -1 where less is, 0 where neither is."""
+        """1 if higher is better, -1 if lower is better, 0 if the metric has no direction."""
         return {"higher": 1, "lower": -1}.get(column(self.keys[0]).better, 0)
 
     @property
     def clear(self) -> bool:
-        """Whether the interval leaves 0 out."""
+        """Whether the interval excludes 0."""
         ends = self.estimate.interval(self.alpha)
         return ends is not None and not ends[0] <= 0 <= ends[1]
 
@@ -77,7 +77,7 @@ class Effect:
 
 
 def effect(report: Report, left: str, right: str, keys: list[str], judged: Judged | None = None) -> Effect | None:
-    """The difference between two variants in the metric people think in; ``None`` if they share no seed."""
+    """The difference between two variants, in decibels where possible; ``None`` if they share no seed."""
     rows = report.rows
     protocol, _, name = keys[0].rpartition("/")
     decibels = f"{protocol}/psnr_mean"
@@ -95,7 +95,7 @@ def effect(report: Report, left: str, right: str, keys: list[str], judged: Judge
 
 
 def _effects(report: Report) -> list[Effect]:
-    """Of the primary claims, those on held-out images first; else of any claim; else of the baseline and what was run."""
+    """Effects of the primary claims, held-out images first; else of any claim; else of each trained variant and the baseline."""
     compared = [one for one in report.judged if isinstance(one.claim.right, str)]
     for candidates in ([one for one in compared if one.claim.primary], compared):
         ordered = sorted(candidates, key=lambda one: not one.claim.keys[0].startswith("heldout"))
@@ -138,7 +138,7 @@ def _first(report: Report, main: Effect) -> str:
 
 
 def _ends(one: Effect, about: str = "") -> str:
-    """The interval in brackets; where Holm's adjustment has widened it, with its level."""
+    """The interval in brackets, with its level if Holm's adjustment widened it."""
     ends = one.estimate.interval(one.alpha)
     if ends is None:
         return f"[{about or 'one seed'}]"
@@ -156,7 +156,7 @@ def _about(report: Report, main: Effect) -> str:
 
 
 def images_of(report: Report, keys: list[str]) -> str:
-    """Which images a number is about, in words."""
+    """The images on which a metric was measured, in words."""
     protocol = keys[0].split("/")[0]
     words = "training images" if protocol == "train_set" else "held-out images"
     if protocol == "heldout_sampled":
@@ -167,7 +167,7 @@ def images_of(report: Report, keys: list[str]) -> str:
 
 
 def cost_words(report: Report, left: str, right: str) -> str:
-    """``, at 8.9 times the parameters and 1.9 times the time``; seconds only of undisturbed runs, else operations."""
+    """``, at 8.9 times the parameters and 1.9 times the time``; seconds only if all runs were undisturbed, else operations."""
     quiet = all(
         runs and all(map(undisturbed, runs)) for runs in (report.rows.get(left, []), report.rows.get(right, []))
     )
@@ -184,7 +184,7 @@ def cost_words(report: Report, left: str, right: str) -> str:
 
 
 def _further(report: Report, main: Effect, others: list[Effect]) -> str:
-    """The other primary claims, and an untrained method that is better."""
+    """The other primary claims, and an untrained method if it beats all trained variants."""
     told = []
     for one in others[:2]:
         left, right = (escape(report.title(side)) for side in (one.left, one.right))
@@ -193,7 +193,7 @@ def _further(report: Report, main: Effect, others: list[Effect]) -> str:
         where = "" if one.keys[0].split("/")[0] == main.keys[0].split("/")[0] else f" on {images_of(report, one.keys)}"
         known = one.judged.judgment if one.judged else None
         size = f", {known.size_words}" if known and known.size_words and known.direction in DECIDED else ""
-        told.append(f"{left} against {right}{where} {value}{size}")
+        told.append(f"{left} vs. {right}{where}: {value}{size}")
     parts = [f"Also: {'; '.join(told)}"] if told else []
     parts += [untrained] if (untrained := _untrained(report, main)) else []
     return "; ".join(parts) + "." if parts else ""
@@ -214,13 +214,13 @@ def _untrained(report: Report, main: Effect) -> str:
     where = f" (on {count.mean:,.0f} images)" if count and whole and count.mean != whole.mean else ""
     digits, unit = column(key).digits, unit_of(key)
     return (
-        f"{escape(report.title(best))}, which is not trained, beats all trained variants with "
-        f"{number(free[best].mean, digits)} against {number(trained[rival].mean, digits)}{unit}{where}"
+        f"{escape(report.title(best))}, which needs no training, beats all trained variants with "
+        f"{number(free[best].mean, digits)} vs. {number(trained[rival].mean, digits)}{unit}{where}"
     )
 
 
 def _open(report: Report, main: Effect) -> str:
-    """What is published, whether it was tested, and what would change the answer."""
+    """The published effect, whether it was tested, and what would change the answer."""
     sized = [one for one in report.judged if isinstance(one.claim.published, list) and one.claim.effect is not None]
     sized.sort(key=lambda one: (one is not main.judged, not one.claim.primary))
     about = next((one for one in sized if one.judgment.estimate is not None), None)
@@ -259,7 +259,7 @@ def change_words(report: Report | None, one: Judged) -> str:
     if judgment.direction == ONE_SEED:
         return "more seeds"
     if judgment.direction in DECIDED and report is not None and not report.departures:
-        return "other seeds alone"
+        return "other seeds only"
     if report is None or judgment.estimate is None:
         return "a run"
     wanted = {"other images": report.benchmark.dataset, "shorter schedule": "the full schedule",
@@ -268,12 +268,12 @@ def change_words(report: Report | None, one: Judged) -> str:
 
 
 def _alone(report: Report) -> str:
-    """Where nothing can be compared: the first variant's leading number, beside the published one."""
+    """If nothing can be compared: the first variant's leading metric and its published value."""
     name = next((one for one, runs in report.rows.items() if any(r.curves for r in runs)), next(iter(report.rows)))
     keys = [key for key in report.benchmark.leading if summary(report.rows[name], key)]
     key = next((key for key in keys if column(key).unit == "dB"), keys[0] if keys else None)
     if key is None:
-        return f"{escape(report.title(name))} alone was run, and nothing that the report leads with was measured."
+        return f"Only {escape(report.title(name))} was run, and none of the leading metrics was measured."
     value, epochs = summary(report.rows[name], key), epochs_of(report.rows[name])
     n = value.n if value else 0
     about = f"{n} seed{'s' * (n > 1)}" + (f", {epochs:,} epoch{'s' * (epochs > 1)}" if epochs else "")

@@ -1,4 +1,4 @@
-"""``runs/`` of the reports: results and numbers of single images, kept for good: the folders of their runs may be gone."""
+"""The ``runs/`` folders of reports: results and per-image metrics, kept permanently because run folders may be deleted."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from attnae.files import atomic
 from attnae.result import Result
 
 SUPERSEDED = "superseded"
-"""Folder below ``runs/`` for results that a later one of the same variant and seed has replaced."""
+"""Folder below ``runs/`` for results that were replaced by a later one of the same variant and seed."""
 
 
 class Archive:
-    """Keeps the results of tables in the folders of their reports. Nothing that exists nowhere else is deleted.
+    """Keeps the results of tables in the folders of their reports. Never deletes the only copy of a result.
 
     Args:
         reports: Folder of all reports.
-        tables: All tables of the benchmarks and labels concerned.
+        tables: All tables of the affected benchmarks and labels.
     """
 
     def __init__(self, reports: Path, tables: list[Table]):
@@ -40,7 +40,7 @@ class Archive:
         return self.reports / table.benchmark / table.label
 
     def keep(self, table: Table, benchmark: Benchmark) -> None:
-        """Writes the results of a table, and numbers of single images where a claim rests on one seed."""
+        """Writes the results of a table, and per-image metrics if a claim rests on one seed."""
         rows: dict[str, list[Result]] = {}
         for _, one in table.records:
             if one.status == "complete":
@@ -56,7 +56,7 @@ class Archive:
                 _keep_images(folder / "per_image.npz", path.with_name(per_image_name(one.variant, one.seed)), keys)
 
     def tidy(self) -> None:
-        """Removes files whose results stand in another table now, and sets aside those that stand in none."""
+        """Removes files whose results are now in another table, and sets aside those that are in no table."""
         for table in self.tables:
             for path in sorted((self.folder(table) / "runs").glob("*.json")):
                 if path not in self.written and (old := _read(path)) and (old.benchmark, old.label) in self._labels():
@@ -67,7 +67,7 @@ class Archive:
         return {(one.benchmark, one.label) for one in self.shown}
 
     def _save(self, path: Path, new: Result | None) -> None:
-        """Copies a file that is about to go, unless what it tells stands elsewhere or goes on in the new result."""
+        """Copies a file before it is replaced or removed, unless its result is kept elsewhere or included in the new one."""
         old = _read(path)
         if old is not None and (old in self.shown or old.status == "failed" or (new and _continues(old, new))):
             return
@@ -78,10 +78,10 @@ class Archive:
 
 
 def _keep_images(source: Path, to: Path, keys: set[str]) -> None:
-    """Copies the arrays of some metrics from a run's folder, in single precision; of a run that is gone nothing.
+    """Copies the arrays of some metrics from a run folder in single precision; does nothing if the folder no longer exists.
 
     Raises:
-        UserError: The run's file is damaged or carries code.
+        UserError: The run's file is damaged or contains pickled objects.
     """
     if not source.is_file():
         return
@@ -92,12 +92,14 @@ def _keep_images(source: Path, to: Path, keys: set[str]) -> None:
             kept = {name: np.asarray(arrays[name], dtype=np.float32) for name in sorted(wanted & set(arrays.files))}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, TypeError) as error:
         raise UserError(
-            f"Cannot read {source}: it is damaged or carries code. Delete it and test the run again."
+            f"Cannot read {source}: it is damaged or contains pickled objects. Delete it, then rerun with --retest."
         ) from error
     if not kept:
         return
     stream = io.BytesIO()
-    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:  # without times: equal numbers, equal bytes
+    with zipfile.ZipFile(
+        stream, "w", zipfile.ZIP_DEFLATED
+    ) as archive:  # without timestamps, so equal values give equal bytes
         for name, values in kept.items():
             array = io.BytesIO()
             np.save(array, values, allow_pickle=False)
@@ -115,5 +117,5 @@ def _read(path: Path) -> Result | None:
 
 
 def _continues(old: Result, new: Result) -> bool:
-    """Whether a result is another test of the same training, which keeps all that the earlier one measured."""
+    """Whether a result is a retest of the same training and has all metrics of the earlier result."""
     return began(old) == began(new) != "" and old.metrics.keys() <= new.metrics.keys()

@@ -1,4 +1,4 @@
-"""The rule ``average: last_epochs`` of a benchmark file: means over the test metrics of the last epochs, for all alike."""
+"""The rule ``average: last_epochs`` of a benchmark file: means of the test metrics over the last epochs, for all runs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Averaged:
 
     Attributes:
         results: The results; a metric is missing where a run recorded fewer epochs than the others.
-        epochs: First and last epoch of the means; ``None`` if no run recorded any, so that nothing was averaged.
+        epochs: First and last epoch of the means; ``None`` if no run recorded any and nothing was averaged.
         left_out: ``variant/seed<k>`` of runs that lack a mean.
     """
 
@@ -24,7 +24,7 @@ class Averaged:
 
 
 def average(results: list[Result]) -> Averaged:
-    """Replaces the test metrics of trained runs by their means over the last epochs, if any run recorded them."""
+    """Replaces the test metrics of trained runs with their means over the last epochs, if any run recorded them."""
     recorded = {place: one.last_epochs for place, one in enumerate(results) if one.curves and one.status == "complete"}
     keys = sorted({key for lists in recorded.values() for key in lists} - {"epoch"})
     if not keys:

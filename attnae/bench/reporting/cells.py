@@ -1,4 +1,4 @@
-"""How what is compared is named and written: variants, metrics, means, differences."""
+"""Formats the names and values in reports: variants, metrics, means, differences."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from attnae.result import Result
 RELATIONS = {"higher": "higher than", "lower": "lower than", "equal": "equal to"}
 
 UNITS = {"dB": "dB", "s": "s", "10^6 byte": "MB", "nat per image": "nat", "nat": "nat"}
-"""Units that fit into a heading; the list of columns tells all of them."""
+"""Units that are short enough for a heading; the column definitions list all units."""
 
 
 def kind_of(done: list[Result]) -> str:
-    """What the numbers are, for the first line of a report."""
+    """Describes the runs, for the title of a report."""
     if not done:
         return "no finished run"
     data = done[0].data
@@ -43,21 +43,21 @@ def kind_of(done: list[Result]) -> str:
 
 
 def settings_of(one: Result) -> list[str]:
-    """What differs from the profile beyond its schedule, which is told as epochs: ``["net.noise=frozen"]``."""
+    """Settings that differ from the profile, except the number of epochs: ``["net.noise=frozen"]``."""
     told = labels.settings({key: value for key, value in one.overrides.items() if key != "trainer.max_epochs"})
     told += [one.precision] if one.precision != "fp32" else []
     return told + ([f"{one.devices * one.nodes} devices"] if one.devices * one.nodes > 1 else [])
 
 
 def commit_of(git: Any) -> str:
-    """The commit that a result tells, with a mark if there were changes; empty where it tells none."""
+    """The commit of a result, marked if there were uncommitted changes; empty if unknown."""
     if not isinstance(git, dict) or not git.get("commit"):
         return ""
     return str(git["commit"])[:12] + ("+changes" if git.get("dirty") else "")
 
 
 def title_of(benchmark: Benchmark, name: str) -> str:
-    """Heading of a variant, its bare name if the benchmark file does not know it."""
+    """Title of a variant; its name if it is not in the benchmark file."""
     return benchmark.variants[name].title if name in benchmark.variants else name
 
 
@@ -95,12 +95,12 @@ def cell(value: Summary | None, key: str, digits: int | None = None, most: int |
         value: The number over seeds.
         key: Its column.
         digits: Digits after the point instead of the column's.
-        most: Seeds of the variant that has most: with fewer the cell says how many.
+        most: Largest number of seeds of any variant; a cell with fewer seeds shows its number.
     """
     if value is None:
         return "-"
     places = column(key).digits if digits is None else digits
-    if column(key).kind == "counted":  # no seed changes what is counted
+    if column(key).kind == "counted":  # counted values do not depend on the seed
         return number(value.mean, places)
     text = number(value.mean, places) + (f" ± {number(value.std, places)}" if value.std is not None else "")
     return unbroken(text + f" (n = {value.n})" if value.n != most else text) if most is not None else text
@@ -114,14 +114,14 @@ def interval(value: Estimate, key: str, alpha: float = ALPHA) -> str:
 
 
 def unbroken(text: str) -> str:
-    """A cell that breaks before an interval, a deviation or a count rather than inside of it."""
+    """Prevents line breaks inside intervals, deviations and counts of a cell."""
     return re.sub(
         r"\[[^\]]*\](?: dB)?|\(n = \d+\)|± \S+|\S+ dB", lambda part: part[0].replace(" ", "\N{NO-BREAK SPACE}"), text
     )
 
 
 def seeds_text(seeds: Iterable[int]) -> str:
-    """``1, 2, 5-200``: short however many there are."""
+    """Formats seeds compactly: ``1, 2, 5-200``."""
     ordered = sorted(set(seeds))
     starts = [seed for place, seed in enumerate(ordered) if not place or ordered[place - 1] != seed - 1]
     ends = [a for a, b in pairwise(ordered) if b != a + 1] + ordered[-1:]

@@ -26,7 +26,7 @@ class Judged:
         number: Place in the benchmark file, from 1.
         claim: The claim.
         judgment: What the runs say.
-        statement: For a single seed, what its two networks say about the test images; ``None`` without their numbers.
+        statement: For a single seed, the per-image comparison of its two networks; ``None`` without per-image metrics.
     """
 
     number: int
@@ -36,9 +36,9 @@ class Judged:
 
 
 def question(claim: Claim, rows: Rows, departures: tuple[Departure, ...]) -> Question:
-    """A claim with our numbers.
+    """A claim with our measurements.
 
-    A published size is compared where images alone differ: the effect of another schedule or network is another quantity.
+    The published effect is used only if nothing but the images differs: with another schedule or network it is another quantity.
     """
     right: Mapping[int, float] | float
     right = mean_by_seed(rows.get(claim.right, []), claim.keys) if isinstance(claim.right, str) else float(claim.right)
@@ -61,11 +61,11 @@ def judge(
     """Judges every claim.
 
     Args:
-        benchmark: States the claims.
-        rows: Complete runs by variant, with the numbers that verdicts compare.
-        departures: How their condition departs from the published one.
-        folder: ``runs/`` of the report, with the numbers of single images; ``None`` to leave them out.
-        recorded: The same runs as they were recorded: the numbers of single images belong to these.
+        benchmark: Benchmark with the claims.
+        rows: Complete runs by variant, with the metrics that are compared.
+        departures: Differences from the published conditions.
+        folder: ``runs/`` of the report, with per-image metrics; ``None`` to skip them.
+        recorded: The same runs without averaging over epochs; the per-image metrics belong to these.
     """
     judgments = judge_all(question(claim, rows, departures) for claim in benchmark.claims)
     found = [Judged(number, *pair) for number, pair in enumerate(zip(benchmark.claims, judgments, strict=True), 1)]
@@ -76,7 +76,7 @@ def judge(
 
 
 def single_seeds(benchmark: Benchmark, rows: Rows) -> dict[tuple[str, int], set[str]]:
-    """By variant and seed the keys of claims that rest on one seed: their reports keep the numbers of single images."""
+    """Keys of claims that rest on one seed, by variant and seed; reports keep their per-image metrics."""
     found: dict[tuple[str, int], set[str]] = {}
     for claim, judgment in zip(
         benchmark.claims, judge_all(question(claim, rows, ()) for claim in benchmark.claims), strict=True
@@ -103,5 +103,5 @@ def _statement(one: Judged, recorded: Rows, folder: Path) -> ImageStatement | No
 
 
 def per_image_name(variant: str, seed: int) -> str:
-    """Name of the file of per-image numbers beside a kept record."""
+    """Name of the file with per-image metrics next to a kept record."""
     return f"{variant}-seed{seed}.npz"

@@ -1,4 +1,4 @@
-"""Under which condition runs were made, compared with the published one."""
+"""Compares the conditions of runs with the published ones."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from attnae.bench.reporting.statistics import epochs_of
 from attnae.result import Result
 
 BUSY = 0.8
-"""Processor seconds per wall second and thread below which other work has slowed an epoch down."""
+"""CPU seconds per wall-clock second and thread below which other processes slowed the epoch down."""
 
 
 def evidence_of(benchmark: Benchmark, runs: list[Result]) -> Evidence:
-    """How much runs of one profile say about the paper; nothing if the benchmark file does not know the profile."""
+    """How strongly runs of a profile test the paper; ``demonstration`` if the profile is not in the benchmark file."""
     profile = benchmark.profiles.get(runs[0].profile) if runs else None
     return profile.evidence if profile else "demonstration"
 
 
 def departures(benchmark: Benchmark, runs: list[Result]) -> tuple[Departure, ...]:
-    """What differs from the published condition: images, schedule (epochs or images per epoch), size of the network.
+    """Differences from the published conditions: images, schedule (epochs or images per epoch), size of the network.
 
     Args:
-        benchmark: Its profile with ``evidence: published`` states the published condition.
+        benchmark: Its profile with ``evidence: published`` defines the published conditions.
         runs: Complete runs of one report.
     """
     if not runs:
@@ -36,7 +36,7 @@ def departures(benchmark: Benchmark, runs: list[Result]) -> tuple[Departure, ...
     if (
         evidence_of(benchmark, runs) != "published"
         or published is None
-        or _less(epochs_of(runs), _inside(published.changes, "trainer", "max_epochs"))  # trained, not planned
+        or _less(epochs_of(runs), _inside(published.changes, "trainer", "max_epochs"))  # epochs trained, not planned
         or _less(data.get("train"), _inside(published.changes, "data", "init_args", "train_images"))
         or "train_of" in data
         or "data.init_args.train_images" in runs[0].overrides
@@ -49,9 +49,9 @@ def departures(benchmark: Benchmark, runs: list[Result]) -> tuple[Departure, ...
 
 
 def _smaller(benchmark: Benchmark, run: Result, published: str) -> bool:
-    """Whether any width, depth or size of a run's network is below that of the published profile.
+    """Whether any width, depth or size of a run's network is smaller than in the published profile.
 
-    What the published profile leaves to the class is its full size, and another profile that states it makes it smaller.
+    Sizes that the published profile does not set are at full size; another profile that sets them is taken to reduce them.
     """
     full, ours = (
         dict(_numbers(_inside(stated, "model", "init_args", "net")))
@@ -63,7 +63,7 @@ def _smaller(benchmark: Benchmark, run: Result, published: str) -> bool:
 
 
 def _inside(value: Any, *keys: str) -> Any:
-    """What nested mappings hold below some keys; ``None`` where there is nothing."""
+    """Value at a path of keys in nested mappings; ``None`` if missing."""
     for key in keys:
         value = value.get(key) if isinstance(value, dict) else None
     return value
@@ -86,9 +86,9 @@ def _numbers(value: Any, prefix: str = "") -> Iterator[tuple[str, int]]:
 
 
 def undisturbed(run: Result) -> bool:
-    """Whether the machine did nothing else while a run trained, so that its seconds can be compared.
+    """Whether the machine was otherwise idle while a run trained, so that its times can be compared.
 
-    On a CPU the training then uses almost all of its threads. On a GPU one thread is busy with starting kernels.
+    On a CPU, the training then uses almost all of its threads. On a GPU, one thread is busy launching kernels.
     """
     wall, cpu = (run.efficiency.get(name) for name in ("seconds_per_epoch", "cpu_seconds_per_epoch"))
     if not wall or cpu is None:

@@ -1,4 +1,4 @@
-"""What a report folds away: epoch tables, variants, commands, environment, definitions."""
+"""Collapsed sections of a report: epoch tables, variants, commands, environment, definitions."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from attnae.metrics.columns import COSTS, column
 from attnae.result import Result
 
 MOST_FAILED = 20
-"""Failed runs that a report lists; ``results.csv`` has all of them."""
+"""Maximum number of failed runs in a report; ``results.csv`` has all of them."""
 
 MOST_EPOCHS = 8
-"""Rows of a table of epochs, beside those for which the paper gives a number."""
+"""Maximum number of rows in an epoch table, if the paper publishes no values for the epochs trained."""
 
 MOST_COLUMNS = 6
-"""Variants in a table of epochs; the curves show more."""
+"""Maximum number of variants in an epoch table; the curves show more."""
 
 MOST_FACTS = 6
-"""Different environments, data or commands that a report lists."""
+"""Maximum number of different environments, datasets or commands in a report."""
 
 
 def fold(title: str, text: str) -> str:
-    """Text under a title that opens on a click."""
+    """A collapsible section."""
     return f"<details>\n<summary>{escape(title)}</summary>\n\n{text}\n\n</details>"
 
 
@@ -47,7 +47,7 @@ def failed(report: Report) -> str:
 
 
 def folded(report: Report) -> list[str]:
-    """All folded parts, in order."""
+    """All collapsed sections, in order."""
     parts = [(spec.title, _curve(report, spec)) for spec in report.benchmark.curves]
     parts += [("Variants", _variants(report)), ("How these numbers were made", _provenance(report))]
     parts += [("What the columns mean", _legend(report))]
@@ -55,7 +55,7 @@ def folded(report: Report) -> list[str]:
 
 
 def _curve(report: Report, spec: Curve) -> str:
-    """Our training curve at the epochs at which the paper gives one."""
+    """Our training curve at the epochs for which the paper publishes values."""
     key, published = spec.key, spec.published
     names = [name for name, runs in report.rows.items() if any(key in r.curves for r in runs)][:MOST_COLUMNS]
     epochs = sorted({int(e or 0) for name in names for r in report.rows[name] for e in r.curves.get("epoch", [])})
@@ -89,45 +89,45 @@ def _variants(report: Report) -> str:
 
 
 def _provenance(report: Report) -> str:
-    """Environment, data, and one command for the whole plan; of a single run its own commands."""
+    """Environment, data, the command for the whole plan, and the commands of one run."""
     results = report.results
     lines = [f"- {title}: {', '.join(facts)}" for title, facts in _environment(results)]
     data = {json.dumps(r.data, sort_keys=True, default=str): r.data for r in results if r.data}
     lines += [
         f"- data: {escape(d.get('title'))}, {escape(d.get('train'))} train / {escape(d.get('test'))} held-out images, "
-        + (f"digest of all pixels `{escape(d['digest'])}`" if d.get("digest") else "no digest of their pixels")
+        + (f"digest of all pixels `{escape(d['digest'])}`" if d.get("digest") else "no pixel digest")
         for d in list(data.values())[:MOST_FACTS]
     ]
     lines += _runs(results)
     commands = _plan(results)
     if first := next((r for r in results if r.commands), None):
-        commands += [f"# what this executes, for {first.variant} and seed {first.seed}:", *first.commands]
+        commands += [f"# commands that this runs for {first.variant}, seed {first.seed}:", *first.commands]
     commands = [one_line(line) for line in commands]
     longest = max((len(ticks) for line in commands for ticks in re.findall("`+", line)), default=0)
-    fence = "`" * max(3, longest + 1)  # longer than any that a folder's name could put into a command
+    fence = "`" * max(3, longest + 1)  # longer than any run of backticks in a command
     return "\n".join([*lines, "", f"{fence}bash", *commands, fence])
 
 
 def _environment(results: list[Result]) -> Iterable[tuple[str, list[str]]]:
-    """Versions and hardware, equal facts once."""
+    """Versions and hardware, without duplicates."""
     for title, every in (("versions", [r.versions for r in results]), ("hardware", [r.hardware for r in results])):
         different = {json.dumps(facts, sort_keys=True, default=str): facts for facts in every if facts}
         for facts in list(different.values())[:MOST_FACTS]:
             yield title, [f"{escape(key)} {escape(value)}" for key, value in facts.items()]
         if len(different) > MOST_FACTS:
-            yield title, [f"{len(different) - MOST_FACTS:,} further sets, see runs/*.json"]
+            yield title, [f"{len(different) - MOST_FACTS:,} more sets, see runs/*.json"]
 
 
 def _runs(results: list[Result]) -> list[str]:
-    """What was the same for many runs, said once: configuration, commit, selection, time."""
+    """Configuration, commit, selection and time, with equal runs grouped."""
     groups: dict[str, list[Result]] = {}
     for r in results:
         config = f"config {RunId.of(r).config8}" + (" (reconstructed)" if r.reconstructed else "")
         commit, again = commit_of(r.git), commit_of(r.git.get("tested"))
-        told = [config, commit and f"commit {commit}", again and f"tested again with {again}", r.selection]
+        told = [config, commit and f"commit {commit}", again and f"retested with commit {again}", r.selection]
         groups.setdefault(f"{r.variant}: " + ", ".join(escape(text) for text in told if text), []).append(r)
     lines = [
-        f"- {text}; seeds {seeds_text(r.seed for r in runs)}, {sum(r.wall_seconds for r in runs):,.0f} s in all"
+        f"- {text}; seeds {seeds_text(r.seed for r in runs)}, {sum(r.wall_seconds for r in runs):,.0f} s in total"
         for text, runs in groups.items()
     ]
     most = 5 * MOST_FACTS
@@ -135,7 +135,7 @@ def _runs(results: list[Result]) -> list[str]:
 
 
 def _plan(results: list[Result]) -> list[str]:
-    """The commands of ``attnae-bench`` that make these runs: one, or one for each set of seeds."""
+    """The ``attnae-bench`` commands that reproduce these runs: one for each set of seeds."""
     if not results:
         return []
     first = results[0]

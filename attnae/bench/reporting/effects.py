@@ -1,4 +1,4 @@
-"""One picture of all papers: each effect that a paper reports, beside what we measure of it."""
+"""One figure for all papers: each published effect and our measurement of it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from attnae.metrics.columns import Column, column
 NAME = "effects.png"
 
 SHOWN = (-1.25, 1.75)
-"""Multiples of a published effect that fit into the picture; of what lies outside an arrow at the edge tells the number."""
+"""Range of the axis in multiples of the published effect; values outside are shown as an arrow with the number."""
 
 SEVERAL, ONE = "#0072B2", "#7F7F7F"
 
@@ -39,7 +39,7 @@ class Effect(NamedTuple):
 
 
 def effects(benchmarks: Sequence[Benchmark], reports: Sequence[Report]) -> dict[str, list[Effect]]:
-    """By the benchmark's title, each claim that has a published size and a measured one."""
+    """Claims with a published and a measured effect, by the title of the benchmark."""
     found: dict[str, list[Effect]] = {}
     for benchmark in benchmarks:
         for judged, report in evidence.verdicts(benchmark, reports):
@@ -52,7 +52,7 @@ def effects(benchmarks: Sequence[Benchmark], reports: Sequence[Report]) -> dict[
 
 
 def draw(benchmarks: Sequence[Benchmark], reports: Sequence[Report], path: Path) -> None:
-    """Draws :func:`effects` as multiples of the published ones, if there are any."""
+    """Draws :func:`effects` as multiples of the published effects, if there are any."""
     rows: list[str | Effect] = []
     for title, found in effects(benchmarks, reports).items():
         rows += [title, *found]
@@ -61,7 +61,12 @@ def draw(benchmarks: Sequence[Benchmark], reports: Sequence[Report], path: Path)
     height = 0.46 * len(rows) + 1.9
     figure = Figure(figsize=(WIDTH, height))
     figure.text(
-        0.5, 1 - 0.12 / height, "Measured effects as shares of the published ones", ha="center", va="top", fontsize=11
+        0.5,
+        1 - 0.12 / height,
+        "Measured effects as fractions of the published effects",
+        ha="center",
+        va="top",
+        fontsize=11,
     )
     axes = figure.add_axes((0.42, 1.25 / height, 0.3, 1 - 1.75 / height))
     for place, text in ((0, "no effect"), (1, "as published")):
@@ -82,7 +87,7 @@ def draw(benchmarks: Sequence[Benchmark], reports: Sequence[Report], path: Path)
 
 
 def _row(axes: Axes, y: int, row: Effect) -> None:
-    """Mean and interval of one effect; numbers beside it."""
+    """Draws mean and interval of one effect, with the numbers next to it."""
     low, high = SHOWN
     color = SEVERAL if row.ours.low is not None else ONE
     if not row.same_schedule:
@@ -121,21 +126,21 @@ def _row(axes: Axes, y: int, row: Effect) -> None:
 
 def _legend(figure: Figure) -> None:
     handles = [
-        Line2D([], [], color=SEVERAL, marker="o", label="mean, interval over seeds that decides"),
+        Line2D([], [], color=SEVERAL, marker="o", label="mean and confidence interval over seeds"),
         Line2D([], [], color=ONE, marker="o", linestyle="", label="one seed: no interval"),
-        Line2D([], [], color="0.3", marker="<", linestyle="", label="beyond the axis, at the number written"),
+        Line2D([], [], color="0.3", marker="<", linestyle="", label="beyond the axis, at the printed value"),
         Patch(facecolor="none", edgecolor="0.7", hatch="///", linewidth=0, label="hatched: not the published schedule"),
     ]
     figure.legend(handles=handles, loc="lower center", ncols=2, frameon=False, fontsize=SMALL)
 
 
 def _bare(claim: str) -> str:
-    """Without what is in brackets: sizes stand beside the row."""
+    """Removes text in parentheses, because sizes are printed next to the row."""
     return re.sub(r" \(.*?\)", "", claim)
 
 
 def _wrapped(text: str, width: int = 52) -> str:
-    """Two lines of about equal length where one is too long."""
+    """Breaks long text into two lines of about equal length."""
     if len(text) <= width:
         return text
     middle = min(

@@ -1,4 +1,4 @@
-"""Which report says most about a benchmark's claims: evidence is ranked, and the first report is judged."""
+"""Ranks the reports of a benchmark by the strength of their evidence; verdicts come from the first one."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from attnae.bench.reporting.statistics import epochs_of
 
 
 class Verdict(NamedTuple):
-    """A claim with the report that is judged; no report if no run says anything about it."""
+    """A claim with its verdict and the report it comes from; no report if no run tests the claim."""
 
     judged: Judged
     report: Report | None
 
 
 def ranked(benchmark: Benchmark, reports: Sequence[Report]) -> list[Report]:
-    """Reports of a benchmark, the best evidence first.
+    """Reports of a benchmark, strongest evidence first.
 
-    Official data before other data, then many epochs, the published profile, no other settings than the profile's, many seeds.
+    Sort order: official data first, then more epochs, the published profile, fewer modified settings, more seeds.
 
-    A demonstration on embedded images is no evidence.
+    Demonstrations on embedded images are excluded.
     """
 
     def weight(report: Report) -> tuple[bool, int, int, int, int]:
@@ -40,7 +40,7 @@ def ranked(benchmark: Benchmark, reports: Sequence[Report]) -> list[Report]:
 
 
 def verdicts(benchmark: Benchmark, reports: Sequence[Report]) -> list[Verdict]:
-    """Every claim with the verdict of the first report that has runs of it, whether or not it decides."""
+    """Every claim with the verdict of the first report that has runs for it, even if that verdict is undecided."""
     order = ranked(benchmark, reports)
     return [_first(place, claim, order) for place, claim in enumerate(benchmark.claims)]
 

@@ -1,4 +1,4 @@
-"""Figures of a report, from result files and the pictures that runs left."""
+"""Figures of a report, from result files and the images saved by runs."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ __all__ = ["draw", "save"]
 PROTOCOL = "heldout"
 
 MOST = 12
-"""Variants in a figure: more cannot be told apart, and a table has them all."""
+"""Maximum number of variants in a figure, to keep them distinguishable; tables have all of them."""
 
 COSTS = ("gflops_forward", "params_trainable", "seconds_per_epoch")
 
 
 def draw(report: Report, folders: dict[tuple[str, int], Path], to: Path) -> list[str]:
-    """Draws what the results allow.
+    """Draws all figures that the results allow.
 
     Args:
         report: What was compared.
         folders: Folders of the runs by variant and seed.
-        to: Folder of the figures; what is there and cannot be drawn again stays.
+        to: Folder of the figures; existing figures that cannot be redrawn are kept.
 
     Returns:
         Names of all figures in the folder.
@@ -68,7 +68,7 @@ def draw(report: Report, folders: dict[tuple[str, int], Path], to: Path) -> list
 def _tradeoff(
     benchmark: Benchmark, title: str, rows: dict[str, list[Result]], shown: dict[str, Look], path: Path
 ) -> None:
-    """Quality in the metric people think in, over each cost that differs."""
+    """Quality over each cost that differs between variants, in decibels if possible."""
     directed = [
         key for key in benchmark.leading if column(key).better != "-" and any(by_seed(r, key) for r in rows.values())
     ]
@@ -91,7 +91,7 @@ def _tradeoff(
     unit = "" if column(key).unit == "-" else f" [{column(key).unit}]"
     counted = [panels[_axis(cost)] for cost in COSTS[:2]]
     if better == "-" or all(len({point.cost for point in points}) < 2 for points in counted):
-        return  # one network under several conditions: its seconds differ by what else the machine did
+        return  # one network under several conditions: its times only differ by the load of the machine
     tradeoff.draw(f"{title}: quality over cost", plain(named(key)) + unit, better, panels, path)
 
 
@@ -140,7 +140,7 @@ def _published(spec: Curve | Sweep) -> dict[str, dict[float, float]]:
 
 
 def _copies(benchmark: Benchmark, runs: dict[str, Path], to: Path) -> None:
-    """Pictures that the runs themselves drew."""
+    """Copies figures that were drawn by the runs."""
     for spec in benchmark.figures:
         for variant in spec.variants:
             source = runs.get(variant, Path()) / "images" / spec.file

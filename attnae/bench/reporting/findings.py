@@ -1,15 +1,15 @@
-"""``reports/FINDINGS.md``: sentences written by hand, every number in them from a result file.
+"""``reports/FINDINGS.md``: handwritten sentences in which every number comes from a result file.
 
-A number is a link to its report whose title says what it is, and whose text is computed:
+A number is a link to its report. The title of the link defines the number, and its text is computed:
 ``[22.67](moe_ablation/paper-cifar10/README.md "moe heldout/psnr_mean")``. A title is one of
 
 - ``VARIANT KEY``: mean over the seeds, ± their sample standard deviation;
-- ``LEFT - RIGHT KEY``: difference, with its 95% interval over the seeds that both have;
+- ``LEFT - RIGHT KEY``: difference, with its 95% interval over shared seeds;
 - ``LEFT / RIGHT KEY``: ratio of the means;
-- ``VARIANT published KEY``: what the paper says.
+- ``VARIANT published KEY``: the published value.
 
-A table of claims stands between ``<!-- claims moe_ablation:1,3 saaae_vs_vae:2 -->`` and ``<!-- /claims -->``: of each
-benchmark the claims with these places in its file, at most nine in all.
+A table of claims is inserted between ``<!-- claims moe_ablation:1,3 saaae_vs_vae:2 -->`` and ``<!-- /claims -->``. The
+numbers are the positions of the claims in each benchmark file. The table has at most nine claims.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ TITLE = re.compile(r"(?P<left>\w+)(?: (?P<sign>[-/]) (?P<right>\w+)| (?P<publish
 CLAIMS = re.compile(r"<!-- claims(?P<wanted>(?: \w+:\d+(?:,\d+)*)*) -->\n.*?<!-- /claims -->", re.DOTALL)
 
 MOST_CLAIMS = 9
-"""Rows of the table of claims."""
+"""Maximum number of rows in the table of claims."""
 
 MISSING = "-"
 
 
 def refresh(text: str, reports: Sequence[Report], benchmarks: Sequence[Benchmark]) -> str:
-    """The page with every number and the table of claims as the reports have them now; ``-`` where they have none.
+    """Updates every number and the table of claims from the reports; missing numbers become ``-``.
 
     Raises:
         UserError: The table names a claim that does not exist, or too many.
@@ -78,7 +78,7 @@ def _value(report: Report, title: re.Match[str]) -> str:
 
 
 def _claims(wanted: list[str], reports: Sequence[Report], benchmarks: dict[str, Benchmark]) -> str:
-    """Claim, published, ours with interval, n, verdict with the size kept, what would change it."""
+    """Table of claims: published effect, ours with interval, n, share of the published effect, verdict, what would change it."""
     body = []
     for text in wanted:
         name, _, places = text.partition(":")
@@ -90,7 +90,7 @@ def _claims(wanted: list[str], reports: Sequence[Report], benchmarks: dict[str, 
                 raise UserError(f"{NAME}: {name} has {len(found)} claims, not {place}. Correct `<!-- claims ... -->`.")
             body.append(_row(benchmarks[name], found[place - 1]))
     if len(body) > MOST_CLAIMS:
-        raise UserError(f"{NAME}: {len(body)} claims in the table; at most {MOST_CLAIMS} can be read.")
+        raise UserError(f"{NAME}: {len(body)} claims in the table; at most {MOST_CLAIMS} are allowed. Remove some.")
     return table(["claim", "published", "ours", "n", "size kept", "verdict", "would change it"], body)
 
 

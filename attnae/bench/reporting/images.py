@@ -1,4 +1,4 @@
-"""What one pair of trained networks says about the test images: a statement that does not cover seeds."""
+"""Per-image comparison of one pair of trained networks. It does not cover the variation between seeds."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from attnae.errors import UserError
 
 RESAMPLES = 2000
 BATCH = 100
-"""Resamples drawn at once: 5,000 images take 4 MB."""
+"""Number of resamples drawn at once; for 5,000 images they take 4 MB."""
 
 ARRAYS = {
     "psnr_mean": "psnr",
@@ -25,14 +25,14 @@ ARRAYS = {
     "mae": "sae",
     "mae_over_sigma": "sae",
 }
-"""Metric to the array of ``per_image.npz`` whose mean it is, up to a factor that is the same for all images."""
+"""Maps metrics to arrays of ``per_image.npz``. The metric is the array's mean, up to a constant factor."""
 
 Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class ImageStatement:
-    """On how many images one network is better, and by how much on average.
+    """Number of images on which one network is better, and the mean difference.
 
     Attributes:
         better: Number of images on which left is better.
@@ -51,25 +51,25 @@ class ImageStatement:
     high: float
 
     def words(self, digits: int = 2, unit: str = "-") -> str:
-        """``with these weights better on 74% of 512 images, -15.9 [-19.5, -12.5]; seeds are not covered``.
+        """``with these weights better on 74% of 512 images, -15.9 [-19.5, -12.5]; variation between seeds is not covered``.
 
         Args:
-            digits: Digits after the point.
+            digits: Digits after the decimal point.
             unit: Unit of the metric; "-" for none.
         """
         mean, low, high = (f"{value:+,.{digits}f}" for value in (self.mean, self.low, self.high))
         unit = "" if unit == "-" else f" {unit}"
         share = f"{100 * self.better / self.n:.0f}% of {self.n:,} images"
-        return f"with these weights better on {share}, {mean} [{low}, {high}]{unit}; seeds are not covered"
+        return f"with these weights better on {share}, {mean} [{low}, {high}]{unit}; variation between seeds is not covered"
 
 
 def compare(left: Array, right: Array, better: Literal["lower", "higher"]) -> ImageStatement | None:
     """Compares two networks image by image.
 
-    The interval is the percentile bootstrap of the mean over images, always with the same random numbers.
+    The interval is a percentile bootstrap of the mean over images with a fixed random seed.
 
     Args:
-        left: One number for each image.
+        left: One value per image.
         right: The same images in the same order.
         better: Direction of the metric.
 
@@ -93,9 +93,9 @@ def bootstrap(values: Array) -> tuple[float, float]:
     Args:
         values: Finite numbers (N,), two or more.
     """
-    # RandomState's numbers never change between versions of NumPy: a committed report can be checked.
+    # RandomState gives the same numbers in every version of NumPy, so that committed reports can be verified.
     random = np.random.RandomState(0)
-    center = values.mean()  # resampled around zero, so that a large offset costs no digits
+    center = values.mean()  # centered before resampling, to keep precision if the offset is large
     means = np.concatenate(
         [
             (values - center)[random.randint(0, len(values), (BATCH, len(values)))].mean(1)
@@ -112,13 +112,13 @@ def read(path: Path, key: str, recorded: float | None = None) -> Array | None:
     Args:
         path: ``per_image.npz`` of a run.
         key: ``"<protocol>/<name>"``.
-        recorded: The metric in the run's record, the mean over the images. Sums over pixels are scaled to it.
+        recorded: The metric in the run's record, which is the mean over the images. Sums over pixels are scaled to it.
 
     Returns:
-        ``None`` if the file or the array does not exist, or the metric is no mean over images.
+        ``None`` if the file or the array does not exist, or the metric is not a mean over images.
 
     Raises:
-        UserError: The file is damaged or carries code.
+        UserError: The file is damaged or contains pickled objects.
     """
     protocol, _, name = key.rpartition("/")
     if name not in ARRAYS or not path.is_file():
@@ -130,7 +130,7 @@ def read(path: Path, key: str, recorded: float | None = None) -> Array | None:
             values = np.asarray(arrays[f"{protocol}/{ARRAYS[name]}"], dtype=np.float64)
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, TypeError) as error:
         raise UserError(
-            f"Cannot read {path}: it is damaged or carries code. Delete it and test the run again."
+            f"Cannot read {path}: it is damaged or contains pickled objects. Delete it, then rerun with --retest."
         ) from error
     if name in ("mse", "mae", "mae_over_sigma"):
         mean = values.mean() if values.size else 0.0

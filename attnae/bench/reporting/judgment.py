@@ -29,17 +29,17 @@ Departure = Literal["other images", "shorter schedule", "smaller network"]
 
 @dataclass(frozen=True)
 class Question:
-    """A claim with the numbers that decide it.
+    """A claim with the measurements that it is judged by.
 
     Attributes:
         left: Our values by seed.
-        right: Values by seed of what it is compared with, or a published number.
-        relation: What is claimed of left and right.
-        margin: Largest difference that does not matter, in units of the metric; 0 if none is stated. ``equal`` needs one.
-        published: The paper's difference for the same quantity, left minus right; ``None`` if it gives none.
-        departures: How our condition departs from the published one.
-        primary: Whether it belongs to the family that Holm's procedure adjusts.
-        exact: Whether no seed changes the values, as with counted parameters.
+        right: Values by seed of the variant it is compared with, or a published number.
+        relation: Claimed relation of left to right.
+        margin: Largest negligible difference, in units of the metric; 0 if none is given. Required for ``equal``.
+        published: Published difference of the same quantity, left minus right; ``None`` if unknown.
+        departures: Differences from the published conditions.
+        primary: Whether it belongs to the family adjusted by Holm's procedure.
+        exact: Whether the values do not depend on the seed, such as parameter counts.
     """
 
     left: Mapping[int, float]
@@ -52,19 +52,19 @@ class Question:
     exact: bool = False
 
     def estimate(self) -> Estimate | None:
-        """Left minus right over paired seeds; of exact values one seed is as good as many."""
+        """Left minus right over paired seeds; for exact values, one seed is sufficient."""
         found = paired(self.left, self.right)
         return Estimate(found.mean, 0.0, found.n) if found is not None and self.exact else found
 
     @property
     def comparable(self) -> bool:
-        """Whether the right side is a variant, or a number that was published under our condition."""
+        """Whether the right side is a variant, or a number published under the same conditions."""
         if isinstance(self.right, Mapping):
             return True
         return "smaller network" not in self.departures if self.exact else not self.departures
 
     def p_value(self) -> float:
-        """p-value of the hypothesis that the claim's relation turns on; 1 where nothing can be tested."""
+        """p-value for the claim's relation; 1 if it cannot be tested."""
         found = self.estimate()
         if found is None or not self.comparable:
             return 1.0
@@ -78,18 +78,18 @@ class Judgment:
     """A verdict.
 
     Attributes:
-        direction: One of the words above.
-        estimate: Left minus right; ``None`` if nothing was run.
-        low: Lower end of the interval that decides; ``None`` for one seed.
+        direction: One of the constants above.
+        estimate: Left minus right; ``None`` without runs.
+        low: Lower end of the interval; ``None`` for one seed.
         high: Upper end.
         alpha: Error rate of that interval: 0.05, or less for a primary claim.
-        family: Number of primary claims that share the 5%; 1 where nothing is adjusted.
-        means: Mean of left, and of right or the number, over the same seeds.
-        seeds: Seeds that count.
-        unpaired: Seeds that only one side has.
+        family: Number of primary claims that share the error rate of 5%; 1 without adjustment.
+        means: Means of left and right over shared seeds.
+        seeds: Shared seeds.
+        unpaired: Seeds that were run on one side only.
         needed: For an undecided claim, number of seeds that would decide; ``None`` if more than 100.
-        published: The paper's difference.
-        departures: How our condition departs from the published one.
+        published: Published difference.
+        departures: Differences from the published conditions.
     """
 
     direction: str
@@ -115,7 +115,7 @@ class Judgment:
 
     @property
     def size_words(self) -> str:
-        """``2% of the published effect [1, 3]``; empty where no size is published, or from one seed."""
+        """``2% of the published effect [1, 3]``; empty without a published effect, or for one seed."""
         if self.estimate is None or self.low is None or self.high is None or not self.published:
             return ""
         if self.direction == NOT_COMPARABLE:
@@ -125,7 +125,7 @@ class Judgment:
 
     @property
     def condition_words(self) -> str:
-        """``as published``, or what differs."""
+        """``as published``, or the differences from the published conditions."""
         return ", ".join(self.departures) or AS_PUBLISHED
 
     @property
@@ -138,8 +138,8 @@ class Judgment:
 def judge_all(questions: Iterable[Question]) -> list[Judgment]:
     """Judges the claims of one benchmark.
 
-    The interval decides: 95%, Student's t over paired seeds; of primary claims at the level that Holm's procedure gives.
-    Every primary claim counts in the family, also one that has no runs yet: what is not run cannot help the others.
+    Verdicts follow from the 95% interval (Student's t over paired seeds); the level for primary claims comes from Holm's
+    procedure. Primary claims without runs are part of the family, so leaving them out cannot help the others.
 
     Args:
         questions: All claims, at most three of them primary.
@@ -188,9 +188,9 @@ def judge_one(question: Question, alpha: float = ALPHA, family: int = 1) -> Judg
 
 
 def direction_of(relation: Literal["higher", "lower", "equal"], margin: float, low: float, high: float) -> str:
-    """What an interval of left minus right says about a claim.
+    """The verdict that an interval of left minus right gives on a claim.
 
-    A difference that is too small to matter is no difference, even where its sign is certain: the margin comes first.
+    An interval within the margin means no difference, even if it excludes 0.
     """
     inside = margin > 0 and -margin < low and high < margin
     if relation == "equal":
@@ -205,7 +205,7 @@ def direction_of(relation: Literal["higher", "lower", "equal"], margin: float, l
 
 
 def _needed(question: Question, estimate: Estimate, alpha: float) -> int | None:
-    """Seeds that would decide in either way, whichever takes fewer."""
+    """Smallest number of seeds that would decide the claim either way."""
     size, margin = abs(estimate.mean), question.margin
     ways = (abs(size - margin),) if question.relation == "equal" else (size, margin - size)
     return seeds_to_decide(estimate, max(ways), alpha)
@@ -216,7 +216,7 @@ def _mean(values: Mapping[int, float] | float, seeds: tuple[int, ...]) -> float:
 
 
 def _percent(share: float) -> str:
-    """Whole percents, a digit more below 1%; never "-0"."""
+    """Whole percents, one decimal place below 1%; never "-0"."""
     percent = 100 * share
     if not math.isfinite(percent):
         return "-"

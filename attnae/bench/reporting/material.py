@@ -1,4 +1,4 @@
-"""One report: a benchmark, its runs under one label, and what follows from them."""
+"""One report: a benchmark, its runs with one label, and everything derived from them."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from attnae.result import Result
 
 @dataclass(frozen=True)
 class Report:
-    """Everything that a report shows is a pure function of this.
+    """All content of a report is a pure function of this.
 
     Attributes:
-        benchmark: What was compared.
+        benchmark: The benchmark.
         label: Name of the report's folder.
-        results: Runs in the order of the benchmark's variants, as they were recorded.
-        folder: Folder of the report with figures and with the numbers of single images; ``None`` if there is none.
-        beside: Label of each report that holds results of the same label which cannot stand in this one, and why.
+        results: Runs in the order of the benchmark's variants, as recorded.
+        folder: Folder of the report with figures and per-image metrics; ``None`` if there is none.
+        beside: Labels of reports with results of the same label that cannot be in this report, and the reason.
     """
 
     benchmark: Benchmark
@@ -41,23 +41,23 @@ class Report:
 
     @cached_property
     def averaged(self) -> Averaged | None:
-        """Means over the last epochs, where the benchmark file asks for them."""
+        """Means over the last epochs, if the benchmark file specifies them."""
         return average(self.results) if self.benchmark.average == "last_epochs" else None
 
     @cached_property
     def done(self) -> list[Result]:
-        """Complete runs, with the numbers that are compared."""
+        """Complete runs, with the metrics that are compared."""
         return [r for r in (self.averaged.results if self.averaged else self.results) if r.status == "complete"]
 
     @cached_property
     def rows(self) -> dict[str, list[Result]]:
-        """Complete runs by variant; a variant whose runs all failed has none."""
+        """Complete runs by variant; an empty list if all runs of a variant failed."""
         names = dict.fromkeys(r.variant for r in self.results)
         return {name: [r for r in self.done if r.variant == name] for name in names}
 
     @cached_property
     def departures(self) -> tuple[Departure, ...]:
-        """How the condition of the runs departs from the published one."""
+        """Differences between the conditions of the runs and the published ones."""
         return conditions.departures(self.benchmark, self.done)
 
     @cached_property
@@ -71,14 +71,14 @@ class Report:
 
     @cached_property
     def most_seeds(self) -> int:
-        """Seeds of the variant that has most."""
+        """Largest number of seeds of any variant."""
         return max((len(runs) for runs in self.rows.values()), default=0)
 
     @property
     def demonstration(self) -> bool:
-        """Whether the runs are on embedded images, which are no evidence."""
+        """Whether the runs are on embedded images, which are not evidence."""
         return bool(self.done) and self.done[0].data.get("kind") == "embedded"
 
     def title(self, variant: str) -> str:
-        """Heading of a variant, its bare name if the benchmark file does not know it."""
+        """Title of a variant; its name if it is not in the benchmark file."""
         return title_of(self.benchmark, variant)

@@ -1,4 +1,4 @@
-"""``reports/README.md``: each benchmark's answer and the state of its claims; one line for each in the project's README."""
+"""``reports/README.md``: the answer and claims of each benchmark; also the summary in the project's README."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ def brief(reports: Sequence[Report], benchmarks: Sequence[Benchmark], prefix: st
     """One line for each benchmark with a report: its answer and a link.
 
     Args:
-        reports: All reports; demonstrations on embedded images do not count.
+        reports: All reports; demonstrations on embedded images are ignored.
         benchmarks: All benchmarks.
-        prefix: Path of the reports' folder as seen from the file that holds the text.
+        prefix: Path of the reports folder relative to the file that contains the text.
     """
     lines = [
         f"- **[{escape(benchmark.title)}]({prefix}{_path(first)})**: {answer.sentences(first)[0]}"
@@ -37,11 +37,11 @@ def brief(reports: Sequence[Report], benchmarks: Sequence[Benchmark], prefix: st
 
 
 def page(reports: Sequence[Report], benchmarks: Sequence[Benchmark]) -> str:
-    """The overview: the state of all claims at a glance, then each benchmark's answer, verdicts and reports.
+    """The overview: the number of claims by verdict, then each benchmark's answer, verdicts and reports.
 
     Args:
-        reports: All reports; demonstrations on embedded images do not count.
-        benchmarks: All benchmarks, also those without a report.
+        reports: All reports; demonstrations on embedded images are ignored.
+        benchmarks: All benchmarks, including those without a report.
     """
     verdicts = {benchmark.name: evidence.verdicts(benchmark, reports) for benchmark in benchmarks}
     states = Counter(one.judged.judgment.direction for found in verdicts.values() for one in found)
@@ -53,9 +53,9 @@ def page(reports: Sequence[Report], benchmarks: Sequence[Benchmark]) -> str:
             [f"[{escape(benchmark.title)}](#{benchmark.name})", *(str(counts[state] or "-") for state in STATES)]
         )
     note = (
-        f"{sum(states.values())} claims of {len(benchmarks)} benchmarks: {decided or 'none'}. "
-        "Each claim is judged by the best report that has runs of it: official data before other data, a long schedule "
-        "before a short one, no settings of our own before some, then the most seeds. Demonstrations do not count."
+        f"{sum(states.values())} claims in {len(benchmarks)} benchmarks ({decided or 'none'}). "
+        "Each verdict comes from the strongest report that tests the claim: official data first, then the longest schedule, "
+        "then unmodified settings, then the most seeds. Demonstrations do not count."
     )
     blocks = ["# Results", note, table(["benchmark", *STATES], body)]
     for benchmark in benchmarks:
@@ -66,7 +66,7 @@ def page(reports: Sequence[Report], benchmarks: Sequence[Benchmark]) -> str:
 def _benchmark(benchmark: Benchmark, ranked: list[Report], verdicts: list[Verdict]) -> list[str]:
     blocks = [f'<a id="{benchmark.name}"></a>', f"## {escape(benchmark.title)}"]
     if not ranked:
-        return [*blocks, f"{escape(benchmark.question)} No run yet: `attnae-bench run {benchmark.name}`."]
+        return [*blocks, f"{escape(benchmark.question)} No runs yet. Start with `attnae-bench run {benchmark.name}`."]
     blocks.append(" ".join(answer.sentences(ranked[0])))
     places = {id(report): place for place, report in enumerate(ranked, 1)}
     body = [
@@ -85,7 +85,7 @@ def _path(report: Report) -> str:
 
 
 def insert(readme: Path, overview: str) -> str | None:
-    """The project's README with the overview between its markers; ``None`` if it has none."""
+    """The project's README with the overview inserted between its markers; ``None`` if it has no markers."""
     page = readme.read_text(encoding="utf-8") if readme.is_file() else ""
     if BEGIN not in page or END not in page:
         return None

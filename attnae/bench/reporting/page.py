@@ -1,4 +1,4 @@
-"""One report as Markdown: the answer, the picture, claims, tables; what only some readers need is folded away."""
+"""One report as Markdown: the answer, the main figure, claims and tables. Details are in collapsed sections."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from attnae.bench.reporting.material import Report
 from attnae.metrics.columns import column
 
 CAPTIONS = {
-    "grid.png": "The same {data} images for all variants, beside the truth and the input.",
-    "tradeoff.png": "Quality over cost, one point for each variant; nothing is both cheaper and better than the gray line.",
-    "sweep.png": "The sweep above, and below it the difference to the baseline; crosses are published.",
-    "curves.png": "Training over epochs, and below each curve the difference to the baseline; crosses are published.",
+    "grid.png": "The same {data} images for all variants, with the ground truth and the input.",
+    "tradeoff.png": "Quality over cost, one point per variant. No variant is both cheaper and better than the gray line.",
+    "sweep.png": "Top: the sweep. Bottom: difference from the baseline. Crosses: published values.",
+    "curves.png": "Top: training curves. Bottom: difference from the baseline. Crosses: published values.",
 }
 
 MOST_WARNINGS = 5
-"""Warnings about adversaries; the rest is counted."""
+"""Maximum number of warnings about adversaries; further ones are only counted."""
 
 
 def text(report: Report) -> str:
@@ -30,7 +30,7 @@ def text(report: Report) -> str:
     parts = [f"# {escape(report.benchmark.title)}: {escape(kind_of(report.done))}"]
     parts += [" ".join(answer.sentences(report)), _condition(report), _picture(report, first), _claims(report)]
     parts += tables.protocols(report)
-    parts += [_picture(report, "relation.png", "## How two measures relate"), tables.differences(report)]
+    parts += [_picture(report, "relation.png", "## Relation between two metrics"), tables.differences(report)]
     parts += [
         "" if first == "tradeoff.png" else _picture(report, "tradeoff.png", "## Quality over cost"),
         tables.cost(report),
@@ -42,7 +42,7 @@ def text(report: Report) -> str:
 
 
 def _condition(report: Report) -> str:
-    """Data, seeds and everything that qualifies the answer."""
+    """Data, seeds and all caveats."""
     lines = [escape(report.benchmark.question)]
     done, benchmark = report.done, report.benchmark
     seeds = seeds_text(r.seed for r in done)
@@ -54,16 +54,16 @@ def _condition(report: Report) -> str:
             f"{escape(data.get('title'))} at {escape(data.get('size'))}x{escape(data.get('size'))}."
         )
         if report.demonstration:
-            lines.append("A demonstration is no evidence for or against the paper.")
+            lines.append("A demonstration is not evidence for or against the paper.")
         if report.departures:
             lines.append(
-                f"**Other condition than published** ({', '.join(report.departures)}): no verdict here is one on the "
-                f"paper's numbers, which were made on {escape(benchmark.dataset)}."
+                f"**Conditions differ from the paper's** ({', '.join(report.departures)}): the verdicts do not apply to the "
+                f"published numbers, which were measured on {escape(benchmark.dataset)}."
             )
         lines += _images(data)
     lines += _averages(report)
     blocks = [" ".join(lines)]
-    blocks += [f"Results that stand apart: [{label}](../{label}/README.md), {escape(why)}."
+    blocks += [f"Results in a separate report: [{label}](../{label}/README.md), {escape(why)}."
                for label, why in report.beside.items()]  # fmt: skip
     if versions := _versions(report):
         blocks.append(versions)
@@ -75,7 +75,7 @@ def _count(value: Any) -> str:
 
 
 def _images(data: dict[str, Any]) -> list[str]:
-    """What happened to the images before anything saw them."""
+    """Converted, left out and leaked images."""
     lines = []
     for name, title in (("converted", "Converted images"), ("left_out", "Left out of the images")):
         counts = data.get(name)
@@ -88,12 +88,12 @@ def _images(data: dict[str, Any]) -> list[str]:
 
 
 def _averages(report: Report) -> list[str]:
-    """How the rule ``average: last_epochs`` was followed."""
+    """Epochs that were averaged under the rule ``average: last_epochs``."""
     if report.averaged is None or not report.done:
         return []
     if report.averaged.epochs is None:
         return [
-            "The benchmark file asks for the mean over the last epochs, but these runs recorded the evaluated epoch only."
+            "The benchmark file specifies the mean over the last epochs, but these runs recorded only the evaluated epoch."
         ]
     first, last = report.averaged.epochs
     lines = [
@@ -107,7 +107,7 @@ def _averages(report: Report) -> list[str]:
 
 
 def _versions(report: Report) -> str:
-    """Which versions of attnae made the runs, if several did."""
+    """Versions of attnae that made the runs, if there are several."""
     versions: dict[str, dict[str, list[int]]] = {}
     for one in report.done:
         version = str(one.versions.get("attnae", "unknown"))
@@ -118,7 +118,7 @@ def _versions(report: Report) -> str:
         f"{escape(version)}: " + ", ".join(f"{variant} (seeds {seeds_text(seeds)})" for variant, seeds in runs.items())
         for version, runs in sorted(versions.items())
     )
-    return f"Made by several versions of attnae. {told}."
+    return f"These runs used several versions of attnae. {told}."
 
 
 def _picture(report: Report, name: str | None, title: str = "") -> str:
@@ -131,7 +131,7 @@ def _picture(report: Report, name: str | None, title: str = "") -> str:
 
 
 def _own_pictures(report: Report) -> str:
-    """Pictures that the runs of single variants drew."""
+    """Figures drawn by the runs of individual variants."""
     data = escape(report.done[0].data.get("title", "")) if report.done else ""
     blocks = []
     for figure in report.benchmark.figures:
@@ -140,7 +140,7 @@ def _own_pictures(report: Report) -> str:
             if name in report.figures:
                 caption = f"{escape(report.title(variant))}: {figure.caption.replace('{data}', data)}"
                 blocks.append(f"![{escape(caption)}](figures/{name})\n\n*{caption}*")
-    return details.fold("Pictures of single variants", "\n\n".join(blocks)) if blocks else ""
+    return details.fold("Pictures of individual variants", "\n\n".join(blocks)) if blocks else ""
 
 
 def _claims(report: Report) -> str:
@@ -157,29 +157,29 @@ def _claims(report: Report) -> str:
             lines.append(f"- {one.number}: one seed, {one.statement.words(digits, unit)}.")
         if one.judgment.unpaired and one.judgment.seeds:
             lonely.setdefault(seeds_text(one.judgment.unpaired), []).append(str(one.number))
-    lines += [f"- {', '.join(numbers)}: seeds {seeds} are on one side only and do not count."
+    lines += [f"- {', '.join(numbers)}: seeds {seeds} were run on one side only and are ignored."
               for seeds, numbers in lonely.items()]  # fmt: skip
     warnings = _warnings(report)
     blocks = ["## The paper's claims", table(header, body), "\n".join(lines), "\n>\n".join(warnings)]
-    blocks += [details.fold("What is compared, and how a verdict is made", _definitions(report))]
+    blocks += [details.fold("What is compared, and how verdicts are made", _definitions(report))]
     return "\n\n".join(block for block in blocks if block)
 
 
 def _warnings(report: Report) -> list[str]:
-    """What the curves tell about adversaries, one line for each variant."""
+    """Warnings about adversaries from the training curves, one line per variant."""
     lines = []
     for name, runs in report.rows.items():
         found = {r.seed: warning for r in runs if (warning := adversary_warning(r.curves))}
         if found:
             first, *others = found
-            more = f" Likewise seeds {seeds_text(others)}." if others else ""
+            more = f" The same happened with seeds {seeds_text(others)}." if others else ""
             lines.append(f"> {escape(report.title(name))}, seed {first}: {found[first]}{more}")
     further = len(lines) - MOST_WARNINGS
-    return lines[:MOST_WARNINGS] + ([f"> {further} further variants have such warnings."] if further > 0 else [])
+    return lines[:MOST_WARNINGS] + ([f"> {further} more variants have similar warnings."] if further > 0 else [])
 
 
 def claim_cells(one: Judged) -> list[str]:
-    """Published, ours with interval, number of seeds, verdict with size."""
+    """Cells of a claim: published, ours with interval, number of seeds, verdict with size."""
     judgment, key = one.judgment, one.claim.keys[0]
     published = one.claim.effect if isinstance(one.claim.right, str) else one.claim.published
     digits, unit = column(key).digits, unit_of(key)
@@ -199,7 +199,7 @@ def claim_cells(one: Judged) -> list[str]:
     verdict = f"**{judgment.direction}**"
     if more := judgment.direction_words.partition(f"{judgment.direction} at n = {judgment.estimate.n}, ")[2]:
         verdict += f": {more}"
-    if judgment.size_words and judgment.direction in DECIDED:  # else the interval of the size says nothing
+    if judgment.size_words and judgment.direction in DECIDED:  # for other verdicts the size is not informative
         verdict += f", {judgment.size_words}"
     return [unbroken(told), unbroken(ours), str(judgment.estimate.n), unbroken(verdict)]
 
@@ -220,8 +220,8 @@ def _definitions(report: Report) -> str:
             f"{RELATIONS[claim.relation]} {escape(right)}{within} ({escape(claim.where)}){told}{level}."
         )
     return (
-        "The interval of the difference over paired seeds decides (Student's t; 95%, of primary claims with Holm's "
-        "adjustment). One seed gets no verdict. A size is stated where images alone differ from the published condition; "
-        "a published number under another condition is not comparable. The number of seeds that would decide assumes the "
-        "spread seen so far.\n\n" + "\n".join(lines)
+        "A verdict is based on the confidence interval of the difference over paired seeds (Student's t at 95%; primary "
+        "claims with Holm's adjustment). One seed gets no verdict. The share of the published effect is stated only if "
+        "nothing but the images differs from the published conditions. Numbers published under other conditions are not "
+        "comparable. The number of seeds that would decide assumes the spread seen so far.\n\n" + "\n".join(lines)
     )

@@ -1,4 +1,4 @@
-"""Results to a report: text and CSV are a pure function of the result files and the benchmark file."""
+"""Builds reports from results. Text and CSV are pure functions of the result files and the benchmark file."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from attnae.result import Record, Result
 
 
 def build(found: list[Record], reports: Path) -> list[Path]:
-    """Writes a report for each table of the results, together with what the reports of their labels have kept.
+    """Writes a report for each table of the results, including results kept by existing reports with the same labels.
 
     Args:
         found: Folders and results.
@@ -50,18 +50,18 @@ def build(found: list[Record], reports: Path) -> list[Path]:
 
 
 def _shared(reports: Path, stored: list[Report], benchmarks: list[Benchmark]) -> dict[Path, str]:
-    """Pages about several reports: the overview, the findings, and the project's README beside the folder."""
+    """Pages about several reports: the overview, the findings, and the project's README next to the reports folder."""
     pages = {reports / "README.md": overview.page(stored, benchmarks)}
     if (text := reports / findings.NAME).is_file():
         pages[text] = findings.refresh(text.read_text(encoding="utf-8"), stored, benchmarks)
-    readme = reports.parent / "README.md"  # of the project, where it shows the answers between markers
+    readme = reports.parent / "README.md"  # the project's README, if it has markers for the answers
     if (wanted := overview.insert(readme, overview.brief(stored, benchmarks, f"{reports.name}/"))) is not None:
         pages[readme] = wanted
     return pages
 
 
 def current(found: list[Record], reports: Path) -> bool:
-    """Whether all reports of the results stand and show just these: drawing them again takes longer than all the rest."""
+    """Whether the reports of the results exist and are up to date, because redrawing the figures is slow."""
     for table in tables(found, reports):
         folder = reports / table.benchmark / table.label
         kept = {(one.variant, one.seed): one for _, one in store.scan(folder)[0]}
@@ -71,7 +71,7 @@ def current(found: list[Record], reports: Path) -> bool:
 
 
 def tables(found: list[Record], reports: Path) -> list[Table]:
-    """Tables of some results and of all that the reports of their labels have kept."""
+    """Tables of some results and of the results kept by existing reports with the same labels."""
     labels = {(one.benchmark, one.label) for _, one in found}
     kept = [
         record
@@ -83,10 +83,10 @@ def tables(found: list[Record], reports: Path) -> list[Table]:
 
 
 def prepare(reports: Path) -> None:
-    """Makes the folder of the reports, before anything is computed for it.
+    """Creates the reports folder before any run starts.
 
     Raises:
-        UserError: It cannot be made or written to.
+        UserError: It cannot be created or written to.
     """
     try:
         reports.mkdir(parents=True, exist_ok=True)
@@ -112,10 +112,10 @@ def _write(benchmark: Benchmark, table: Table, archive: Archive) -> Path:
 
 
 def check(reports: Path) -> list[str]:
-    """Compares every report below a folder with what its own ``runs/*.json`` give.
+    """Compares every report below a folder with the report generated from its own ``runs/*.json``.
 
     Args:
-        reports: Folder of all reports; a README beside it that shows the overview is compared, too.
+        reports: Folder of all reports; a README next to it that contains the overview is compared as well.
 
     Returns:
         One line for each difference.
@@ -124,7 +124,7 @@ def check(reports: Path) -> list[str]:
         UserError: A result file cannot be read.
     """
     if not reports.is_dir():
-        raise UserError(f"There is no folder {reports}.")
+        raise UserError(f"There is no folder {reports}. Name the folder given as --reports.")
     stored = _stored(reports)
     expected = {}
     for report in stored:
@@ -134,7 +134,7 @@ def check(reports: Path) -> list[str]:
     if stored:
         expected |= _shared(reports, stored, _benchmarks())
     return [
-        f"{path} differs from what the result files give. Write it again with `attnae-bench report`."
+        f"{path} differs from its result files. Regenerate it with `attnae-bench report`."
         for path, content in expected.items()
         if not path.is_file() or path.read_text(encoding="utf-8") != content
     ]
@@ -153,7 +153,7 @@ def _stored(reports: Path) -> list[Report]:
 
 
 def _beside(report: Report, stored: list[Report]) -> dict[str, str]:
-    """Labels of the reports whose results have the same label as these, and why they stand apart."""
+    """Labels of other reports whose results have the same label, and why they are separate."""
     own = [(Path(), one) for one in report.results]
     return {
         other.label: sharing.reason(own, [(Path(), one) for one in other.results])
@@ -176,7 +176,7 @@ def _ordered(benchmark: Benchmark, results: Iterable[Result]) -> list[Result]:
 
 
 def csv_text(results: list[Result]) -> str:
-    """One row for each run, one column for each number, as plain text."""
+    """CSV text with one row per run and one column per metric or cost."""
     keys = sorted(
         {f"metrics/{key}" for r in results for key in r.metrics}
         | {f"efficiency/{key}" for r in results for key in r.efficiency}

@@ -1,4 +1,4 @@
-"""What paired seeds say about a difference: mean, interval, p-values, Holm's levels, and how many seeds would decide."""
+"""Statistics over paired seeds: mean difference, interval, p-values, Holm's levels, number of seeds needed to decide."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ ALPHA = 0.05
 """Two-sided error rate of one claim, or of all primary claims of a benchmark together."""
 
 MOST_SEEDS = 100
-"""A larger number of seeds that would decide is reported as "more than 100"."""
+"""Larger numbers of seeds needed to decide are reported as "more than 100"."""
 
 LAST_EPOCHS = "last_epochs"
-"""Rule of a benchmark file (``average: last_epochs``): the mean of the test metrics of the last epochs is compared."""
+"""Rule of a benchmark file (``average: last_epochs``): test metrics are averaged over the last epochs first."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Estimate:
         return self.mean - half, self.mean + half
 
     def p_two_sided(self, value: float = 0.0) -> float:
-        """p-value of a two-sided t-test of the mean against ``value``; 1 for a single seed, which tests nothing."""
+        """p-value of a two-sided t-test of the mean against ``value``; 1 for a single seed."""
         return min(2 * self.p_above(value), 2 * self.p_below(value), 1.0)
 
     def p_above(self, value: float) -> float:
@@ -57,7 +57,7 @@ class Estimate:
             return 0.0 if self.mean > value else 1.0
         from scipy.special import stdtr  # scipy.stats takes a second to import
 
-        # The scale is applied last: a spread that underflows when divided would look like none.
+        # Scaled last: dividing a small spread first could underflow to 0.
         return float(stdtr(self.n - 1, -(self.mean - value) / self.std * math.sqrt(self.n)))
 
     def p_below(self, value: float) -> float:
@@ -65,42 +65,42 @@ class Estimate:
         return Estimate(-self.mean, self.std, self.n).p_above(-value)
 
     def p_inside(self, margin: float) -> float:
-        """p-value at which the interval comes to lie within ``(-margin, margin)``: two one-sided tests, doubled.
+        """p-value at which the interval lies within ``(-margin, margin)``: two one-sided tests, doubled.
 
         A 95% interval inside the margin is therefore a TOST at 2.5%, stricter than the customary 5%.
         """
         return min(1.0, 2 * max(self.p_above(-margin), self.p_below(margin)))
 
     def p_outside(self, margin: float) -> float:
-        """p-value at which the interval comes to lie wholly above ``margin`` or wholly below ``-margin``."""
+        """p-value at which the interval lies entirely above ``margin`` or entirely below ``-margin``."""
         return min(1.0, 2 * self.p_above(margin), 2 * self.p_below(-margin))
 
 
 def paired(left: Mapping[int, float], right: Mapping[int, float] | float) -> Estimate | None:
-    """Left minus right over the seeds that both have; ``None`` if they share none.
+    """Left minus right over shared seeds; ``None`` if there are none.
 
     Args:
-        left: Values by seed. Values that are not finite are missing values.
-        right: Values by seed, or a number that has no seed.
+        left: Values by seed. Non-finite values are treated as missing.
+        right: Values by seed, or a constant.
     """
     differences = [left[seed] - _at(right, seed) for seed in shared(left, right)]
     if not differences:
         return None
     n = len(differences)
-    if n == 1 or min(differences) == max(differences):  # equal differences have no spread, not even a rounded one
+    if n == 1 or min(differences) == max(differences):  # avoids a spurious spread from rounding
         return Estimate(differences[0], None if n == 1 else 0.0, n)
     mean = math.fsum(value / n for value in differences)
     return Estimate(mean, math.hypot(*(value - mean for value in differences)) / math.sqrt(n - 1), n)
 
 
 def shared(left: Mapping[int, float], right: Mapping[int, float] | float) -> tuple[int, ...]:
-    """Seeds of which both sides have a finite value, in order."""
+    """Seeds for which both sides have a finite value, in order."""
     seeds = left.keys() & right.keys() if isinstance(right, Mapping) else left.keys()
     return tuple(sorted(seed for seed in seeds if math.isfinite(left[seed] - _at(right, seed))))
 
 
 def unpaired(left: Mapping[int, float], right: Mapping[int, float] | float) -> tuple[int, ...]:
-    """Seeds that only one side has, or whose value is not finite: a verdict leaves them out and a report says so."""
+    """Seeds that only one side has or whose value is not finite; verdicts ignore them and reports list them."""
     seeds = left.keys() | right.keys() if isinstance(right, Mapping) else left.keys()
     return tuple(sorted(seeds - set(shared(left, right))))
 
@@ -119,12 +119,12 @@ def quantile(alpha: float, n: int) -> float:
 def holm(p_values: Sequence[float], alpha: float = ALPHA) -> list[float]:
     """The error rate at which Holm's procedure tests each claim of a family.
 
-    The claim of the smallest p-value is tested at ``alpha / m``, the next at ``alpha / (m - 1)`` and so on; where one
-    fails, it and all that follow stay at its level. An interval at the level ``1 - <error rate>`` then excludes the null
+    The claim of the smallest p-value is tested at ``alpha / m``, the next at ``alpha / (m - 1)`` and so on; if one
+    fails, it and all following claims keep its level. An interval at the level ``1 - <error rate>`` then excludes the null
     exactly where Holm's procedure rejects it.
 
     Args:
-        p_values: Of every claim of the family in [0, 1]; a claim that cannot be tested counts with 1.
+        p_values: p-values in [0, 1] of all claims of the family; 1 for a claim that cannot be tested.
         alpha: Probability of one or more false rejections in the family.
 
     Returns:
@@ -143,12 +143,12 @@ def holm(p_values: Sequence[float], alpha: float = ALPHA) -> list[float]:
 def seeds_to_decide(estimate: Estimate, distance: float, alpha: float = ALPHA) -> int | None:
     """Number of seeds at which the interval's half width would fall below ``distance``.
 
-    Assumes that mean and spread stay as seen and that the level stays the same. With exactly that many seeds the chance to
-    decide is about one half.
+    Assumes the mean and spread seen so far and the same level. With exactly that many seeds, the probability of a decision
+    is about one half.
 
     Args:
-        estimate: What the seeds so far say; two or more.
-        distance: From the mean to the nearest value that the interval must exclude; positive.
+        estimate: Estimate from two or more seeds.
+        distance: Distance from the mean to the nearest value that the interval must exclude; positive.
         alpha: Error rate of the interval.
 
     Returns:
@@ -166,14 +166,14 @@ def last_epoch_means(
 ) -> tuple[dict[int, float], tuple[int, ...]]:
     """Mean of a test metric over the last epochs of each run, for the rule :data:`LAST_EPOCHS`.
 
-    All runs are treated alike: one that recorded fewer epochs than the others, or lacks a value, is left out.
+    Runs that recorded fewer epochs than the others or lack a value are left out.
 
     Args:
         recorded: ``last_epochs`` of the runs by seed, ``{"epoch": [16, 17, ...], "heldout/mse": [...]}``.
         key: ``"<protocol>/<name>"``.
 
     Returns:
-        Means by seed, and the seeds that are left out. A report names them.
+        Means by seed, and the seeds that are left out.
     """
     most = max((len(lists.get("epoch", [])) for lists in recorded.values()), default=0)
     means = {}

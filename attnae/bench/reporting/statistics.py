@@ -1,4 +1,4 @@
-"""Means over seeds, and values of runs by seed."""
+"""Means over seeds, and values by seed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from attnae.result import Result
 
 @dataclass(frozen=True)
 class Summary:
-    """A number over seeds.
+    """Summary of a value over seeds.
 
     Attributes:
         mean: Mean.
@@ -27,14 +27,14 @@ class Summary:
 
     @classmethod
     def of(cls, values: list[float]) -> Summary | None:
-        """Summary of some values, ``None`` of none."""
+        """Summary of values; ``None`` if there are none."""
         if not values:
             return None
         return cls(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None, len(values))
 
 
 def summary(runs: list[Result], key: str) -> Summary | None:
-    """A metric (``"<protocol>/<name>"``) or cost (bare name) over runs; runs that lack it do not count."""
+    """A metric (``"<protocol>/<name>"``) or cost (bare name) over runs; runs without it are ignored."""
     return Summary.of([value for r in runs if (value := value_of(r, key)) is not None])
 
 
@@ -44,12 +44,12 @@ def value_of(run: Result, key: str) -> float | None:
 
 
 def by_seed(runs: list[Result], key: str) -> dict[int, float]:
-    """A metric or cost by seed; runs that lack it do not count."""
+    """A metric or cost by seed; runs without it are ignored."""
     return {run.seed: value for run in runs if (value := value_of(run, key)) is not None}
 
 
 def mean_by_seed(runs: list[Result], keys: Sequence[str]) -> dict[int, float]:
-    """The mean of several metrics by seed; runs that lack one of them do not count."""
+    """The mean of several metrics by seed; runs that lack one of them are ignored."""
     found = {}
     for run in runs:
         values = [value for key in keys if (value := value_of(run, key)) is not None]
@@ -59,12 +59,12 @@ def mean_by_seed(runs: list[Result], keys: Sequence[str]) -> dict[int, float]:
 
 
 def tolerance(key: str, value: float, share: float) -> float:
-    """How much a share of a value is in the units of its column; of decibels the share of the ratio that they stand for."""
+    """Converts a relative tolerance to the unit of a column; for decibels, it is relative to the underlying ratio."""
     return 10 * math.log10(1 + share) if column(key).unit == "dB" else share * abs(value)
 
 
 def epochs_of(runs: list[Result]) -> int:
-    """Epochs of the longest training; 0 where nothing was trained."""
+    """Epochs of the longest training; 0 without training."""
     return max((int(r.curves["epoch"][-1] or 0) for r in runs if r.curves.get("epoch")), default=0)
 
 

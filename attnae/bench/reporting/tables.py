@@ -1,4 +1,4 @@
-"""Tables of a report: few enough columns for a page of 900 pixels; all numbers are in ``results.csv``."""
+"""Tables of a report, narrow enough for a page of 900 pixels; all numbers are in ``results.csv``."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from attnae.result import Result
 PERCEPTUAL = ["lpips", "rfid"]
 
 MOST = 5
-"""Metrics in a table."""
+"""Maximum number of metrics in a table."""
 
 MOST_LEVELS = 8
-"""Values of a sweep in a table."""
+"""Maximum number of sweep values in a table."""
 
 
 def protocols(report: Report) -> list[str]:
-    """The benchmark's tables; those without leading columns are folded. Perceptual measures where they were asked for."""
+    """The benchmark's tables; tables not marked as leading are collapsed. Includes perceptual metrics if they were measured."""
     keys = dict.fromkeys(key for r in report.done for key in r.metrics if key.endswith(f"/{PERCEPTUAL[0]}"))
     perceptual = [
         Table(f"Perceptual measures, {key.rsplit('/', 1)[0]}", key.rsplit("/", 1)[0], PERCEPTUAL) for key in keys
@@ -38,14 +38,14 @@ def _protocol(report: Report, spec: Table) -> str:
         return ""
     keys = chosen(measured)
     lead, counted = keys[0], summary(base, f"{spec.protocol}/images")
-    ratio = column(lead).better == "lower" and bool(summary(base, lead))  # a ratio of decibels says nothing
+    ratio = column(lead).better == "lower" and bool(summary(base, lead))  # ratios of decibels are meaningless
     body = []
     for name, runs in rows.items():
         values = [summary(runs, key) for key in keys]
         if runs and not any(values):
-            continue  # a finished run that has no such thing, such as a denoiser without a router
+            continue  # complete runs without these metrics, such as a denoiser without a router
         images = summary(runs, f"{spec.protocol}/images")
-        other = images and counted and images.mean != counted.mean  # other images are no comparison
+        other = images and counted and images.mean != counted.mean  # different images are not comparable
         title = escape(report.title(name)) + (f" ({images.mean:,.0f} images)" if other and images else "")
         row = [title, *(cell(value, key, most=report.most_seeds) for value, key in zip(values, keys, strict=True))]
         if ratio:
@@ -53,31 +53,32 @@ def _protocol(report: Report, spec: Table) -> str:
         body.append(row)
     header = ["variant", *map(unit_heading, keys)]
     if ratio:
-        header.insert(1, f"{column(lead).title} against {escape(report.title(report.benchmark.baseline))}")
-    note = spec.note or PROTOCOLS.get(spec.protocol, "")
+        header.insert(1, f"{column(lead).title} vs. {escape(report.title(report.benchmark.baseline))}")
+    about = PROTOCOLS.get(spec.protocol, "")
+    note = spec.note or (f"{about[:1].upper()}{about[1:]}." if about else "")
     note += f" {counted.mean:,.0f} images." if counted else ""
     if more := [column(key).title for key in measured if key not in keys]:
-        note += f" In [results.csv](results.csv) also: {', '.join(more)}."
+        note += f" Also in [results.csv](results.csv): {', '.join(more)}."
     text = f"{note.strip()}{spread(report)}\n\n{table(header, body)}"
     return f"## {escape(spec.title)}\n\n{text}" if spec.leading else fold(spec.title, text)
 
 
 def chosen(keys: list[str]) -> list[str]:
-    """The columns that a table shows: those with a better direction first, in the file's order."""
+    """Selects the columns of a table, preferring metrics with a direction; keeps the order of the benchmark file."""
     wanted = [key for key in keys if column(key).better != "-"][:MOST]
     wanted += [key for key in keys if column(key).better == "-"][: MOST - len(wanted)]
     return [key for key in keys if key in wanted]
 
 
 def spread(report: Report) -> str:
-    """What ± and n stand for."""
+    """Explains ± and n."""
     if report.most_seeds < 2:
-        return " One seed: differences have no error bar."
-    return " Mean ± sample standard deviation over seeds; percentages compare equal seeds."
+        return " One seed: differences have no error bars."
+    return " Mean ± sample standard deviation over seeds; percentages are over shared seeds."
 
 
 def _ratio(runs: list[Result], base: list[Result], key: str) -> str:
-    """A variant against the baseline over the seeds that both have: others would compare seeds rather than variants."""
+    """Relative difference from the baseline over shared seeds; other seeds would bias the comparison."""
     left, right = by_seed(runs, key), by_seed(base, key)
     seeds = left.keys() & right.keys()
     whole = sum(right[seed] for seed in seeds)
@@ -89,7 +90,7 @@ def _ratio(runs: list[Result], base: list[Result], key: str) -> str:
 
 
 def differences(report: Report) -> str:
-    """Each variant against the baseline over the seeds that both have."""
+    """Each variant against the baseline over shared seeds."""
     rows, baseline = report.rows, report.benchmark.baseline
     base = rows.get(baseline, [])
     keys = [key for key in report.benchmark.leading if column(key).better != "-"][: MOST - 1]
@@ -103,13 +104,13 @@ def differences(report: Report) -> str:
             body.append([escape(report.title(name)), *cells, str(max(d.n for d in found if d))])
     if not body:
         return ""
-    note = "Mean difference over the seeds that both have, with its 95% interval (Student's t, not adjusted)."
+    note = "Mean difference over shared seeds, with its 95% interval (Student's t, not adjusted)."
     title = escape(report.title(baseline))
     return f"## Differences from {title}\n\n{note}\n\n" + table(["variant", *map(heading, keys), "n"], body)
 
 
 def cost(report: Report) -> str:
-    """Parameters, operations, and the seconds of undisturbed runs."""
+    """Parameters, operations, and the times of undisturbed runs."""
     if not report.done:
         return ""
     first, *others = COSTS
@@ -123,17 +124,17 @@ def cost(report: Report) -> str:
         times = f"{parameters.mean / base.mean:.2f}x" if parameters and base and base.mean else "-"
         cells = [cell(values[key], key, most=report.most_seeds) for key in others]
         body.append([escape(report.title(name)), cell(parameters, first), times, *cells])
-    against = f"against {escape(report.title(report.benchmark.baseline))}"
+    against = f"vs. {escape(report.title(report.benchmark.baseline))}"
     header = ["variant", unit_heading(first), against, *map(unit_heading, others)]
     note = (
-        "\n\nSeconds are shown where the machine did nothing else during the run, as the processor seconds tell; "
+        "\n\nSeconds are shown only for runs on an otherwise idle machine, judged by CPU time; "
         "all are in [results.csv](results.csv)." if disturbed else ""
     )  # fmt: skip
     return f"## Cost\n\n{table(header, body)}{note}"
 
 
 def published(report: Report) -> str:
-    """Published numbers beside ours; folded where another condition makes them not comparable."""
+    """Published numbers next to ours; collapsed if other conditions make them incomparable."""
     benchmark, several, body = report.benchmark, len(report.benchmark.published) > 1, []
     for source in benchmark.published:
         for name, values in source.values.items():
@@ -156,7 +157,7 @@ def published(report: Report) -> str:
     header = ["variant", *(["source"] if several else []), "number", "published", "ours", "difference"]
     text = f"{escape(benchmark.paper.title)}. {benchmark.paper.notes}"
     if report.departures:
-        text += f" Ours were made under another condition ({', '.join(report.departures)}): not comparable."
+        text += f" Our numbers were measured under other conditions ({', '.join(report.departures)}) and are not comparable."
     text += f"\n\n{table(header, body)}" if body else ""
     text += "".join(f"\n{'' if place else chr(10)}- {finding}" for place, finding in enumerate(benchmark.findings))
     title = "Comparison with published results"
@@ -164,7 +165,7 @@ def published(report: Report) -> str:
 
 
 def sweep(report: Report, spec: Sweep) -> str:
-    """One metric under several protocols that differ in one number, a row for each variant and for what is published."""
+    """One metric under protocols that differ in one parameter, with a row for each variant and each published curve."""
     keys, body = spec.keys[:MOST_LEVELS], []
     for name, runs in report.rows.items():
         cells = [cell(summary(runs, key), key, most=report.most_seeds) for key in keys]

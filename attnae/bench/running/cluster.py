@@ -1,4 +1,4 @@
-"""The same executions as jobs: of SLURM, or of this machine by submitit's local executor."""
+"""Executes runs as jobs, on SLURM or on this machine with submitit's local executor."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
     import submitit
 
 MINUTES = 240
-"""Time limit of a job unless told otherwise; a job that reaches it is queued again and goes on from its checkpoint."""
+"""Default time limit of a job; a job that reaches it is requeued and resumes from its checkpoint."""
 
 RESUBMISSIONS = 100
-"""How often a job may reach its time limit."""
+"""How often a job may reach its time limit before it is not requeued."""
 
 
 def engine() -> Any:
@@ -42,19 +42,19 @@ def engine() -> Any:
     try:
         import submitit
     except ImportError as error:
-        raise UserError("Jobs need submitit: pip install submitit") from error
+        raise UserError("Jobs need submitit. Install it with: pip install submitit") from error
     return submitit
 
 
 @dataclass
 class Task:
-    """What a job does: one run, by the execution that a local run takes as well.
+    """The work of a job: one run, executed like a local run.
 
     Attributes:
-        run: What to do.
+        run: Run to execute.
         timeout: See :class:`Execution`.
-        environment: Threads and devices; ``None`` for those that SLURM has allotted.
-        request: What the run was planned from, if nobody had decoded its images then; an earlier job has since.
+        environment: Threads and devices; ``None`` for those allocated by SLURM.
+        request: Request of the run if its images were not decoded when it was planned; an earlier job decodes them.
     """
 
     run: Run
@@ -74,18 +74,18 @@ class Task:
         self.launcher = Launcher([execution], Console(width=160), [environment])
         try:
             self.launcher.execute()
-        except Stopped:  # cancelled, or preempted: then SLURM queues the job again
+        except Stopped:  # canceled, or preempted, in which case SLURM requeues the job
             sys.exit(128 + signal.SIGTERM)
         return execution.stage, execution.reason
 
     def _planned(self, request: Request) -> Run:
-        """The run as it is planned now that the digest of its images is known."""
+        """Plans the run again, now that the digest of its images is known."""
         run = next(one for one in plan.make(request).runs if one.name == self.run.name)
         jobs.move(self.run.folder, run.folder)
         return replace(run, retest=self.run.retest, continues=self.run.continues)
 
     def checkpoint(self) -> submitit.helpers.DelayedSubmission:
-        """Ends the training when the job is about to be taken away; submitit queues it again, and it goes on."""
+        """Stops the training before the job is preempted; submitit requeues the job, which resumes."""
         if self.launcher:
             self.launcher.stop()
         return engine().helpers.DelayedSubmission(replace(self))
@@ -93,25 +93,25 @@ class Task:
 
 @dataclass
 class Decoding:
-    """The first job where nobody has decoded the images: it decodes them, once for all runs.
+    """The first job if the images are not decoded yet; it decodes them once for all runs.
 
     Attributes:
-        request: What the runs are planned from.
+        request: Request of the runs.
     """
 
     request: Request
 
     def __call__(self) -> None:
-        """Decodes them into the cache that all machines share."""
+        """Decodes the images into the cache shared by all machines."""
         plan.make(self.request)
 
     def checkpoint(self) -> submitit.helpers.DelayedSubmission:
-        """Queues the job again: what is not decoded by then is decoded anew."""
+        """Requeues the job; splits that are not fully decoded are decoded again."""
         return engine().helpers.DelayedSubmission(self)
 
 
 def _srun(devices: int, nodes: int) -> tuple[str, ...]:
-    """Starts a process for each device, as Lightning expects it from SLURM, in the job that is already running."""
+    """Command prefix that starts one process per device in the running job, as Lightning expects from SLURM."""
     if devices * nodes == 1:
         return ()
     tasks = [f"--nodes={nodes}", f"--ntasks={devices * nodes}", f"--ntasks-per-node={devices}"]
@@ -128,18 +128,18 @@ def submit(
     jobs_at_once: int | None = None,
     timeout: float | None = None,
 ) -> list[str]:
-    """Submits runs as a SLURM array and returns the names of its jobs; it waits for one that decodes, if that is to do.
+    """Submits runs as a SLURM array, after a decoding job if needed, and returns the names of the array's jobs.
 
     Args:
-        made: What they belong to.
-        runs: What to submit.
-        folder: Where submitit keeps its files; every machine of the cluster must see it and the working folder.
-        options: ``key=value`` of sbatch.
-        jobs_at_once: How many may run at once; ``None`` for as many as SLURM lets.
-        timeout: Minutes that each run may take.
+        made: Plan of the runs.
+        runs: Runs to submit.
+        folder: Folder for submitit's files; it and the working folder must be visible on every machine of the cluster.
+        options: sbatch options as ``key=value``.
+        jobs_at_once: Maximum number of concurrent jobs; ``None`` for no limit.
+        timeout: Time limit of each run in minutes.
 
     Raises:
-        UserError: submitit or SLURM is missing, or refuses.
+        UserError: submitit or SLURM is missing, or SLURM rejects the jobs.
     """
     parameters: dict[str, Any] = {"job_name": f"attnae-{made.benchmark.name}", "time": MINUTES}
     further: dict[str, Any] = {"requeue": True}
@@ -154,13 +154,13 @@ def submit(
         key, value = _option(option)
         (parameters if key in known else further)[key] = value
     parameters["additional_parameters"] = further
-    # The job's own process is one, whatever was asked for: it starts those that train together itself, see `_srun`.
+    # The job itself is always one process; it starts the training processes itself, see `_srun`.
     parameters["srun_args"] = ["--nodes=1", "--ntasks=1"]
-    if "cpus_per_task" in parameters:  # which srun does not take over from sbatch since SLURM 22.05
+    if "cpus_per_task" in parameters:  # srun does not inherit it from sbatch since SLURM 22.05
         parameters["srun_args"].append(f"--cpus-per-task={parameters['cpus_per_task']}")
     try:
         place = {"SLURM_CONF": os.environ["SLURM_CONF"]} if "SLURM_CONF" in os.environ else {}
-        with engine_.helpers.clean_env():  # a job that submits others must not pass its own allotment on
+        with engine_.helpers.clean_env():  # a job that submits jobs must not pass on its own allocation
             os.environ.update(place)
             executor = engine_.SlurmExecutor(folder, max_num_timeout=RESUBMISSIONS)
             executor.update_parameters(**parameters)
@@ -172,7 +172,7 @@ def submit(
             submitted = executor.submit_array([Task(run, timeout, None, later) for run in runs])
     except (engine_.core.utils.FailedJobError, RuntimeError, ValueError, OSError) as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        raise UserError(f"SLURM did not take the jobs: {lines[-1] if lines else type(error).__name__}") from error
+        raise UserError(f"SLURM rejected the jobs: {lines[-1] if lines else type(error).__name__}") from error
     for run, job in zip(runs, submitted, strict=True):
         jobs.note(run.folder, job.job_id)
     return [job.job_id for job in submitted]
@@ -189,12 +189,12 @@ def _option(text: str) -> tuple[str, Any]:
 
 
 class LocalJob(Execution):
-    """An execution in a job of submitit's local executor; seen through the run's files.
+    """An execution in a job of submitit's local executor, monitored through the run's files.
 
     Args:
-        run: What to do.
+        run: Run to execute.
         timeout: See :class:`Execution`.
-        folder: Where submitit keeps its files.
+        folder: Folder for submitit's files.
     """
 
     def __init__(self, run: Run, timeout: float | None, folder: Path):
@@ -206,30 +206,30 @@ class LocalJob(Execution):
         """Starts the job."""
         self.began = time.time()
         executor = engine().LocalExecutor(self.folder)
-        executor.update_parameters(timeout_min=10**6)  # `--timeout` counts, not the executor's two minutes
-        with _ignored(signal.SIGINT):  # Ctrl-C reaches the runner alone, which ends its jobs in order
+        executor.update_parameters(timeout_min=10**6)  # `--timeout` applies, not the executor's default of two minutes
+        with _ignored(signal.SIGINT):  # only the runner receives Ctrl-C, and stops its jobs in order
             self.job = executor.submit(Task(self.run, self.timeout, environment))
 
     def poll(self) -> bool:
-        """Follows the job; returns whether it is over."""
+        """Updates the stage; returns whether the job has ended."""
         if self.job is None or not self.job.done():
             self.stage = TEST if self._trained() else self.stage
             return False
         try:
             self.stage, self.reason = self.job.result()
-        except Exception:  # whatever submitit makes of a job that was killed
-            self.stage, self.reason = FAILED, f"its job ended without a result, see {self.job.paths.stderr}"
+        except Exception:  # submitit raises various errors for killed jobs
+            self.stage, self.reason = FAILED, f"the job ended without a result, see {self.job.paths.stderr}"
         self.finished = time.time()
         return True
 
     def interrupt(self) -> None:
-        """Asks the job to end."""
+        """Sends the job a termination signal."""
         if self.job is not None and not self.job.done():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(int(self.job.job_id), signal.SIGTERM)
 
     def stop(self) -> None:
-        """Waits for an interrupted job."""
+        """Waits until an interrupted job ends."""
         patience = time.monotonic() + GRACE + 5
         while self.job is not None and not self.job.done() and time.monotonic() < patience:
             time.sleep(0.1)
@@ -237,7 +237,7 @@ class LocalJob(Execution):
 
 @contextlib.contextmanager
 def _ignored(number: signal.Signals) -> Iterator[None]:
-    """Children that are started meanwhile ignore the signal, too."""
+    """Ignores a signal within the block; child processes started there ignore it as well."""
     before = signal.signal(number, signal.SIG_IGN)
     try:
         yield

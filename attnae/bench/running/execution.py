@@ -1,4 +1,4 @@
-"""One run: its commands in their own processes, then ``result.json``."""
+"""Executes one run: runs its commands in separate processes, then writes ``result.json``."""
 
 from __future__ import annotations
 
@@ -26,51 +26,51 @@ from attnae.files import dump_yaml, write_text
 FIT, TEST, DONE, FAILED, LOCKED = "training", "testing", "complete", "failed", "locked"
 
 HOLDER = ".runner"
-"""File in a run's folder that says which runner works on it."""
+"""File in a run's folder with the runner that holds its lock."""
 
 WARNING = "attnae: warning: "
-"""What begins a line of a command that its runner is to show."""
+"""Prefix of log lines that the runner displays."""
 
 GRACE = 20.0
-"""Seconds that an interrupted child has to end by itself."""
+"""Seconds that an interrupted child process has to exit before it is killed."""
 
 
 class Execution:
-    """Takes a run from wherever it stands to its result.
+    """Completes a run from its current state.
 
-    A finished training is not repeated, an interrupted one goes on from its last checkpoint. ``result.json`` comes last
-    and atomically; a failure becomes a result, too, with its reason.
+    A finished training is not repeated; an interrupted one resumes from its last checkpoint. ``result.json`` is written
+    last and atomically. A failure is also written as a result, with its reason.
 
     Args:
-        run: What to do.
-        timeout: Minutes after which this attempt is ended and has failed; ``None`` for as long as it takes.
-        launch: What to put before the training's command where several machines or a cluster train together.
+        run: Run to execute.
+        timeout: Minutes after which this attempt is stopped and fails; ``None`` for no limit.
+        launch: Prefix of the training command for several machines or a cluster.
     """
 
     def __init__(self, run: Run, timeout: float | None = None, launch: tuple[str, ...] = ()):
         self.run, self.stage, self.reason = run, FIT, ""
         self.timeout, self.launch = timeout, launch
         self.environment: dict[str, str] = {}
-        self.before: result.Result | None = None  # what stands until another test is through, see `Run.retest`
+        self.before: result.Result | None = None  # kept until a retest has succeeded, see `Run.retest`
         self.process: subprocess.Popen[bytes] | None = None
-        self.lifeline: int | None = None  # the end of a pipe that tells the running command that this process lives
+        self.lifeline: int | None = None  # a pipe end; when it closes, the running command exits
         self.lock = FileLock(run.folder / ".lock")
         self.log: IO[bytes] | None = None
         self.log_begin = 0  # bytes of earlier attempts
         self.began = self.finished = self.ended = 0.0
 
     def start(self, environment: dict[str, str]) -> None:
-        """Starts the first command that is still to do; a run that another runner has locked is left alone.
+        """Starts the first remaining command, unless another runner has locked the run.
 
         Args:
-            environment: Further environment variables: threads and devices to use.
+            environment: Additional environment variables, for threads and devices.
         """
         self.environment, self.began = _environment(environment), time.time()
         if not self._claim():
             return
         last = store.read(self.run)
         self.before = last if last and last.status == "complete" else None
-        if self.before and not self.run.retest:  # completed by another runner since this one has looked
+        if self.before and not self.run.retest:  # completed by another runner in the meantime
             self._end(DONE)
         elif self._prepare():
             if self.run.trains and not self.before and not self._trained():
@@ -79,7 +79,7 @@ class Execution:
                 self._spawn(TEST, self.run.test)
 
     def _claim(self) -> bool:
-        """Makes the run's folder and takes its lock; returns whether the run is this runner's."""
+        """Creates the run's folder and acquires its lock; returns whether that succeeded."""
         try:
             self.run.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -91,13 +91,13 @@ class Execution:
         except Timeout:
             self.stage, self.reason = LOCKED, f"locked by another runner{self._holder()}"
             return False
-        except OSError as error:  # without the lock nothing may be written, not even that it has failed
+        except OSError as error:  # without the lock, nothing may be written, not even the failure
             self._end(FAILED, f"cannot write to the run's folder: {error.strerror}")
             return False
         return True
 
     def _prepare(self) -> bool:
-        """Removes leftovers of earlier attempts and writes the configuration; returns whether that was possible."""
+        """Removes leftovers of earlier attempts and writes the configuration; returns whether that succeeded."""
         folder = self.run.folder
         try:
             (folder / HOLDER).write_text(f"process {os.getpid()} on {platform.node()}", encoding="utf-8")
@@ -117,7 +117,7 @@ class Execution:
         return True
 
     def poll(self) -> bool:
-        """Moves on when a command has ended; returns whether the run is over."""
+        """Starts the next command when one has ended; returns whether the run has ended."""
         if self.process is not None and self.timeout is not None and time.time() - self.began > 60 * self.timeout:
             if not self.ended:
                 self.ended = time.time()
@@ -126,7 +126,7 @@ class Execution:
                 self._signal(signal.SIGKILL)
         if self.process is not None and (code := self.process.poll()) is not None:
             if code:
-                self._signal(signal.SIGKILL)  # other devices' processes would wait for the one that has failed
+                self._signal(signal.SIGKILL)  # processes of other devices would wait for the failed one
             self._forget()
             if self.ended:
                 self._fail(f"timed out after {self.timeout:g} minutes")
@@ -139,17 +139,17 @@ class Execution:
         return self.stage in (DONE, FAILED, LOCKED)
 
     def interrupt(self) -> None:
-        """Asks the running command to end."""
+        """Sends the running command a termination signal."""
         self._signal(signal.SIGTERM)
 
     def _signal(self, number: signal.Signals) -> None:
-        """To the running command and all that it has started."""
+        """Sends a signal to the running command and its child processes."""
         if self.process is not None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.process.pid, number)
 
     def stop(self) -> None:
-        """Waits for an interrupted command, kills it if it stays, and lets go of the run without a result."""
+        """Waits for an interrupted command, kills it if necessary, and releases the run without a result."""
         if self.process is not None:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self.process.wait(GRACE)
@@ -159,7 +159,7 @@ class Execution:
         self._release()
 
     def _forget(self) -> None:
-        """Lets go of a command that has ended."""
+        """Releases the resources of a command that has ended."""
         if self.lifeline is not None:
             os.close(self.lifeline)
         self.process = self.lifeline = None
@@ -176,13 +176,13 @@ class Execution:
 
     @property
     def epochs_done(self) -> float:
-        """Epochs of the training that are over, with the running one's part; of a test its part."""
+        """Completed epochs of the training, including the fraction of the current one; for a test, the completed fraction."""
         beat = self.progress
         return float(beat["epoch"] + beat["step"] / max(beat["steps"], 1)) if beat else 0.0
 
     @property
     def seconds_left(self) -> float | None:
-        """Estimate for the rest of the command: at the speed of this attempt, validation and checkpoints included."""
+        """Estimated remaining seconds of the command at the speed of this attempt, including validation and checkpoints."""
         beat, done = self.progress, self.epochs_done
         if not beat or done <= beat["first_epoch"]:
             return None
@@ -191,7 +191,7 @@ class Execution:
 
     @property
     def warnings(self) -> list[str]:
-        """Warnings of this attempt's commands, such as of a logger that was dropped."""
+        """Warnings of this attempt's commands, such as a dropped logger."""
         try:
             text = (self.run.folder / "log.txt").read_bytes()[self.log_begin :].decode("utf-8", "replace")
         except OSError:
@@ -200,7 +200,7 @@ class Execution:
 
     @property
     def output(self) -> list[str]:
-        """Lines that the last command has written."""
+        """Output lines of the last command."""
         try:
             text = (self.run.folder / "log.txt").read_text(encoding="utf-8", errors="replace")
         except OSError:
@@ -211,10 +211,10 @@ class Execution:
         return (self.run.folder / "fit.json").exists() and (self.run.folder / "weights.safetensors").exists()
 
     def _resumed(self, arguments: tuple[str, ...]) -> tuple[str, ...]:
-        (self.run.folder / "weights.safetensors").unlink(missing_ok=True)  # without fit.json it is nobody's result
+        (self.run.folder / "weights.safetensors").unlink(missing_ok=True)  # incomplete without fit.json
         checkpoint = self.run.folder / "checkpoints" / "last.ckpt"
         if self.run.continues and not checkpoint.exists():
-            with contextlib.suppress(OSError):  # without them the curves begin later
+            with contextlib.suppress(OSError):  # optional; without them, the curves start later
                 shutil.copyfile(self.run.continues / "metrics.csv", self.run.folder / "metrics.csv")
             checkpoint = self.run.continues / "checkpoints" / "last.ckpt"
             return (*arguments, "--ckpt_path", checkpoint.as_posix())
@@ -232,13 +232,13 @@ class Execution:
             self.log.write(f"$ attnae {' '.join(arguments)}\n".encode())
             self.log.flush()
             self.process = subprocess.Popen(
-                # Not -m: it would import whatever lies in the working folder.
+                # Not -m, which would import modules from the working folder.
                 [*launch, sys.executable, child.__file__, *(map(str, inherited) if inherited else "-"), *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=self.log,
                 stderr=subprocess.STDOUT,
                 env=self.environment,
-                start_new_session=True,  # Ctrl-C reaches the runner alone, which ends its children in order
+                start_new_session=True,  # only the runner receives Ctrl-C, and stops its children in order
                 pass_fds=inherited,
             )
         except OSError as error:  # a full disk, too many open files or processes, no memory
@@ -249,18 +249,18 @@ class Execution:
                 os.close(end)
 
     def _why(self, code: int) -> str:
-        """The error line of the log, else its last line."""
+        """Reason of a failure: the error line of the log, else its last line."""
         lines = [line.strip() for line in self.output]
         marked = [line.split("error: ", 1)[1] for line in lines if line.startswith("attnae: error: ")]
         if marked:
             return marked[-1]
         if code < 0:
-            on = "--retest tests it again" if self.before else "with --retry-failed it goes on where it stopped"
+            on = "rerun with --retest" if self.before else "rerun with --retry-failed to resume"
             return f"{self.stage} was killed by {signal.Signals(-code).name}; {on}"
-        return f"{self.stage} ended with code {code}: {lines[-1] if lines else 'no output'}"
+        return f"{self.stage} exited with code {code}: {lines[-1] if lines else 'no output'}"
 
     def _complete(self) -> None:
-        """Writes the result of commands that have succeeded."""
+        """Writes the result after all commands have succeeded."""
         folder, run = self.run.folder, self.run
         try:
             done = outcome.retested(run, self.before) if self.before else outcome.trained(run, time.time() - self.began)
@@ -268,7 +268,7 @@ class Execution:
         except UserError as error:
             self._fail(str(error))
             return
-        if not self.before and not run.keep_checkpoints:  # 0.9 GB of SAAAE with its optimizer's state
+        if not self.before and not run.keep_checkpoints:  # 0.9 GB for SAAAE with the optimizer state
             shutil.rmtree(folder / "checkpoints", ignore_errors=True)
         with contextlib.suppress(OSError):
             for name in ("fit.json", "test.json", "progress.json", jobs.RECORD):
@@ -276,7 +276,7 @@ class Execution:
         self._end(DONE)
 
     def _fail(self, reason: str) -> None:
-        """Writes that the run failed; a test that fails after a complete run takes nothing away."""
+        """Writes a failed result; a failed retest keeps the previous result."""
         if self.before:
             self._end(FAILED, f"{reason}; previous results were kept")
             return
@@ -291,7 +291,7 @@ class Execution:
         self._release()
 
     def _parts(self) -> list[Path]:
-        """Files that a killed process was writing, see ``attnae.files.atomic``: nobody else works here."""
+        """Partial files of killed processes, see ``attnae.files.atomic``. Safe to remove while the lock is held."""
         hidden = [path for place in ("", "checkpoints/", "images/") for path in self.run.folder.glob(f"{place}.?*.*")]
         return [path for path in hidden if path.is_file()]
 
@@ -301,7 +301,7 @@ class Execution:
         return ""
 
     def _release(self) -> None:
-        with contextlib.suppress(OSError):  # what a full disk has not taken is lost
+        with contextlib.suppress(OSError):  # output that does not fit on a full disk is lost
             if self.log is not None:
                 self.log.close()
         with contextlib.suppress(OSError):
@@ -314,16 +314,15 @@ def _environment(further: dict[str, str]) -> dict[str, str]:
         **os.environ,
         "PYTHONUNBUFFERED": "1",
         "TORCH_FORCE_WEIGHTS_ONLY_LOAD": "1",  # no checkpoint may carry code
-        "WANDB_SILENT": "true",  # the log's last line says why a run has failed
-        # Of SLURM's names, the one by which Lightning knows that a job's tasks are not for it; see `launch` for those
-        # that are.
+        "WANDB_SILENT": "true",  # the last line of the log is the reason of a failure
+        # With this job name, Lightning ignores SLURM's tasks; `launch` overrides it where the tasks are for training.
         "SLURM_JOB_NAME": "interactive",
         **further,
     }
 
 
 def _set_aside(record: Path) -> None:
-    """Makes room for a new result; only what says that the run failed is removed."""
+    """Renames an existing result before a new one is written; removes it if the run failed."""
     if not record.exists():
         return
     with contextlib.suppress(UserError):

@@ -1,4 +1,4 @@
-"""Executes a plan: so many runs at once, a live table, and an orderly stop."""
+"""Executes a plan with concurrent runs, a live table, and an orderly stop."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from attnae.bench.markdown import one_line
 from attnae.bench.running.execution import DONE, FAILED, FIT, LOCKED, TEST, Execution
 
 TAIL = 5
-"""Lines of the log that are shown of a failed run."""
+"""Number of log lines shown for a failed run."""
 
 ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Stopped(Exception):
-    """The user wants to end."""
+    """The user stopped the runs."""
 
 
 class Launcher:
     """Runs executions one after another, or several at once on disjoint threads and devices.
 
     Args:
-        executions: What to execute.
-        console: Where to show it; lines instead of a live table when it is not a terminal.
-        slots: Environment variables of each of the executions at once, see :mod:`attnae.bench.running.resources`.
+        executions: Executions to run.
+        console: Output; prints lines instead of a live table if it is not a terminal.
+        slots: Environment variables of each concurrent execution, see :mod:`attnae.bench.running.resources`.
     """
 
     def __init__(self, executions: list[Execution], console: Console, slots: list[dict[str, str]]):
@@ -50,7 +50,7 @@ class Launcher:
         """Runs everything; a failed run does not stop the others.
 
         Raises:
-            Stopped: Ctrl-C or a termination signal; running trainings have ended, their checkpoints stay.
+            Stopped: Ctrl-C or a termination signal; running trainings were stopped, and their checkpoints were kept.
             UserError: A folder cannot be written to.
         """
         with _signals(), self._display() as live:
@@ -70,13 +70,13 @@ class Launcher:
                     if live:
                         live.update(self._table())
                     time.sleep(0.2)
-            except BaseException:  # no child may outlive the runner
+            except BaseException:  # child processes must not outlive the runner
                 self.stop()
                 raise
         return self.over
 
     def stop(self) -> None:
-        """Ends what is running; checkpoints stay."""
+        """Stops all running executions; keeps their checkpoints."""
         for execution in self.active:
             execution.interrupt()
         for execution in self.active:
@@ -91,7 +91,7 @@ class Launcher:
             yield live
 
     def _tell(self, execution: Execution) -> None:
-        """A line for whatever is new, where there is no live table; failures always."""
+        """Prints a line for each change if there is no live table; always prints failures."""
         run, beat = execution.run, execution.progress
         part = beat.get("epoch") if execution.stage == FIT else int(4 * execution.epochs_done)
         now = (execution.stage, part)
@@ -147,7 +147,7 @@ class Launcher:
         return Group(table, f"[dim]{len(self.over)}/{total} runs done{rest}; Ctrl-C keeps what is finished[/]")
 
     def _seconds_left(self) -> float | None:
-        """Until the last run ends: each that waits takes the next free place, for as long as its variant has taken so far."""
+        """Estimated seconds until all runs end, if each waiting run takes as long as its variant has so far."""
         known: dict[str, list[float]] = {}
         for e in [*self.over, *self.active]:
             left = 0.0 if e.stage == DONE else e.seconds_left
@@ -160,7 +160,7 @@ class Launcher:
         places = [0.0] * (self.jobs - len(self.active))
         for e in self.active:
             left = e.seconds_left
-            if left is None and e.stage == FIT:  # not a step yet
+            if left is None and e.stage == FIT:  # no step finished yet
                 left = max(0.0, means.get(e.run.id.variant, usual) - (time.time() - e.began))
             places.append(left or 0.0)
         heapq.heapify(places)
@@ -171,7 +171,7 @@ class Launcher:
 
 @contextmanager
 def _signals() -> Iterator[None]:
-    """Turns the first Ctrl-C or termination into :class:`Stopped`; further ones wait for the orderly end."""
+    """Turns the first Ctrl-C or termination into :class:`Stopped`; ignores further ones during the orderly stop."""
 
     def stop(number: int, frame: Any) -> None:
         for ending in ENDINGS:

@@ -1,4 +1,4 @@
-"""What becomes of an execution: its parts and the run's identity as one result."""
+"""Combines the parts of an execution and the run's identity into one result."""
 
 from __future__ import annotations
 
@@ -16,31 +16,31 @@ from attnae.files import PACKAGE
 
 
 def trained(run: Run, seconds: float) -> result.Result:
-    """The result of a run that was trained, where there is anything to train, and tested.
+    """The result of a run that was trained (if it has anything to train) and tested.
 
     Args:
         run: The run, whose folder holds ``fit.json`` and ``test.json``.
         seconds: Wall time of the attempt.
 
     Raises:
-        UserError: A part is missing or damaged, or has seen other images than the plan's.
+        UserError: A part is missing or damaged, or the images differ from the plan's.
     """
     parts = [result.read_part(run.folder / "test.json")]
     parts += [result.read_part(run.folder / "fit.json")] if run.trains else []
     if any(part.data.get("digest") not in (None, run.id.data_digest) for part in parts):
-        raise UserError("the images changed while it ran. Give the same command again")
+        raise UserError("the images changed during the run. Rerun the same command")
     return _record(run, "complete", "", seconds, **_joined(parts))
 
 
 def retested(run: Run, before: result.Result) -> result.Result:
-    """A complete result with what another test has measured; what that did not measure, such as LPIPS, stays.
+    """Updates a complete result from a retest; metrics that were not measured again, such as LPIPS, are kept.
 
     Raises:
-        UserError: The test is missing or damaged, or has seen other images.
+        UserError: The test is missing or damaged, or used other images.
     """
     test = result.read_part(run.folder / "test.json")
     if test.data.get("digest") != before.data.get("digest"):
-        raise UserError("the images have changed since it was trained")
+        raise UserError("the images changed after training")
     training = {key: value for key, value in before.metrics.items() if key in before.curves}
     tested = {**git_state(), "versions": test.versions, "first_finished_at": began(before)}
     return replace(
@@ -73,7 +73,7 @@ def _record(run: Run, status: str, reason: str, seconds: float, **parts: Any) ->
 
 
 def _joined(parts: list[result.Part]) -> dict[str, Any]:
-    """A test and its training as one; of what both know, such as the hardware, the training's word counts."""
+    """Joins a test and its training; values that both have, such as the hardware, come from the training."""
     values: dict[str, Any] = {}
     for part in fields(result.Part):
         found = [value for p in parts if (value := getattr(p, part.name))]

@@ -1,4 +1,4 @@
-"""What of a machine each of several runs at once gets: its own GPUs, and its share of the processor's threads."""
+"""Divides the machine between concurrent runs: each gets its own GPUs and a share of the CPU threads."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from attnae.errors import UserError
 
 
 def slots(jobs: int, devices: int = 1, accelerator: str = "auto") -> list[dict[str, str]]:
-    """Environment variables of so many runs at once.
+    """Environment variables of each concurrent run.
 
     Args:
-        jobs: Runs at once.
+        jobs: Number of concurrent runs.
         devices: Devices of each run.
-        accelerator: ``trainer.accelerator``; for ``cpu`` no GPUs are dealt out.
+        accelerator: ``trainer.accelerator``; ``cpu`` assigns no GPUs.
 
     Raises:
         UserError: There are not enough GPUs.
@@ -27,28 +27,28 @@ def slots(jobs: int, devices: int = 1, accelerator: str = "auto") -> list[dict[s
 
 
 def divide(gpus: list[str], jobs: int, devices: int) -> list[list[str]]:
-    """Disjoint GPUs for each of the runs at once.
+    """Disjoint GPUs for each concurrent run.
 
     Raises:
-        UserError: There are not enough.
+        UserError: There are not enough GPUs.
     """
     if jobs * devices > len(gpus):
         most = len(gpus) // devices
-        advice = f"Give at most --jobs {most}" if most else f"Give at most --devices {len(gpus)}"
+        advice = f"Use at most --jobs {most}" if most else f"Use at most --devices {len(gpus)}"
         raise UserError(
-            f"--jobs {jobs} with --devices {devices} needs {jobs * devices} GPUs, but {len(gpus)} can be seen. "
+            f"--jobs {jobs} with --devices {devices} needs {jobs * devices} GPUs, but {len(gpus)} are visible. "
             f"{advice}, or --set trainer.accelerator=cpu."
         )
     return [gpus[job * devices : (job + 1) * devices] for job in range(jobs)]
 
 
 def visible_gpus() -> list[str]:
-    """Names that CUDA_VISIBLE_DEVICES may hold: those that it holds, else all that the driver lists."""
+    """Names of the visible GPUs: from CUDA_VISIBLE_DEVICES if it is set, else all that the driver lists."""
     chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
     if chosen is not None:
         names = [name.strip() for name in chosen.split(",")]
         ends = [not name or name.startswith("-") for name in names] + [True]
-        return names[: ends.index(True)]  # CUDA ignores what follows an invalid name
+        return names[: ends.index(True)]  # CUDA ignores all names after an invalid one
     try:
         listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=30, check=True).stdout
     except (OSError, subprocess.SubprocessError):
@@ -57,7 +57,7 @@ def visible_gpus() -> list[str]:
 
 
 def cores() -> int:
-    """Processor cores to use: those that SLURM has allotted on this machine, else those that this process is bound to."""
+    """Number of CPU cores to use: those allocated by SLURM on this machine, else those available to this process."""
     allotted = os.environ.get("SLURM_CPUS_ON_NODE", "")
     if allotted.isdigit():
         return int(allotted)

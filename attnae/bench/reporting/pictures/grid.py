@@ -1,4 +1,4 @@
-"""The same images for all variants, with the PSNR of each output and where its errors are."""
+"""The same images for all variants, with the PSNR and an error map of each output."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from PIL import Image
 from attnae.bench.reporting.pictures.style import SMALL, WIDTH, plain, save
 
 SHOWN = 4
-"""Images: each takes two columns, the output and its error, of 100 pixels on a page."""
+"""Number of images; each takes two columns (output and error), each 100 pixels wide on a page."""
 
 PADDING = 2
-"""Pixels around each image of a strip that a run leaves."""
+"""Pixels around each image in the strips saved by runs."""
 
 Pixels = NDArray[np.float64]
 
 
 def read_strip(path: Path) -> Pixels | None:
-    """Images (N, H, H, 3) in [0, 1] of a strip; ``None`` for a file that is missing, cut short or no strip of squares."""
+    """Images (N, H, H, 3) in [0, 1] of a strip; ``None`` if the file is missing, truncated or not a strip of squares."""
     try:
         with Image.open(path) as picture:
             pixels = np.asarray(picture.convert("RGB"), dtype=np.float64) / 255
@@ -41,19 +41,19 @@ def read_strip(path: Path) -> Pixels | None:
 
 
 def psnr(output: Pixels, truth: Pixels) -> float:
-    """Peak signal-to-noise ratio of one image in dB, at most 100, from the pixels that are shown."""
+    """Peak signal-to-noise ratio of one image in dB, at most 100, from the displayed pixels."""
     error = float(((output - truth) ** 2).mean())
     return min(100.0, -10 * np.log10(error)) if error else 100.0
 
 
 def draw(title: str, protocol: str, folders: Mapping[str, Path], path: Path) -> None:
-    """Truth, input where it is another, and for each variant its output beside its error.
+    """Draws the ground truth, the input if it differs, and the output and error of each variant.
 
     Args:
         title: Title of the figure.
         protocol: Prefix of the strips.
         folders: ``images`` folders of runs by the variant's title.
-        path: File to write; nothing is written where runs left no strips or show different images.
+        path: File to write; nothing is written if runs saved no strips or different images.
     """
     outputs = {name: strip for name, folder in folders.items()
                if (strip := read_strip(folder / f"{protocol}-output.png")) is not None}  # fmt: skip
@@ -63,15 +63,15 @@ def draw(title: str, protocol: str, folders: Mapping[str, Path], path: Path) -> 
     truth = read_strip(anyone / f"{protocol}-truth.png")
     if truth is None or any(strip.shape != truth.shape for strip in outputs.values()):
         return
-    given = read_strip(anyone / f"{protocol}-input.png")  # an autoencoder's input is the truth
+    given = read_strip(anyone / f"{protocol}-input.png")  # an autoencoder's input is the ground truth
     truth, outputs = truth[:SHOWN], {name: strip[:SHOWN] for name, strip in outputs.items()}
     count = len(truth)
     rows = dict(outputs)
     if given is not None and given[:SHOWN].shape == truth.shape:
-        same = any(np.array_equal(given[:SHOWN], strip) for strip in outputs.values())  # a variant that does nothing
+        same = any(np.array_equal(given[:SHOWN], strip) for strip in outputs.values())  # an identity variant
         rows = outputs if same else {"input": given[:SHOWN], **outputs}
     errors = {name: np.abs(strip - truth[: len(strip)]).mean(3) for name, strip in rows.items()}
-    # The input may be far worse than all outputs, such as behind a mask: it must not take the scale.
+    # The input, for example behind a mask, may be far worse than all outputs, so it is excluded from the color scale.
     largest = max(0.02, float(np.quantile(np.concatenate([errors[name].ravel() for name in outputs]), 0.995)))
     labels = min(1.5, 0.2 + 0.075 * max(len(name) for name in rows))
     side = (WIDTH - labels) / (2 * SHOWN)

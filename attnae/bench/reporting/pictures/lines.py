@@ -1,4 +1,4 @@
-"""Lines over epochs or a swept number: the mean of each variant with a band, and below it the difference to the baseline."""
+"""Lines over epochs or a swept number: the mean of each variant with a band, and the difference from the baseline below."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from attnae.bench.reporting.pictures.style import SMALL, WIDTH, Look, grid_lines
 from attnae.bench.reporting.seeds import paired
 
 Curve = Mapping[float, float]
-"""Values by epoch, or by the number that is swept."""
+"""Values by epoch or swept parameter."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Panel:
         unit: Unit of the values; empty for pure numbers.
         curves: Curve by seed, by variant.
         published: The paper's curve by variant.
-        ratio: Whether differences are percentages of the baseline; not for decibels and shares.
+        ratio: Whether differences are percentages of the baseline; false for decibels and shares.
         epochs: Whether x counts epochs.
     """
 
@@ -47,7 +47,7 @@ class Panel:
 
 
 def draw(panels: Sequence[Panel], shown: Mapping[str, Look], baseline: str, path: Path) -> None:
-    """Draws the panels, two in a row, each with the difference to the baseline below where there is one.
+    """Draws the panels, two in a row, each with the difference from the baseline below if there is one.
 
     Args:
         panels: What to draw; those without curves are left out.
@@ -63,7 +63,9 @@ def draw(panels: Sequence[Panel], shown: Mapping[str, Look], baseline: str, path
     figure = Figure(figsize=(WIDTH, 4.9 * down + 0.5), layout="constrained")
     cells = figure.add_gridspec(2 * down, across, height_ratios=(3, 2) * down)
     for place, panel in enumerate(panels):
-        last = place == len(panels) - 1 and place % across == 0 and across == 2  # an odd one takes the whole row
+        last = (
+            place == len(panels) - 1 and place % across == 0 and across == 2
+        )  # the last of an odd number takes the whole row
         row, column = 2 * (place // across), slice(None) if last else place % across
         above = figure.add_subplot(cells[row, column])
         compared = [name for name in shown if name != baseline and panel.curves.get(name)]
@@ -99,7 +101,7 @@ def _values(axes: Axes, panel: Panel, shown: Mapping[str, Look]) -> None:
             axes.fill_between(list(points), [min(v) for v in points.values()], [max(v) for v in points.values()],
                               color=look.color, alpha=0.15, linewidth=0)  # fmt: skip
         published = panel.published.get(name, {})
-        if panel.epochs:  # a paper's 3,000 epochs would press ours against the axis
+        if panel.epochs:  # a paper's 3,000 epochs would squeeze ours against the axis
             published = {x: y for x, y in published.items() if x <= max(means)}
         if published:
             axes.plot(
@@ -139,7 +141,7 @@ def _differences(axes: Axes, panel: Panel, shown: Mapping[str, Look], baseline: 
                    (place + 0.5) / len(others) - 0.5)  # fmt: skip
     _clip(axes)
     axes.set_ylabel(
-        f"difference to\n{shown[baseline].title}" + (" [%]" if ratio else f" [{panel.unit}]" if panel.unit else ""),
+        f"difference from\n{shown[baseline].title}" + (" [%]" if ratio else f" [{panel.unit}]" if panel.unit else ""),
         fontsize=SMALL + 0.5,
     )
     axes.tick_params(labelsize=SMALL)
@@ -147,18 +149,18 @@ def _differences(axes: Axes, panel: Panel, shown: Mapping[str, Look], baseline: 
 
 
 def _intervals(axes: Axes, ends: Mapping[float, tuple[float, float]], look: Look, shift: float) -> None:
-    """Bars at a few places, side by side: bands of many variants would cover each other.
+    """Draws intervals as bars at a few places, side by side, because bands of many variants would overlap.
 
     Args:
         axes: Where to draw.
         ends: Interval by x.
-        look: Of the variant.
-        shift: Place among the variants, -0.5 to 0.5.
+        look: Look of the variant.
+        shift: Position among the variants, -0.5 to 0.5.
     """
     if not ends:
         return
     places = list(ends)
-    chosen = places[:: -max(1, len(places) // 6)]  # from the end, which matters most
+    chosen = places[:: -max(1, len(places) // 6)]  # from the end, which is the most important
     step = (places[-1] - places[0]) / max(1, len(chosen)) or 1.0
     at = [x + 0.4 * shift * step for x in chosen]
     axes.vlines(
@@ -167,7 +169,7 @@ def _intervals(axes: Axes, ends: Mapping[float, tuple[float, float]], look: Look
 
 
 def _clip(axes: Axes) -> None:
-    """Keeps intervals of few seeds from pressing all means flat: what leaves the panel is wider than it shows."""
+    """Limits the vertical range, because wide intervals from few seeds would flatten all means; clips longer bars."""
     means = [float(y) for line in axes.lines for y in np.asarray(line.get_ydata(), dtype=float)]
     low, high = min(means), max(means)
     room = max(high - low, 1e-12)
@@ -176,7 +178,7 @@ def _clip(axes: Axes) -> None:
 
 
 def _at_each(curves: Mapping[int, Curve], summarize: Callable[[list[float]], list[float]]) -> dict[float, list[float]]:
-    """Values of all seeds at each x that all seeds have."""
+    """Summarizes the values of all seeds at each x that all seeds have."""
     common = sorted(set.intersection(*(set(curve) for curve in curves.values())))
     return {x: summarize([curve[x] for curve in curves.values()]) for x in common}
 

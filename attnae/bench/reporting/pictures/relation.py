@@ -1,4 +1,4 @@
-"""One metric over another, a point for each run, with the line that a benchmark file predicts and the one that fits best."""
+"""One metric over another, one point per run, with the line predicted by the benchmark file and the least-squares fit."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from attnae.result import Result
 
 @dataclass(frozen=True)
 class Fit:
-    """A straight line by least squares.
+    """A least-squares line.
 
     Attributes:
         intercept: y at x = 0.
@@ -38,9 +38,9 @@ class Fit:
 
 
 def fit(points: Sequence[tuple[float, float]]) -> Fit | None:
-    """The line through points (x, y); ``None`` for fewer than three, or where all have the same x.
+    """Fits a line to points (x, y); ``None`` for fewer than three points, or if all have the same x.
 
-    The interval takes the points' deviations from the line as independent and normal.
+    The interval assumes independent, normal deviations from the line.
     """
     n = len(points)
     middle = fmean(x for x, _ in points) if points else 0.0
@@ -58,7 +58,7 @@ def fit(points: Sequence[tuple[float, float]]) -> Fit | None:
 def predicted(
     spec: Relation, points: Sequence[tuple[float, float]], runs: Sequence[Result]
 ) -> tuple[float, float] | None:
-    """Intercept and slope of the predicted line; ``None`` if none is stated, or no run has x = 0."""
+    """Intercept and slope of the predicted line; ``None`` if none is specified, or no run has x = 0."""
     slopes = [value for run in runs if spec.slope and (value := value_of(run, spec.slope)) is not None]
     start = [y for x, y in points if x == 0]
     return (fmean(start), fmean(slopes) / spec.per) if slopes and start else None
@@ -67,10 +67,10 @@ def predicted(
 def draw(
     relations: Sequence[Relation], rows: Mapping[str, Sequence[Result]], shown: Mapping[str, Look], path: Path
 ) -> None:
-    """Draws a panel for each relation, one below the other.
+    """Draws one panel per relation, one below the other.
 
     Args:
-        relations: What to draw; those without two runs that have both metrics are left out.
+        relations: Relations to draw; skips those with fewer than two distinct points.
         rows: Complete runs by variant.
         shown: Looks by variant.
         path: File to write.

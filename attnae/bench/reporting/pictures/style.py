@@ -1,4 +1,4 @@
-"""How all figures look: colors that survive print and color blindness, markers, legends beside the axes, files."""
+"""Style of all figures: colors safe for print and color blindness, markers, legends outside the axes, files."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from matplotlib.lines import Line2D
 from attnae.files import atomic
 
 WIDTH, DPI = 9.0, 110
-"""Inches and dots per inch: a page shows a figure 900 pixels wide, at about its own size."""
+"""Inches and dots per inch: a page shows figures 900 pixels wide, close to their native size."""
 
 OKABE_ITO = ("#000000", "#E69F00", "#56B4E9", "#009E73", "#D55E00", "#0072B2", "#CC79A7")
-"""Okabe and Ito's palette without yellow, which a white page swallows."""
+"""Palette of Okabe and Ito without yellow, which is hard to see on white."""
 
 Line = Literal["-", "--", ":", "-."]
 
@@ -29,12 +29,12 @@ SMALL = 8.5
 
 @dataclass(frozen=True)
 class Look:
-    """How a variant is drawn in every figure of a report.
+    """Style of a variant in all figures of a report.
 
     Attributes:
         title: Name in legends.
         color: Color.
-        marker: Marker, which tells variants apart without color.
+        marker: Marker, to distinguish variants without color.
         line: Line style.
     """
 
@@ -45,7 +45,7 @@ class Look:
 
 
 def looks(titles: Mapping[str, str]) -> dict[str, Look]:
-    """Looks by variant, by the place in the benchmark file: the same in all figures, whichever variants were run."""
+    """Looks by variant, from the position in the benchmark file, so they do not depend on which variants were run."""
     return {
         name: Look(
             plain(title),
@@ -58,7 +58,7 @@ def looks(titles: Mapping[str, str]) -> dict[str, Look]:
 
 
 def plain(text: str) -> str:
-    """Text that Matplotlib draws as it stands: ``$`` would begin a formula."""
+    """Escapes ``$``, which would start a formula in Matplotlib."""
     return text.replace("$", r"\$")
 
 
@@ -83,6 +83,6 @@ def grid_lines(axes: Axes) -> None:
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Saves a figure as PNG, with nothing in it that changes from day to day."""
+    """Saves a figure as PNG without metadata, so that equal figures give equal files."""
     with atomic(path) as temporary:
         figure.savefig(temporary, dpi=DPI, bbox_inches="tight", pad_inches=0.1, metadata={"Software": None})

@@ -1,4 +1,4 @@
-"""Quality over cost: one point for each variant, and the front of those that nothing beats in both."""
+"""Quality over cost: one point per variant, and the Pareto front."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class Point:
     """A variant's quality at a cost.
 
     Attributes:
-        look: How it is drawn.
+        look: Style of the point.
         quality: Mean over seeds.
         interval: 95% interval of the mean over seeds; ``None`` for one seed.
-        cost: What it costs; 0 for a method that is not trained or counted.
-        cost_range: Smallest and largest over seeds.
+        cost: Cost; 0 for an untrained or uncounted method.
+        cost_range: Smallest and largest cost over seeds.
     """
 
     look: Look
@@ -37,7 +37,7 @@ class Point:
 
 
 def front(points: Sequence[tuple[float, float]], better: Better) -> list[tuple[float, float]]:
-    """The points (cost, quality) than which no other is cheaper and at least as good, by rising cost."""
+    """The Pareto front of points (cost, quality), by increasing cost."""
     sign = 1 if better == "higher" else -1
     kept: list[tuple[float, float]] = []
     for cost, quality in sorted(points, key=lambda point: (point[0], -sign * point[1])):
@@ -47,13 +47,13 @@ def front(points: Sequence[tuple[float, float]], better: Better) -> list[tuple[f
 
 
 def draw(title: str, quality: str, better: Better, panels: dict[str, list[Point]], path: Path) -> None:
-    """Draws a panel for each cost that differs between variants; nothing where none does.
+    """Draws one panel for each cost that differs between variants; draws nothing if none does.
 
     Args:
         title: Title of the figure.
         quality: Label of the quality axis.
         better: Direction of the quality.
-        panels: Points by the label of the cost axis. Those of cost 0 become horizontal lines: a logarithmic axis has no 0.
+        panels: Points by the label of the cost axis. Points with cost 0 become horizontal lines, because the axis is logarithmic.
         path: File to write.
     """
     panels = {
@@ -145,7 +145,7 @@ def _panel(axes: Axes, points: list[Point], better: Better) -> None:
 
 
 def _short(value: float) -> str:
-    """At most four digits: ``599 k``."""
+    """Formats a number with three significant digits: ``599 k``."""
     for unit, factor in (("M", 1e6), ("k", 1e3)):
         if value >= factor:
             return f"{value / factor:.3g} {unit}"
