@@ -6,8 +6,6 @@ import configparser
 import os
 import ssl
 import threading
-import urllib.error
-import urllib.request
 from contextlib import suppress
 from pathlib import Path
 
@@ -32,6 +30,9 @@ def server() -> str:
 
 def answers() -> bool:
     """Whether the server responds within :data:`PATIENCE`; uses a thread, because name resolution may take longer."""
+    import urllib.error
+    import urllib.request  # slow to import, and few commands need a server
+
     found = list[bool]()
 
     def ask() -> None:

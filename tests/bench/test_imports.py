@@ -228,7 +228,7 @@ BELOW = {
     "attnae.data": ("attnae.data", "attnae.errors", "attnae.files"),
     "attnae.data.walk": ("attnae.errors",),
     "attnae.data.official": ("attnae.data.decode", "attnae.errors", "attnae.files"),
-    "attnae.data.cache_folder": ("attnae.errors",),
+    "attnae.data.cache_folder": ("attnae.errors", "attnae.files"),
     "attnae.data.formats": (),
     "attnae.data.layout": ("attnae.data.formats", "attnae.data.walk"),
     "attnae.data.archive": ("attnae.data.formats", "attnae.data.walk", "attnae.errors"),

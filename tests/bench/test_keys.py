@@ -97,7 +97,7 @@ def test_append_to_callbacks(capsys: pytest.CaptureFixture[str]) -> None:
         ("trainer.max_epochs=abc", "int or null"),
         ("trainer.max_epochs=1.5", "int or null"),
         ("data.init_args.batch_size=null", "int"),
-        ("data.init_args.source=oficial", "auto, official, folder, array or embedded"),
+        ("data.init_args.source=oficial", "auto, official, folder, array, zip, parquet, hub or embedded"),
         ("trainer.sync_batchnorm=maybe", "true or false"),
         ("model.init_args.lr=fast", "float"),
         ("model.init_args.net.init_args.channels=[1,2,3]", "[int, int, int, int]"),
@@ -187,7 +187,6 @@ WORKS = {
     "callbacks": "null",
     "gradient_clip_algorithm": "norm",
     "model_registry": "null",
-    "profiler": "simple",
     "strategy": "auto",
 }
 REFUSED = {
@@ -204,6 +203,7 @@ REFUSED = {
     "overfit_batches": "data.init_args.train_images",
     "plugins": "--precision",
     "precision": "--precision",
+    "profiler": "times",
     "reload_dataloaders_every_n_epochs": "memory",
     "use_distributed_sampler": "already distributes batches across devices",
 }
@@ -241,7 +241,7 @@ def test_show_keys(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["show", "saaae_vs_vae", "--keys", "hidden"]) == 0
     assert " ".join(capsys.readouterr().out.split()) == (
         "model.init_args.net.init_args.hidden_dim int; default 0. Width of an additional fully connected layer on each side "
-        "of the latents; 0 for none, as in the paper. Variants: vae, vae_wide, vae_ard."
+        "of the latents; 0 for none, as in the paper. Variants: vae, vae_wide, vae_wide_conv, vae_ard."
     )
     assert "No key of saaae_vs_vae contains 'xyzzy'" in refusal(capsys, "show", "saaae_vs_vae", "--keys", "xyzzy")
 
@@ -299,7 +299,9 @@ def test_completion_of_names_and_keys(capsys: pytest.CaptureFixture[str], monkey
     script = capsys.readouterr().out
     assert completed(script, "attnae-bench", "run", "sa") == ["saaae_vs_vae"]
     assert completed(script, "attnae-bench", "show", "moe_d") == ["moe_denoising"]
-    assert completed(script, "attnae-bench", "run", "saaae_vs_vae", "--profile", "") == ["quick", "short", "paper"]
+    assert completed(script, "attnae-bench", "run", "saaae_vs_vae", "--profile", "") == list(
+        dict.fromkeys(profile for name in catalog.names() for profile in catalog.load(name).profiles)
+    )
     assert {"vae", "saaae", "moe"} <= set(completed(script, "attnae-bench", "run", "saaae_vs_vae", "--variants", ""))
     offered = completed(script, "attnae-bench", "run", "saaae_vs_vae", "--set", "tra")
     assert "trainer.max_epochs=" in offered

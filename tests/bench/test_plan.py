@@ -199,7 +199,7 @@ def test_settings_are_passed_to_commands(benchmark: Benchmark) -> None:
     ).runs
     assert run.epochs == 7
     assert run.stated["trainer"]["max_epochs"] == 7
-    assert run.stated["checkpoint"] == {"filename": "x=y"}
+    assert run.stated["trainer"]["model_registry"] == "x=y"
     assert run.stated["model"]["init_args"]["lr"] == 1e-4
     config = shlex.split(run.commands[0])
     assert {"trainer.max_epochs=7", "trainer.model_registry=x=y", "model.init_args.lr=0.0001"} <= set(config)

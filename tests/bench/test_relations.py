@@ -13,6 +13,7 @@ from scipy import stats
 from attnae.bench import catalog
 from attnae.bench.catalog.benchmark import Relation
 from attnae.bench.reporting import figures
+from attnae.bench.reporting.material import Report
 from attnae.bench.reporting.page import text
 from attnae.bench.reporting.pictures import relation
 from attnae.result import Result
@@ -70,13 +71,12 @@ def test_a_black_row_costs_its_share_of_the_power() -> None:
 def test_a_report_shows_relations_that_have_runs(tmp_path: Path) -> None:
     benchmark = catalog.load("moe_ablation")
     clean = [run(0, 0.0055, "moe", seed) for seed in (1, 2)]
-    assert "relation.png" not in figures.draw(
-        benchmark, clean, {(r.variant, r.seed): tmp_path for r in clean}, tmp_path / "a"
-    )
+    folders = {(r.variant, r.seed): tmp_path for r in clean}
+    assert "relation.png" not in figures.draw(Report(benchmark, "a", clean), folders, tmp_path / "a")
     runs = [*clean, *(run(k, 0.0055 + k * POWER / 48, seed=k) for k in (1, 2, 4))]
     folders = {(one.variant, one.seed): tmp_path for one in runs}
-    drawn = figures.draw(benchmark, runs, folders, tmp_path / "b")
-    assert "relation.png" in drawn
-    page = text(benchmark, runs, drawn)
+    report = Report(benchmark, "b", runs, tmp_path / "b")
+    assert "relation.png" in figures.draw(report, folders, tmp_path / "b" / "figures")
+    page = text(report)
     assert "(figures/relation.png)" in page
     assert benchmark.relations[0].note.strip()[:40] in page

@@ -208,7 +208,7 @@ def test_results_of_earlier_versions_are_kept_and_marked(here: Path) -> None:
     store(here / "runs", one("noisy"), one("tv", minute=1, versions={"attnae": "0.2.0"}))
     assert report() == 0
     text = (here / "reports/moe_denoising/short-pets/README.md").read_text(encoding="utf-8")
-    assert "These runs used several versions of attnae. 0.1.0: noisy/seed1; 0.2.0: tv/seed1." in text
+    assert "These runs used several versions of attnae. 0.1.0: noisy (seeds 1); 0.2.0: tv (seeds 1)." in text
 
 
 def test_newer_format_is_left_out_and_kept(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

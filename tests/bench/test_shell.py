@@ -83,7 +83,7 @@ def test_show_estimates_time_and_disk_from_finished_runs(elsewhere: Path, capsys
     out = capsys.readouterr().out
     assert "4 epochs, 1:00" in out
     assert "about 2:00 of training, 202.0 MB on disk, plus up to 600.0 MB during training" in out
-    assert "20 epochs, 25,000,000 parameters" in out  # no time: times on embedded images do not apply to other data
+    assert "20 epochs, 25M" in out  # no time: times on embedded images do not apply to other data
     assert "a processor, 2 threads; 500 images of embedded photos" in out
     finished(elsewhere / "mine", "vae", profile="short", kind="folder")
     assert main(["show", "saaae_vs_vae", "--out", "mine"]) == 0

@@ -47,11 +47,12 @@ def read(path: Path) -> Benchmark:
     Raises:
         UserError: A key, name or value is invalid; the message gives the file, the location and the closest valid name.
     """
-    raw, place = read_yaml(path), Place(_shown(path))
+    stated, place = _Variants(), Place(_shown(path))
+    raw = stated.content(path)
     for key in ("variants", "base"):
         if key not in raw:
             raise place.error(f"missing key {key!r}")
-    base, stated = _base(raw["base"], path, place), _Variants()
+    base = _base(raw["base"], path, place)
     variants = {name: stated.resolved(path, name) for name in stated.stated(path)}
     rest = {key: value for key, value in raw.items() if key != "variants"}
     given: dict[str, Any] = {"name": path.stem, "variants": variants, "base_configuration": base}
@@ -91,12 +92,19 @@ class _Variants:
     """Variants of benchmark files; each file is read once."""
 
     def __init__(self) -> None:
+        self.contents: dict[Path, dict[str, Any]] = {}
         self.files: dict[Path, dict[str, _Stated]] = {}
+
+    def content(self, path: Path) -> dict[str, Any]:
+        """Content of a file."""
+        if path not in self.contents:
+            self.contents[path] = read_yaml(path)
+        return self.contents[path]
 
     def stated(self, path: Path) -> dict[str, _Stated]:
         """Variants as written in the file."""
         if path not in self.files:
-            raw = read_yaml(path).get("variants")
+            raw = self.content(path).get("variants")
             self.files[path] = convert(dict[str, _Stated], raw, Place(_shown(path), "variants"))
         return self.files[path]
 
@@ -139,7 +147,7 @@ class _Variants:
         if slash:
             place.choose("benchmark", source, names())
             other = shipped("benchmarks", f"{source}.yaml")
-            bases = [read_yaml(file).get("base") for file in (path, other)]
+            bases = [self.content(file).get("base") for file in (path, other)]
             if bases[0] != bases[1]:
                 raise place.error(f"{source} has a different base configuration, {bases[1]}")
             path = other

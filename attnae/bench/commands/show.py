@@ -103,7 +103,7 @@ def _costs(benchmark: Benchmark, done: list[Result], folder: Path, out: Console)
         about.add_row(f"{'* ' if variant.default else '  '}{name}", escape(variant.about))
     out.print(about)
     out.print("* compared by default by `attnae-bench run`\n")
-    table = grid("variant", *(f"--profile {profile}" for profile in plans))
+    table = grid("variant", *plans)
     table.columns[0].no_wrap = True
     seconds: dict[str, list[float | None]] = {profile: [] for profile in plans}
     weights: dict[str, list[float | None]] = {profile: [] for profile in plans}
@@ -114,14 +114,14 @@ def _costs(benchmark: Benchmark, done: list[Result], folder: Path, out: Console)
             each = _seconds_per_epoch(benchmark, profile, [one for one in done if one.variant == name])
             count = _parameters(benchmark, profile, [one for one in done + stored if one.variant == name])
             told = [f"{epochs:,} epochs" if epochs else "", duration(each * epochs) if each and epochs else ""]
-            told.append(f"{count:,.0f} parameters" if count else "")
+            told.append(f"{count / 1e6:,.3g}M" if count else "")
             cells.append(", ".join(filter(None, told)) or "-")
             if variant.default:
                 seconds[profile].append(each and each * epochs)
                 weights[profile].append(count and BYTES * count)
         table.add_row(f"{'* ' if variant.default else '  '}{name}", *cells)
     out.print(table)
-    out.print()
+    out.print("Per profile: epochs, training time where it is known, millions of parameters.\n")
     for profile, stated in benchmark.profiles.items():
         times, sizes = ([value for value in values[profile] if value] for values in (seconds, weights))
         cost = f"about {duration(sum(times))} of training" if len(times) == len(seconds[profile]) else "unknown time"
