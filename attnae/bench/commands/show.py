@@ -150,11 +150,21 @@ def _costs(benchmark: Benchmark, done: list[Result], folder: Path, out: Console)
 
 
 def _parameters(benchmark: Benchmark, profile: str, runs: list[Result]) -> float | None:
-    """Parameters counted in a run of this profile, or of any profile if no profile changes the network size."""
-    changes = [change for one in benchmark.profiles.values() for change in (one.changes, *one.variants.values())]
-    nets = [configuration.section(change, "model", "init_args", "net", "init_args") for change in changes]
-    changed = any(isinstance(value, int | list) for net in nets for value in net.values())
-    counted = [one for one in runs if "params_total" in one.efficiency and (one.profile == profile or not changed)]
+    """Parameters of the newest run of a variant whose network has the same size as in the profile."""
+
+    def sizes(one: Result, name: str) -> dict[str, Any]:
+        net = configuration.section(
+            benchmark.configuration(one.variant, name), "model", "init_args", "net", "init_args"
+        )
+        return {key: value for key, value in net.items() if isinstance(value, int | float | list)}
+
+    counted = [
+        one
+        for one in runs
+        if "params_total" in one.efficiency
+        and one.profile in benchmark.profiles
+        and sizes(one, one.profile) == sizes(one, profile)
+    ]
     counted.sort(key=lambda one: one.profile != profile)
     return counted[0].efficiency["params_total"] if counted else None
 
