@@ -16,7 +16,7 @@ from jsonargparse import Namespace
 from jsonargparse.typing import NonNegativeInt
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import ModelCheckpoint
-from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch.cli import LightningCLI, SaveConfigCallback
 
 from attnae.data.base import ImageDataModule
 from attnae.errors import UserError
@@ -72,7 +72,7 @@ class SaveConfigOnce(SaveConfigCallback):
 class AttnaeCLI(LightningCLI):
     """``fit``, ``validate``, ``test`` and ``predict`` for every :class:`ImageTask`."""
 
-    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+    def add_arguments_to_parser(self, parser: OneLineParser) -> None:  # type: ignore[override]
         """Adds the suite's keys, and the checkpoint callback for resuming."""
         parser.add_argument(
             "--weights", type=Path | None, default=None, help="weights.safetensors to start from or evaluate"
@@ -97,6 +97,7 @@ class AttnaeCLI(LightningCLI):
         # Saved after the epoch's row is written, even if the epoch was not validated.
         defaults = {"filename": "last", "enable_version_counter": False, "save_on_train_epoch_end": True}
         parser.set_defaults({f"checkpoint.{key}": value for key, value in defaults.items()})
+        parser.try_int_before_float()
 
     def _parse_ckpt_path(self) -> None:
         """Does nothing: Lightning would read the checkpoint twice, for hyperparameters that ours do not contain."""
@@ -154,10 +155,6 @@ class AttnaeCLI(LightningCLI):
             raise UserError(str(error)) from error
         trainer.loggers = loggers.guarded(trainer.loggers)
         return trainer
-
-    def after_predict(self) -> None:
-        """Tells where the images are."""
-        print(f"Images: {shown(Path(self.trainer.default_root_dir) / 'predictions')}", flush=True)
 
     def before_test(self) -> None:
         """Tests the weights of the last epochs, for metrics only."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import difflib
 import re
-from typing import Any, NoReturn
+from functools import reduce
+from operator import or_
+from typing import Any, NoReturn, Union, get_args, get_origin
 
 from lightning.pytorch.cli import LightningArgumentParser
 
@@ -16,6 +18,18 @@ class OneLineParser(LightningArgumentParser):
 
     def __init__(self, *args: Any, **kwargs: Any):
         super().__init__(*args, **kwargs, allow_abbrev=False)
+
+    def try_int_before_float(self) -> None:
+        """Parses ``1`` as an integer wherever integers and fractions are allowed, such as for ``limit_train_batches``.
+
+        ``typing`` caches unions regardless of order, so ``Optional[Union[int, float]]`` may try ``float`` first,
+        depending on what other packages have defined. 1.0 means all batches, 1 means one batch.
+        """
+        for action in self._actions:
+            hint = getattr(action, "_typehint", None)
+            if get_origin(hint) is Union and {int, float} <= set(get_args(hint)):
+                kinds = sorted(get_args(hint), key=lambda kind: kind is not int)
+                action._typehint = reduce(or_, kinds)  # type: ignore[attr-defined]
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Raises a :class:`UserError` with a one-line message."""

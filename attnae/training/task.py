@@ -14,6 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from attnae.data.batch import Batch
 from attnae.data.sampler import run_seed
 from attnae.errors import UserError
+from attnae.files import shown
 from attnae.metrics.images import ImageQuality
 from attnae.training import weights
 from attnae.training.pictures import save_rows
@@ -140,7 +141,7 @@ class ImageTask(L.LightningModule):
         if self.trainer.is_global_zero:
             folder = Path(self.trainer.default_root_dir) / "predictions"
             print(
-                f"{folder}: {sum(1 for _ in folder.glob('*.png'))} images, named by their place among the held-out ones"
+                f"{shown(folder)}: {sum(1 for _ in folder.glob('*.png'))} images, named by held-out index", flush=True
             )
 
     # -- evaluation ---------------------------------------------------------------------------------------------

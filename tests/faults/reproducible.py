@@ -130,4 +130,4 @@ def devices(tally: Tally, times: int, folder: Path) -> None:
         done = here(
             "attnae", "test", "-c", config, "--trainer.accelerator=cpu", "--trainer.devices=2", cwd=scratch(folder)
         )
-        refused(done, "one device")
+        refused(done, "single device")

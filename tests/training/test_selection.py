@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, Union
 
 import pytest
 import torch
@@ -30,6 +30,7 @@ from tiny_fits import (
 )
 
 from attnae.errors import UserError
+from attnae.training.parser import OneLineParser
 from attnae.training.progress import Progress
 
 DNCNN, MOE = config_of("moe_denoising", "dncnn"), config_of("moe_denoising", "moe")
@@ -315,6 +316,16 @@ def test_limits_of_the_trainer_are_counted(tmp_path: Path) -> None:
     assert (tested["data"]["test"], tested["data"]["test_of"]) == (4, 16)
     joined = {**tested["data"], **record["data"]}  # as the runner joins them
     assert (joined["train"], joined["test"]) == (16, 4)
+
+
+@pytest.mark.parametrize("kinds", [(float, int, type(None)), (int, float, type(None)), (float, str, int)])
+def test_whole_numbers_stay_integers(kinds: tuple[type, ...]) -> None:
+    """Whatever order of a union other packages have left in the cache of ``typing``."""
+    parser = OneLineParser(exit_on_error=False)
+    parser.add_argument("--limit", type=Union[kinds], default=None)  # noqa: UP007
+    parser.try_int_before_float()
+    one, whole, half = (parser.parse_args([f"--limit={text}"]).limit for text in ("1", "1.0", "0.5"))
+    assert [(type(value), value) for value in (one, whole, half)] == [(int, 1), (float, 1.0), (float, 0.5)]
 
 
 def test_gradient_norm_is_measured_before_clipping(tmp_path: Path) -> None:

@@ -211,11 +211,13 @@ def test_fit_record(vae: Path) -> None:
     assert record["curves"]["epoch"] == [1, 2, 3]
     assert record["curves"]["seconds"] == pytest.approx([sum(seconds[: n + 1]) for n in range(3)], abs=1e-3)
     assert record["curves"]["train/loss"] == [float(row["train/loss"]) for row in table]
-    assert record["metrics"] == {"train_set/kl_mse": float(table[-1]["train_set/kl_mse"])}
+    assert record["metrics"] == {
+        name: float(table[-1][name]) for name in ("train_set/kl_mse", "train_set/kl_mse_gated")
+    }
     assert record["selection"].startswith("last epoch")
     assert record["data"] | {"digest": ""} == {
         "dataset": "STL-10", "name": "photos", "title": "embedded photos", "kind": "embedded", "digest": "",
-        "train": 32, "size": 16, "converted": {},
+        "train": 32, "size": 16, "converted": {}, "left_out": {}, "leaked": 0,
     }  # fmt: skip
     assert {"attnae", "torch", "lightning", "python"} <= record["versions"].keys()
     assert record["hardware"]["device"] == "CPU"
@@ -241,13 +243,15 @@ def test_a_single_epoch_gives_no_speed(tmp_path: Path) -> None:
     assert part(fit(tmp_path), "fit.json")["efficiency"].keys() == {"peak_memory_mb"}
 
 
-def test_validate_and_predict(vae: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_validate_and_predict(vae: Path, tmp_path: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in vae.rglob("*")}
-    for command in ("validate", "predict"):
-        evaluate(vae, "--trainer.default_root_dir", tmp_path, command=command)
+    evaluate(vae, "--trainer.default_root_dir", tmp_path, command="validate")
+    given = ("--weights", vae / "weights.safetensors", "--trainer.default_root_dir", tmp_path)
+    done = attnae("predict", "-c", vae / "config.yaml", *given)
+    assert done.code == 0, done.err
     assert {path: path.stat().st_mtime_ns for path in vae.rglob("*")} == before
     assert len(list((tmp_path / "predictions").glob("*.png"))) == 16
-    assert f"{tmp_path / 'predictions'}: 16 images" in capfd.readouterr().out
+    assert f"{tmp_path / 'predictions'}: 16 images" in done.out
 
 
 def test_evaluation_never_touches_the_saved_config(vae: Path, tmp_path: Path) -> None:
