@@ -60,7 +60,7 @@ class Content:
         """Warnings about the images, one line each."""
         lines = [f"Skipped: {line}" for line in self.skipped]
         if self.left_out:
-            lines.append(f"Not used as images: {counted(self.left_out)}")
+            lines.append(f"Left out of the images: {counted(self.left_out)}")
         if self.leaked:
             lines.append(f"{self.leaked:,} of {self.test:,} held-out images are also in training")
         if self.test < FEW:

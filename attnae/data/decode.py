@@ -150,7 +150,7 @@ def resize(image: Image.Image, size: int, conversions: Counter[str], name: str) 
     side = min(width, height)
     if side < SMALLEST:
         raise UnreadableImage(
-            f"The image {name} is too small: {width}x{height}, minimum {SMALLEST}x{SMALLEST}. Remove it."
+            f"The image {name} has {width}x{height} pixels; at least {SMALLEST}x{SMALLEST} are needed. Remove it."
         )
     if width != height:
         conversions["cropped to a square"] += 1

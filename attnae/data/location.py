@@ -131,9 +131,8 @@ def locate(
     if root.is_file():
         return _file(dataset, root, source)
     if not root.is_dir():
-        raise UserError(
-            f"{dataset} not found: {printable(root)} {'is not a folder' if root.exists() else 'does not exist'}. {hint}"
-        )
+        why = "not a folder" if root.exists() else "no such folder"
+        raise UserError(f"{dataset} not found in {printable(root)}: {why}. {hint}")
     if source in ("auto", "array") and (root / "train.npy").is_file():
         files = {split: _present(root, [f"{split}.npy"]) for split in ("train", "test")}
         if not files["test"]:
@@ -172,7 +171,9 @@ def _folder(dataset: str, root: Path, source: Source) -> Location:
     flat = is_flat(root)
     for split, found in splits.items():
         if not found:
-            where = f"{printable(root)} has no {split} images" if flat else f"{printable(root / split)} holds no images"
+            where = (
+                f"{printable(root)} has no {split} images" if flat else f"{printable(root / split)} contains no images"
+            )
             instead = f" Left out: {counted(left_out)}." if +left_out else ""
             raise UserError(
                 f"{where} (.png, .jpg, .webp or another format that Pillow reads).{instead} {_hint(dataset)}"
@@ -195,7 +196,7 @@ def _file(dataset: str, path: Path, source: Source) -> Location:
         for split, files in found.files.items():
             if not files:
                 instead = f" Left out: {counted(found.left_out)}." if +found.left_out else ""
-                raise UserError(f"{printable(path)} holds no {split} images.{instead} {_hint(dataset)}")
+                raise UserError(f"{printable(path)} contains no {split} images.{instead} {_hint(dataset)}")
         return _located(dataset, "zip", path, found)
     if path.suffix.lower() == ".npy":
         return _located(dataset, "array", path, Found({"train": [file], "test": [file]}, Counter(), True))
@@ -208,7 +209,7 @@ def _file(dataset: str, path: Path, source: Source) -> Location:
         return _located(dataset, "array", path, Found(splits, left_out))
     if len(names) != 1:
         raise UserError(
-            f"{printable(path)} holds the arrays {', '.join(names) or '(none)'}. Expected train and test, or one array."
+            f"{printable(path)} contains the arrays {', '.join(names) or '(none)'}. Expected train and test, or one array."
         )
     both = [file._replace(name=names[0])]
     return _located(dataset, "array", path, Found({"train": both, "test": both}, Counter(), True))
@@ -218,7 +219,7 @@ def _tables(dataset: str, root: Path, files: list[File], left_out: Counter[str],
     found = split_tables(files, left_out, only)
     if not found.files["train"]:
         what = f"no Parquet files of the split {only}" if only else "no Parquet files"
-        raise UserError(f"{printable(root)} holds {what}. {_hint(dataset)}")
+        raise UserError(f"{printable(root)} contains {what}. {_hint(dataset)}")
     return _located(dataset, "parquet", root, found)
 
 

@@ -184,11 +184,10 @@ class ColorNoiseMask(PixelMask):
         fill: float = 0.5,
     ):
         super().__init__(ratio, per, fill)
-        if color not in self.colors or not 0 < sigma[0] < sigma[1]:
-            raise ValueError(
-                f"ColorNoiseMask: color must be one of {', '.join(self.colors)} and 0 < sigma[0] < sigma[1], "
-                f"got {color!r} and {sigma}"
-            )
+        if color not in self.colors:
+            raise ValueError(f"ColorNoiseMask: color must be one of {', '.join(self.colors)}, got {color!r}")
+        if not 0 < sigma[0] < sigma[1]:
+            raise ValueError(f"ColorNoiseMask: sigma must be two positive numbers in increasing order, got {sigma}")
         self.color, self.sigma = color, sigma
 
     def filtered(self, noise: Tensor) -> Tensor:

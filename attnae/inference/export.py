@@ -82,7 +82,7 @@ def write(model: Model, folder: Path, graph: bool = True) -> tuple[float, float 
     expected = model.restore(example)
     reloaded = _largest(load(folder).restore(example), expected)
     if reloaded > 0:
-        raise UserError(f"The exported weights make other images, by up to {reloaded:.2g}: nothing was exported.")
+        raise UserError(f"The output of the exported weights differs by up to {reloaded:.2g}; nothing was exported.")
     write_text(folder / "README.md", card(model, graph))
     if not graph:
         return reloaded, None
@@ -91,7 +91,7 @@ def write(model: Model, folder: Path, graph: bool = True) -> tuple[float, float 
     with torch.no_grad():
         different = max(_largest(program(example[:count]), expected[:count]) for count in (1, 2, 3))
     if not different <= TOLERANCE:
-        raise UserError(f"model.pt2 makes other images, by up to {different:.2g}: nothing was exported.")
+        raise UserError(f"The output of model.pt2 differs by up to {different:.2g}; nothing was exported.")
     return reloaded, different
 
 

@@ -155,7 +155,7 @@ def sample(options: argparse.Namespace) -> list[Source]:
             f"{options.out} already exists. " + ("Name a file." if options.out.is_dir() else "Use --overwrite.")
         )
     if options.out.suffix.lower() != ".png":
-        raise UserError(f"{options.out}: name a PNG file with -o.")
+        raise UserError(f"{options.out} is not a PNG file. Name one with -o.")
     folders.describe(options.model)
     ends = [Path(name) for name in options.between or ()]
     if missing := [str(path) for path in ends if not path.is_file()]:
@@ -182,6 +182,6 @@ def export(options: argparse.Namespace) -> list[Source]:
             raise UserError(f"{folder} exists and is not empty. Use --overwrite, or choose another folder.")
         if foreign := sorted(path.name for path in folder.iterdir() if path.name not in EXPORTED):
             raise UserError(
-                f"{folder} contains {foreign[0]}, which attnae export did not write. Choose another folder."
+                f"{folder} contains {foreign[0]}, which was not written by attnae export. Choose another folder."
             )
     return []

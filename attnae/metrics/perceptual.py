@@ -49,7 +49,7 @@ class Perceptual:
             raise UserError('LPIPS and rFID require torch-fidelity. Run: pip install "attnae[perceptual]"') from error
         except OSError as error:
             raise UserError(
-                f"LPIPS and rFID require {DOWNLOADS}, which could not be downloaded ({error}). Put them into "
+                f"LPIPS and rFID require {DOWNLOADS}, which cannot be downloaded ({error}). Put them into "
                 f"{torch.hub.get_dir()}/checkpoints, or leave out perceptual=true."
             ) from error
         return cls(lpips, frechet)

@@ -80,4 +80,4 @@ def test_run_trains_in_two_processes_and_tests_in_one(
 def test_indivisible_batch_size_is_rejected(tmp_path: Path) -> None:
     done = bench(*SHORT, *options("data.init_args.batch_size=15"), "--devices", "2", cwd=tmp_path)
     assert done.code == 1
-    assert "A batch of 15 images cannot be shared by 2 devices" in done.out
+    assert "The batch size 15 is not divisible by 2 devices" in done.out

@@ -205,6 +205,6 @@ def test_a_failed_download_is_one_line(tmp_path: Path, monkeypatch: pytest.Monke
     archive(tmp_path, monkeypatch, "0" * 32 if trouble == "checksum" else "")
     if trouble == "network":
         (tmp_path / "stl10.tar.gz").unlink()
-    with pytest.raises(UserError, match="Cannot fetch STL-10 from"):
+    with pytest.raises(UserError, match="Cannot download STL-10 from"):
         content(locate("STL-10", "photos", tmp_path / "new", "official", download=True), 96)
     assert not list((tmp_path / "new").glob("*_binary"))

@@ -233,8 +233,8 @@ def test_gray_and_oblong_arrays_are_converted_and_counted(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("arrays", "culprit"),
     [
-        ({"a": stack(4), "b": stack(4)}, "holds the arrays a, b"),
-        ({}, "holds the arrays (none)"),
+        ({"a": stack(4), "b": stack(4)}, "contains the arrays a, b"),
+        ({}, "contains the arrays (none)"),
         ({"train": stack(4)[..., :2], "test": stack(4)}, "uint8 of shape (4, 16, 16, 2)"),
         ({"train": stack(4) / 255, "test": stack(4)}, "float64"),
         ({"train": np.array([{}, {}], dtype=object), "test": stack(4)}, "Object arrays cannot be loaded"),

@@ -191,7 +191,7 @@ def test_invalid_folders(copy: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("key", "value", "word"),
-    [("version", 2, "version 2"), ("status", "failed", "has failed"), ("metrics", 1, "metrics")],
+    [("version", 99, "has format 99"), ("status", "failed", "has failed"), ("metrics", 1, "metrics")],
 )
 def test_incomplete_results(copy: Path, key: str, value: Any, word: str) -> None:
     import json

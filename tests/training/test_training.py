@@ -293,7 +293,7 @@ def test_non_finite_numbers_stop_the_training(tmp_path: Path) -> None:
         (["--model.init_args.net.init_args.image_size=32"], ["16", "32"]),
         (["--data.init_args.image_size=8"], ["patches of 8 pixels", "8"]),
         (["--data.init_args.batch_size=0"], ["batch_size"]),
-        (["--data.init_args.batch_size=64"], ["32 training images", "64"]),
+        (["--data.init_args.train_images=1"], ["1 training images", "too few"]),
         (["--data.init_args.root=nowhere"], ["nowhere"]),
         (["--seed_everything=abc"], ["seed_everything", "abc"]),
         (["-c", "nowhere.yaml"], ["nowhere.yaml"]),
