@@ -97,7 +97,9 @@ def leaks(tally: Tally, times: int, folder: Path) -> None:
                 (cwd / "D/test").mkdir()
                 for index, path in enumerate(sorted((cwd / "D/train").iterdir())):
                     shutil.copyfile(path, cwd / f"D/test/other-{index}.png")
-            refused(here("attnae-bench", *MOE, "--variants", "noisy", "--data-root", "D", cwd=cwd), "also training images")
+            refused(
+                here("attnae-bench", *MOE, "--variants", "noisy", "--data-root", "D", cwd=cwd), "also training images"
+            )
             assert not (cwd / "runs").exists()
 
 
