@@ -78,7 +78,8 @@ def test_installed_runner_lists_and_plans(site: Path, tmp_path: Path) -> None:
     assert all(name in listed for name in catalog.names())
     for name in catalog.names():
         planned = python(site, "-m", "attnae.bench.app", "run", name, "--dry-run", cwd=tmp_path)
-        assert f"attnae fit -c runs/{name}/" in planned
+        assert f"attnae-bench config {name} --variant " in planned
+        assert "attnae fit -c run.yaml " in planned
 
 
 def test_installed_training_finds_its_configs(site: Path, tmp_path: Path) -> None:
