@@ -55,6 +55,11 @@ class _Parser(argparse.ArgumentParser):
 
 def add_commands(commands: Any) -> None:
     """Adds the commands' parsers to argparse's ``add_subparsers``; shell completion is made from the same."""
+    for add in (_add_apply, _add_encode, _add_decode, _add_sample, _add_export, _add_listing):
+        add(commands)
+
+
+def _add_apply(commands: Any) -> None:
     apply = _command(
         commands,
         "apply",
@@ -87,6 +92,8 @@ def add_commands(commands: Any) -> None:
     )
     _machine(apply)
 
+
+def _add_encode(commands: Any) -> None:
     encode = _command(
         commands,
         "encode",
@@ -99,6 +106,8 @@ def add_commands(commands: Any) -> None:
     _folder(encode)
     _machine(encode)
 
+
+def _add_decode(commands: Any) -> None:
     decode = _command(
         commands,
         "decode",
@@ -112,6 +121,8 @@ def add_commands(commands: Any) -> None:
     _folder(decode)
     _machine(decode)
 
+
+def _add_sample(commands: Any) -> None:
     sample = _command(
         commands,
         "sample",
@@ -133,6 +144,8 @@ def add_commands(commands: Any) -> None:
     _device(sample)
     _overwrite(sample)
 
+
+def _add_export(commands: Any) -> None:
     export = _command(
         commands,
         "export",
@@ -145,6 +158,8 @@ def add_commands(commands: Any) -> None:
     export.add_argument("--no-graph", action="store_true", help="leave out model.pt2")
     _overwrite(export)
 
+
+def _add_listing(commands: Any) -> None:
     listing = commands.add_parser(
         "models",
         help="list the trained models that are shipped",
