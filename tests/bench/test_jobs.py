@@ -182,7 +182,7 @@ def test_queued_and_running_jobs_are_not_resubmitted(slurm: Path, tmp_path: Path
     assert "Submitted" not in again.out
 
     (slurm / "queue").write_text("12_0 RUNNING\n12_1 COMPLETING\n")
-    assert "its job 12_1 is over" in bench("status", cwd=tmp_path, path=slurm).out
+    assert "job 12_1 ended" in bench("status", cwd=tmp_path, path=slurm).out
     assert "Submitted 1 run" in bench(*arguments, cwd=tmp_path, path=slurm).out
 
 

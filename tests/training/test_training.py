@@ -37,7 +37,7 @@ from tiny_fits import (
 
 from attnae.bench import catalog
 from attnae.errors import UserError
-from attnae.files import dump_yaml
+from attnae.files import dump_yaml, shown
 from attnae.training.progress import Progress
 
 
@@ -251,7 +251,7 @@ def test_validate_and_predict(vae: Path, tmp_path: Path) -> None:
     assert done.code == 0, done.err
     assert {path: path.stat().st_mtime_ns for path in vae.rglob("*")} == before
     assert len(list((tmp_path / "predictions").glob("*.png"))) == 16
-    assert f"{tmp_path / 'predictions'}: 16 images" in done.out
+    assert f"{shown(tmp_path / 'predictions')}: 16 images" in done.out
 
 
 def test_evaluation_never_touches_the_saved_config(vae: Path, tmp_path: Path) -> None:
@@ -267,7 +267,7 @@ def test_evaluation_never_touches_the_saved_config(vae: Path, tmp_path: Path) ->
 
 def test_finished_training_is_not_overwritten(vae: Path) -> None:
     before = (vae / "weights.safetensors").stat().st_mtime_ns
-    refused(attnae("fit", "-c", vae / "config.yaml"), str(vae), "finished")
+    refused(attnae("fit", "-c", vae / "config.yaml"), shown(vae), "finished")
     assert (vae / "weights.safetensors").stat().st_mtime_ns == before
 
 
@@ -336,7 +336,7 @@ def saaae(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_weights_of_another_net_are_one_line(vae: Path, saaae: Path) -> None:
-    refused(attnae("test", "-c", vae / "config.yaml", "--weights", saaae / "weights.safetensors"), "VAE", str(saaae))
+    refused(attnae("test", "-c", vae / "config.yaml", "--weights", saaae / "weights.safetensors"), "VAE", shown(saaae))
     refused(attnae("test", "-c", saaae / "config.yaml", "--weights", vae / "weights.safetensors"), "SAAAE", str(vae))
 
 
