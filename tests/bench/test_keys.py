@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from bash import completed
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -280,16 +281,6 @@ def test_commands_respond_quickly(arguments: list[str], tmp_path: Path) -> None:
 
 
 # -- completion ----------------------------------------------------------------------------------------------------
-
-
-def completed(script: str, *words: str) -> list[str]:
-    """Completions of the last word by bash."""
-    function = script.split(" -F ")[1].split()[0]
-    call = (
-        f'COMP_WORDS=({" ".join(map(repr, words))}); COMP_CWORD={len(words) - 1}; {function}; echo "${{COMPREPLY[@]}}"'
-    )
-    done = subprocess.run(["bash"], input=f"{script}\n{call}\n", text=True, capture_output=True, check=True)
-    return done.stdout.split()
 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="no bash")

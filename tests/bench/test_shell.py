@@ -13,6 +13,7 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
+from bash import completed
 from filelock import FileLock
 from rich.console import Console
 
@@ -332,16 +333,6 @@ def test_a_terminal_without_a_character_gets_a_replacement(command: list[str], r
 
 
 # -- completion ----------------------------------------------------------------------------------------------------
-
-
-def completed(script: str, *words: str) -> list[str]:
-    """Completions of the last word by bash."""
-    function = script.split(" -F ")[1].split()[0]
-    call = (
-        f'COMP_WORDS=({" ".join(map(repr, words))}); COMP_CWORD={len(words) - 1}; {function}; echo "${{COMPREPLY[@]}}"'
-    )
-    done = subprocess.run(["bash"], input=f"{script}\n{call}\n", text=True, capture_output=True, check=True)
-    return done.stdout.split()
 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="no bash")
