@@ -33,7 +33,7 @@ def test_at_most_three_sentences_that_end(results: list[Result]) -> None:
 def test_effect_interval_and_what_is_published() -> None:
     first, last = said([one for one in RESULTS if one.variant in ("plain", "better")])
     assert first == (  # differences 2.0, 2.1, 2.3: half width 0.38, see test_findings
-        "better is 2.13 dB better than plain on held-out images [+1.75, +2.51; 3 seeds, 2 epochs], "
+        "Better is 2.13 dB better than plain on held-out images [+1.75, +2.51; 3 seeds, 2 epochs], "
         "at the same parameters and operations."
     )
     assert last == (
@@ -43,7 +43,7 @@ def test_effect_interval_and_what_is_published() -> None:
 
 def test_one_seed_gets_no_verdict() -> None:
     first, last = said(ONE)
-    assert first.startswith("better is 0.50 dB better than plain on held-out images [one seed, no verdict, 2 epochs]")
+    assert first.startswith("Better is 0.50 dB better than plain on held-out images [one seed, no verdict, 2 epochs]")
     assert last == "Published: +2.50 dB (one seed here); what would change the answer: more seeds."
 
 
@@ -51,8 +51,17 @@ def test_a_difference_that_may_be_none_is_called_so() -> None:
     results = [run("plain", 1, 20.0), run("plain", 2, 20.4), run("better", 1, 20.3), run("better", 2, 20.2)]
     first, last = said(results)
     # differences 0.3, -0.2: mean 0.05, std 0.3536, times 12.706 / sqrt(2) is 3.18
-    assert first.startswith("better and plain cannot be told apart on held-out images: +0.05 dB [-3.13, +3.23; 2 seeds")
+    assert first.startswith("Better and plain cannot be told apart on held-out images: +0.05 dB [-3.13, +3.23; 2 seeds")
     assert "(undecided here); what would change the answer: more than 100 seeds." in last
+
+
+def test_a_negligible_difference_is_called_so() -> None:
+    results = [
+        run(name, seed, 20.0 + seed + 0.01 * (name == "better")) for name in ("plain", "better") for seed in (1, 2, 3)
+    ]
+    claims = [replace(BENCHMARK.claims[0], margin=0.05)]
+    first, *_ = answer.sentences(Report(replace(BENCHMARK, claims=claims), "paper", results))
+    assert first.startswith("Better and plain differ negligibly on held-out images: +0.01 dB [+0.01, +0.01; 3 seeds")
 
 
 def test_errors_are_told_in_percent_where_there_are_no_decibels() -> None:
@@ -62,7 +71,7 @@ def test_errors_are_told_in_percent_where_there_are_no_decibels() -> None:
     single = [error("single", 1, 0.05), error("plain", 1, 0.04)]
     claims = [replace(BENCHMARK.claims[0], left="single", metric="heldout/mae", relation="lower", published=None)]
     first, *_ = answer.sentences(Report(replace(BENCHMARK, claims=claims), "paper", single))
-    assert first.startswith("single has a 25.0% higher MAE (worse) than plain on held-out images")
+    assert first.startswith("Single has a 25.0% higher MAE (worse) than plain on held-out images")
 
 
 def test_time_counts_on_an_idle_machine_only() -> None:
@@ -79,7 +88,7 @@ def test_an_untrained_method_that_wins_is_named() -> None:
     free = run("single", 1, 30.0, curves={}, efficiency={}, metrics=few)
     sentences = said([*ONE, free])
     assert sentences[1] == (
-        "single, which needs no training, beats all trained variants with 30.00 vs. 20.50 dB (on 25 images)."
+        "Single, which needs no training, beats all trained variants with 30.00 vs. 20.50 dB (on 25 images)."
     )
     assert not any(
         "needs no training" in one for one in said([*ONE, replace(free, metrics={"heldout/psnr_mean": 19.0})])

@@ -149,7 +149,7 @@ def test_report_prints_a_verdict_for_every_claim() -> None:
     assert "+7.00 [+6.98, +7.03] dB" in section
     assert "**holds**, 92% of the published effect [92, 92]" in section
     assert "98.3% interval (Holm, 3 primary claims)" in section
-    assert "## Differences from dense, clamped" in text
+    assert "## Differences from clamped dense" in text
     single = page.text(Report(benchmark, "paper", [r for r in results if r.seed == 1]))
     assert "±" not in single.split("<details>")[0]
     assert "## Differences" not in single

@@ -8,7 +8,7 @@ from attnae.bench.markdown import escape, number
 from attnae.bench.reporting.cells import cell, unit_of
 from attnae.bench.reporting.claims import Judged
 from attnae.bench.reporting.conditions import undisturbed
-from attnae.bench.reporting.judgment import DECIDED, ONE_SEED, UNDECIDED
+from attnae.bench.reporting.judgment import DECIDED, NO_DIFFERENCE, ONE_SEED, UNDECIDED
 from attnae.bench.reporting.material import Report
 from attnae.bench.reporting.seeds import ALPHA, MOST_SEEDS, Estimate, paired
 from attnae.bench.reporting.statistics import epochs_of, mean_by_seed, summary
@@ -29,7 +29,8 @@ def sentences(report: Report) -> list[str]:
     if not effects:
         return [_alone(report)]
     main, *others = effects
-    return [text for text in (_first(report, main), _further(report, main, others), _open(report, main)) if text]
+    told = (_first(report, main), _further(report, main, others), _open(report, main))
+    return [text[0].upper() + text[1:] for text in told if text]
 
 
 @dataclass(frozen=True)
@@ -129,8 +130,9 @@ def _first(report: Report, main: Effect) -> str:
             else ""
         )
         return f"{said} on {where}{share} [{about}]{cost_words(report, main.left, main.right)}."
-    if not main.clear:
-        said = f"{left} and {right} cannot be told apart"
+    equal = main.judged is not None and main.judged.judgment.direction == NO_DIFFERENCE
+    if equal or not main.clear:
+        said = f"{left} and {right} {'differ negligibly' if equal else 'cannot be told apart'}"
         size = f": {main.text(main.estimate.mean)}{main.unit}"
     else:
         size = ""
@@ -262,7 +264,7 @@ def change_words(report: Report | None, one: Judged) -> str:
         return "other seeds only"
     if report is None or judgment.estimate is None:
         return "a run"
-    wanted = {"other images": report.benchmark.dataset, "shorter schedule": "the full schedule",
+    wanted = {"other images": f"official {report.benchmark.dataset}", "shorter schedule": "the full schedule",
               "smaller network": "the full network"}  # fmt: skip
     return ", ".join(wanted[departure] for departure in report.departures) or "more seeds"
 
