@@ -20,13 +20,13 @@ import torch
 from torch import Tensor
 
 import attnae
+from attnae.bench.identity import RunId
 from attnae.bench.reporting.cells import cell, interval, settings_of
 from attnae.bench.reporting.pictures import lines
 from attnae.bench.reporting.pictures.lines import Panel
 from attnae.bench.reporting.pictures.style import looks
 from attnae.bench.reporting.seeds import paired
 from attnae.bench.reporting.statistics import Summary, epochs_of
-from attnae.bench.run import RunId
 from attnae.data import CenterMask, ColorNoiseMask, PatchMask, PixelMask, STL10DataModule
 from attnae.data.masks import Mask
 from attnae.errors import UserError

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from attnae.bench import plan, store
+from attnae.bench.identity import Run, RunId
 from attnae.bench.request import Request, setting, shown
-from attnae.bench.run import Run, RunId
 from attnae.errors import UserError
 from attnae.result import Record
 

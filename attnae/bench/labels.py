@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from attnae.bench.run import short_hash
+from attnae.bench.identity import short_hash
 from attnae.result import label_part
 
 MOST_BYTES = 120

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from itertools import product
 from typing import Any
 
-from attnae.bench.run import RunId, short_hash
+from attnae.bench.identity import RunId, short_hash
 from attnae.result import Record, Result
 
 MOST_NAMED = 3

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from attnae import result
 from attnae.bench import jobs
+from attnae.bench.identity import Run, RunId
 from attnae.bench.markdown import one_line
 from attnae.bench.request import relative, shown
-from attnae.bench.run import Run, RunId
 from attnae.errors import UserError
 from attnae.result import Record
 

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from attnae import online
 
 if TYPE_CHECKING:
-    from attnae.bench.run import Run, RunId
+    from attnae.bench.identity import Run, RunId
 
 LOGGER = "trainer.logger"
 """Prefix of logger settings. They do not affect a run's identity or label, and printed commands omit them."""

@@ -15,8 +15,8 @@ from attnae import result
 from attnae.bench import jobs, plan
 from attnae.bench.app import main
 from attnae.bench.catalog import load
+from attnae.bench.identity import RunId
 from attnae.bench.request import Request
-from attnae.bench.run import RunId
 from attnae.bench.running import cluster
 
 SHORT = [*RUN, "--variants", "vae", *options("trainer.max_epochs=2")]

@@ -35,9 +35,9 @@ from tiny_benchmark import (
 
 from attnae import result
 from attnae.bench import catalog
+from attnae.bench.identity import RunId
 from attnae.bench.reporting.cells import unit_heading
 from attnae.bench.reporting.tables import chosen
-from attnae.bench.run import RunId
 from attnae.metrics.columns import column
 
 FEW = 4

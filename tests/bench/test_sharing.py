@@ -19,7 +19,7 @@ from safetensors.numpy import save_file
 from attnae import result
 from attnae.bench import sharing
 from attnae.bench.app import main
-from attnae.bench.run import RunId
+from attnae.bench.identity import RunId
 from attnae.result import Result
 
 DATA = {"kind": "folder", "title": "pets", "name": "pets", "train": 20, "test": 16, "size": 32}

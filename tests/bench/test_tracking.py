@@ -18,8 +18,8 @@ import pytest
 from attnae import online, result
 from attnae.bench import catalog, plan, tracking
 from attnae.bench.app import main
+from attnae.bench.identity import Run
 from attnae.bench.request import Request
-from attnae.bench.run import Run
 
 TINY = [
     *("run", "saaae_vs_vae", "--variants", "vae", "--label", "tiny", "--set", "trainer.accelerator=cpu"),

@@ -13,12 +13,12 @@ from rich.markup import escape
 from attnae.bench import catalog, sharing, store
 from attnae.bench.catalog.benchmark import Benchmark
 from attnae.bench.commands.arguments import Subparsers, path, percent
+from attnae.bench.identity import RunId
 from attnae.bench.markdown import number
 from attnae.bench.reporting.cells import commit_of, heading, interval, title_of
 from attnae.bench.reporting.seeds import Estimate, paired
 from attnae.bench.reporting.statistics import by_seed, tolerance
 from attnae.bench.request import shown
-from attnae.bench.run import RunId
 from attnae.bench.terminal import console, grid
 from attnae.errors import UserError
 from attnae.metrics.columns import COSTS, column

@@ -16,8 +16,8 @@ from rich.markup import escape
 from attnae import result
 from attnae.bench import catalog, sharing, store
 from attnae.bench.commands.arguments import Subparsers, path
+from attnae.bench.identity import RunId, short_hash
 from attnae.bench.request import shown
-from attnae.bench.run import RunId, short_hash
 from attnae.bench.terminal import console
 from attnae.errors import UserError
 from attnae.files import atomic

@@ -13,9 +13,9 @@ from rich.table import Table
 from attnae.bench import catalog, extension, plan, sharing, store, tracking
 from attnae.bench.commands.arguments import Subparsers
 from attnae.bench.commands.run_options import add_options
+from attnae.bench.identity import Run
 from attnae.bench.markdown import plain
 from attnae.bench.request import MEASURES, Request, shown
-from attnae.bench.run import Run
 from attnae.bench.terminal import console
 from attnae.errors import UserError
 from attnae.result import Record

@@ -10,9 +10,9 @@ import numpy as np
 
 from attnae import result
 from attnae.bench.catalog.benchmark import Benchmark
+from attnae.bench.identity import short_hash
 from attnae.bench.reporting import images
 from attnae.bench.reporting.claims import per_image_name, single_seeds
-from attnae.bench.run import short_hash
 from attnae.bench.sharing import Table, began
 from attnae.errors import UserError
 from attnae.files import atomic

@@ -9,12 +9,12 @@ from collections.abc import Iterable
 from typing import Any
 
 from attnae.bench.catalog.benchmark import Curve
+from attnae.bench.identity import RunId
 from attnae.bench.markdown import escape, number, one_line, table
 from attnae.bench.reporting import statistics
 from attnae.bench.reporting.cells import cell, commit_of, seeds_text
 from attnae.bench.reporting.material import Report
 from attnae.bench.reporting.statistics import Summary
-from attnae.bench.run import RunId
 from attnae.metrics.columns import COSTS, column
 from attnae.result import Result
 

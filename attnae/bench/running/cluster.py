@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from attnae.bench import jobs, plan
+from attnae.bench.identity import Run
 from attnae.bench.plan import Plan
 from attnae.bench.request import Request
-from attnae.bench.run import Run
 from attnae.bench.running import resources
 from attnae.bench.running.execution import FAILED, GRACE, TEST, Execution
 from attnae.bench.running.launch import Launcher, Stopped

@@ -18,7 +18,7 @@ from filelock import FileLock, Timeout
 
 from attnae import result
 from attnae.bench import jobs, store
-from attnae.bench.run import Run
+from attnae.bench.identity import Run
 from attnae.bench.running import child, outcome
 from attnae.errors import UserError
 from attnae.files import dump_yaml, write_text

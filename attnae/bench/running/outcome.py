@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from attnae import result
-from attnae.bench.run import Run
+from attnae.bench.identity import Run
 from attnae.bench.sharing import began
 from attnae.errors import UserError
 from attnae.files import PACKAGE
