@@ -18,7 +18,7 @@ MODULES = [
     "attnae.inference.codes",
     "attnae.papers.saaae.net", "attnae.papers.attentive_vqvae.net", "attnae.papers.attentive_vqvae.quantizer",
     "attnae.papers.attentive_vqvae.discriminator", "attnae.papers.moe_denoiser.net", "attnae.papers.moe_denoiser.baselines",
-    "attnae.metrics.functional", "attnae.metrics.images", "attnae.data.noise",
+    "attnae.bench.api", "attnae.bench.reporting.latex", "attnae.metrics.functional", "attnae.metrics.images", "attnae.data.noise",
 ]  # fmt: skip
 
 

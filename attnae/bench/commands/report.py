@@ -30,6 +30,16 @@ def register(commands: Subparsers[Any]) -> None:
         action="store_true",
         help="change nothing; fail if a report differs from its result files",
     )
+    parser.add_argument(
+        "--format",
+        choices=("markdown", "latex", "csv"),
+        default="markdown",
+        help="latex: also write the leading metrics as results.tex; csv: also write the verdicts as claims.csv; "
+        "default: markdown",
+    )
+    parser.add_argument(
+        "--figures", choices=("png", "pdf"), default="png", help="pdf: also write the figures as PDF; default: png"
+    )
     parser.set_defaults(handler=report)
 
 
@@ -50,6 +60,18 @@ def report(options: argparse.Namespace) -> int:
     for folder, one in found:
         if one.benchmark not in catalog.names():
             print(f"Left out: {shown(folder)}: there is no benchmark {one.benchmark!r}.", file=sys.stderr)
-    for page in pages.build(found, options.reports):
+    from attnae.bench.reporting.pictures.style import vector_graphics
+
+    with vector_graphics(options.figures == "pdf"):
+        made = pages.build(found, options.reports)
+    for page in made:
         print(shown(page))
+    if options.format == "markdown":
+        return 0
+    from attnae.bench.reporting import formats
+
+    for table in pages.tables(found, options.reports):
+        if table.benchmark in catalog.names():
+            for path in formats.write(options.format, *pages.loaded(table, options.reports)):
+                print(shown(path))
     return 0

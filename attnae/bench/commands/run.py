@@ -21,7 +21,7 @@ from attnae.errors import UserError
 from attnae.result import Record
 
 if TYPE_CHECKING:
-    from attnae.bench.reporting.material import Report
+    from attnae.bench.reporting.material import Loaded, Report
 
 
 def register(commands: Subparsers[Any]) -> None:
@@ -54,6 +54,11 @@ class Work(NamedTuple):
 
 def run(options: argparse.Namespace) -> int:
     """Executes the runs and writes the report; returns the exit code."""
+    return perform(options)[0]
+
+
+def perform(options: argparse.Namespace) -> tuple[int, plan.Plan]:
+    """Executes the runs and writes the report; returns the exit code and the plan."""
     out = console()
     if options.wandb and not (account := tracking.login()).usable:
         out.print(
@@ -70,7 +75,7 @@ def run(options: argparse.Namespace) -> int:
     if options.dry_run:
         for one in made.runs:
             print(f"# {one.name}: {one.epochs} epochs, {shown(one.folder)}", *one.commands, sep="\n")
-        return 0
+        return 0, made
     from attnae.bench.reporting import report
 
     if options.extend:
@@ -78,20 +83,20 @@ def run(options: argparse.Namespace) -> int:
     report.prepare(options.reports)
     work = _work(options, made, out)
     if options.launcher == "slurm" and work.waiting:
-        return _submit(options, work, out)
+        return _submit(options, work, out), made
     if work.waiting and (told := tracking.connect(work.waiting, work.home)):
         out.print(f"[yellow]{escape(told)}[/]", soft_wrap=True, highlight=False)
     stages = _execute(options, work, out)
     if stages is None:
-        return 130
+        return 130, made
     if not any(store.read(one) for one in made.runs):
-        return 1
+        return 1, made
     _report(options, work, out)
     if any(last.status == "failed" for one in made.runs if (last := store.read(one))):
         out.print("Some runs failed; see their logs. Next: rerun this command with --retry-failed")
-        return 1
+        return 1, made
     out.print(f"Next: {_next(made)}", soft_wrap=True)
-    return 1 if any(stage != "complete" for stage in stages) else 0
+    return (1 if any(stage != "complete" for stage in stages) else 0), made
 
 
 def _request(options: argparse.Namespace) -> Request:
@@ -195,22 +200,32 @@ def _report(options: argparse.Namespace, work: Work, out: Console) -> None:
     Reports include all results of the label, not only those of this plan, so that controls can be added later. Results
     kept by a report remain after their run folders are deleted.
     """
-    from attnae.bench.reporting import answer, material, report
+    from attnae.bench.reporting import answer, report
 
-    made = work.made
     found = store.results(work.home, missing_ok=True)
     report.current(found, options.reports) or report.build(found, options.reports)
-    ours = [table for table in report.tables(found, options.reports) if any(_fits(made, one) for one in table.records)]
-    for table in ours:
-        page = options.reports / table.benchmark / table.label / "README.md"
-        shown_here = material.Report(made.benchmark, table.label, [one for _, one in table.records], page.parent)
-        _summary(out, shown_here)
-        out.print(plain(" ".join(answer.sentences(shown_here))), soft_wrap=True, highlight=False, markup=False)
+    for one, _ in comparisons(work.made, options.reports):
+        assert one.folder
+        page = one.folder / "README.md"
+        _summary(out, one)
+        out.print(plain(" ".join(answer.sentences(one))), soft_wrap=True, highlight=False, markup=False)
         out.print(f"Report: {escape(shown(page))}", soft_wrap=True)
-        for label, why in table.beside.items():
+        for label, why in one.beside.items():
             out.print(f"Results in a separate report, {escape(label)}: {escape(why)}", soft_wrap=True, highlight=False)
         if options.wandb and (problem := tracking.publish(page, options.wandb, work.home)):
             out.print(f"[yellow]Uploading the report to Weights & Biases failed[/]: {escape(problem)}", soft_wrap=True)
+
+
+def comparisons(made: plan.Plan, reports: Path) -> list[Loaded]:
+    """The reports with the results of a plan."""
+    from attnae.bench.reporting import report
+
+    found = store.results(made.runs[0].folder.parents[1], missing_ok=True)
+    return [
+        report.loaded(table, reports)
+        for table in report.tables(found, reports)
+        if any(_fits(made, one) for one in table.records)
+    ]
 
 
 def _fits(made: plan.Plan, record: Record) -> bool:

@@ -12,7 +12,7 @@ from attnae import result
 from attnae.bench.catalog.benchmark import Benchmark
 from attnae.bench.identity import short_hash
 from attnae.bench.reporting import images
-from attnae.bench.reporting.claims import per_image_name, single_seeds
+from attnae.bench.reporting.claims import single_seeds
 from attnae.bench.sharing import Table, began
 from attnae.errors import UserError
 from attnae.files import atomic
@@ -53,7 +53,9 @@ class Archive:
             result.write(one, path)
             self.written.add(path)
             if keys := wanted.get((one.variant, one.seed)):
-                _keep_images(folder / "per_image.npz", path.with_name(per_image_name(one.variant, one.seed)), keys)
+                _keep_images(
+                    folder / "per_image.npz", path.with_name(images.per_image_name(one.variant, one.seed)), keys
+                )
 
     def tidy(self) -> None:
         """Removes files whose results are now in another table, and sets aside those that are in no table."""

@@ -95,13 +95,8 @@ def _statement(one: Judged, recorded: Rows, folder: Path) -> ImageStatement | No
     sides = []
     for side in (claim.left, claim.right):
         run = next(run for run in recorded[side] if run.seed == seed)
-        values = images.read(folder / per_image_name(side, seed), key, run.metrics.get(key))
+        values = images.read(folder / images.per_image_name(side, seed), key, run.metrics.get(key))
         if values is None:
             return None
         sides.append(values)
     return images.compare(sides[0], sides[1], better)
-
-
-def per_image_name(variant: str, seed: int) -> str:
-    """Name of the file with per-image metrics next to a kept record."""
-    return f"{variant}-seed{seed}.npz"

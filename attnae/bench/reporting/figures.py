@@ -9,7 +9,7 @@ from statistics import median
 from attnae.bench.catalog.benchmark import Benchmark, Curve, Sweep
 from attnae.bench.reporting.cells import named
 from attnae.bench.reporting.conditions import undisturbed
-from attnae.bench.reporting.material import Report
+from attnae.bench.reporting.material import Folders, Report
 from attnae.bench.reporting.pictures import grid, lines, relation, tradeoff
 from attnae.bench.reporting.pictures.lines import Panel
 from attnae.bench.reporting.pictures.style import Look, looks, plain, save
@@ -30,7 +30,7 @@ MOST = 12
 COSTS = ("gflops_forward", "params_trainable", "seconds_per_epoch")
 
 
-def draw(report: Report, folders: dict[tuple[str, int], Path], to: Path) -> list[str]:
+def draw(report: Report, folders: Folders, to: Path) -> list[str]:
     """Draws all figures that the results allow.
 
     Args:

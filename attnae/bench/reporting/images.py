@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attnae.errors import UserError
+from attnae.result import Result
 
 RESAMPLES = 2000
 BATCH = 100
@@ -138,3 +139,22 @@ def read(path: Path, key: str, recorded: float | None = None) -> Array | None:
             return None
         values = values * (recorded / mean)
     return values
+
+
+def kept(folder: Path, run: Result) -> dict[str, Array]:
+    """All per-image metrics of a run, by ``"<protocol>/<name>"``; see :func:`read`.
+
+    Args:
+        folder: The run's folder, or ``runs/`` of a report.
+        run: The run.
+    """
+    path = folder / "per_image.npz"
+    if not path.is_file():
+        path = folder / per_image_name(run.variant, run.seed)
+    found = {key: read(path, key, value) for key, value in run.metrics.items()}
+    return {key: values for key, values in found.items() if values is not None}
+
+
+def per_image_name(variant: str, seed: int) -> str:
+    """Name of the file with per-image metrics next to a kept record."""
+    return f"{variant}-seed{seed}.npz"

@@ -15,6 +15,9 @@ from attnae.bench.reporting.claims import Judged
 from attnae.bench.reporting.judgment import Departure
 from attnae.result import Result
 
+Folders = Mapping[tuple[str, int], Path]
+"""Folders of results by variant and seed: of runs, or ``runs/`` of a report."""
+
 
 @dataclass(frozen=True)
 class Report:
@@ -82,3 +85,7 @@ class Report:
     def title(self, variant: str) -> str:
         """Title of a variant; its name if it is not in the benchmark file."""
         return title_of(self.benchmark, variant)
+
+
+Loaded = tuple[Report, Folders]
+"""A report, and where its results were read."""

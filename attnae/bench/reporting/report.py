@@ -14,7 +14,7 @@ from attnae.bench import catalog, sharing, store
 from attnae.bench.catalog.benchmark import Benchmark
 from attnae.bench.reporting import findings, overview, page
 from attnae.bench.reporting.archive import Archive
-from attnae.bench.reporting.material import Report
+from attnae.bench.reporting.material import Loaded, Report
 from attnae.bench.sharing import Table
 from attnae.errors import UserError
 from attnae.files import write_text
@@ -37,7 +37,7 @@ def build(found: list[Record], reports: Path) -> list[Path]:
     prepare(reports)
     made = [table for table in tables(found, reports) if table.benchmark in catalog.names()]
     archive = Archive(reports, made)
-    pages = [_write(catalog.load(table.benchmark), table, archive) for table in made]
+    pages = [_write(table, archive) for table in made]
     archive.tidy()
     from attnae.bench.reporting import effects  # matplotlib is slow to import
 
@@ -98,15 +98,22 @@ def prepare(reports: Path) -> None:
         ) from error
 
 
-def _write(benchmark: Benchmark, table: Table, archive: Archive) -> Path:
+def loaded(table: Table, reports: Path) -> Loaded:
+    """A table's report and the folders of its results. Its benchmark must exist."""
+    benchmark = catalog.load(table.benchmark)
+    results = _ordered(benchmark, [one for _, one in table.records])
+    report = Report(benchmark, table.label, results, reports / table.benchmark / table.label, table.beside)
+    return report, {(one.variant, one.seed): folder for folder, one in table.records}
+
+
+def _write(table: Table, archive: Archive) -> Path:
     from attnae.bench.reporting import figures  # matplotlib is slow to import
 
+    report, folders = loaded(table, archive.reports)
     folder = archive.folder(table)
-    results = _ordered(benchmark, [one for _, one in table.records])
-    report = Report(benchmark, table.label, results, folder, table.beside)
-    figures.draw(report, {(r.variant, r.seed): path for path, r in table.records}, folder / "figures")
-    archive.keep(table, benchmark)
-    write_text(folder / "results.csv", csv_text(results))
+    figures.draw(report, folders, folder / "figures")
+    archive.keep(table, report.benchmark)
+    write_text(folder / "results.csv", csv_text(report.results))
     write_text(folder / "README.md", page.text(report))
     return folder / "README.md"
 

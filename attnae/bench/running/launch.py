@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import heapq
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from rich.console import Console, Group
+from rich.console import Console
 from rich.live import Live
 from rich.markup import escape
 from rich.progress_bar import ProgressBar
@@ -24,6 +25,20 @@ TAIL = 5
 ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
+class _Notebook:
+    """A table below a notebook's cell that is replaced once per second; rich's own live display needs ipywidgets."""
+
+    def __init__(self, table: Table):
+        from IPython.display import display
+
+        self.handle, self.shown = display(table, display_id=True), time.monotonic()
+
+    def update(self, table: Table, at_once: bool = False) -> None:
+        if at_once or time.monotonic() - self.shown > 1:
+            self.handle.update(table)
+            self.shown = time.monotonic()
+
+
 class Stopped(Exception):
     """The user stopped the runs."""
 
@@ -33,7 +48,7 @@ class Launcher:
 
     Args:
         executions: Executions to run.
-        console: Output; prints lines instead of a live table if it is not a terminal.
+        console: Output; prints lines instead of a live table if it is neither a terminal nor a notebook.
         slots: Environment variables of each concurrent execution, see :mod:`attnae.bench.running.resources`.
     """
 
@@ -45,6 +60,7 @@ class Launcher:
         self.over: list[Execution] = []
         self.seen: dict[str, Any] = {}
         self.warned: list[str] = []
+        self.animated = console.is_terminal or console.is_jupyter
 
     def execute(self) -> list[Execution]:
         """Runs everything; a failed run does not stop the others.
@@ -83,9 +99,14 @@ class Launcher:
             execution.stop()
 
     @contextmanager
-    def _display(self) -> Iterator[Live | None]:
-        if not self.console.is_terminal:
+    def _display(self) -> Iterator[Live | _Notebook | None]:
+        if not self.animated:
             yield None
+            return
+        if self.console.is_jupyter:
+            notebook = _Notebook(self._table())
+            yield notebook
+            notebook.update(self._table(), at_once=True)
             return
         with Live(self._table(), console=self.console, refresh_per_second=4, transient=True) as live:
             yield live
@@ -113,14 +134,14 @@ class Launcher:
                 self.console.print(f"  log: {run.folder / 'log.txt'}", markup=False, soft_wrap=True, highlight=False)
                 for line in execution.output[-TAIL:]:
                     self.console.print(f"  | {line}", markup=False, soft_wrap=True, highlight=False)
-        elif not self.console.is_terminal:
+        elif not self.animated:
             epoch = f" epoch {beat['epoch']}/{beat['epochs']}" if execution.stage == FIT and beat else ""
             if execution.stage == TEST and beat:
                 epoch = f" {execution.epochs_done:.0%}"
             left = f", {duration(execution.seconds_left)} left" if execution.seconds_left else ""
             self.console.print(f"{run.name} {execution.stage}{epoch}{left}", highlight=False, soft_wrap=True)
 
-    def _table(self) -> Group:
+    def _table(self) -> Table:
         table = Table(box=None, pad_edge=False)
         for heading in ("run", "stage", "", "epoch", "loss", "images/s", "left"):
             table.add_column(heading, no_wrap=True)
@@ -144,7 +165,10 @@ class Launcher:
         left = self._seconds_left()
         total = len(self.over) + len(self.active) + len(self.waiting)
         rest = f", about {duration(left)} left" if left else ""
-        return Group(table, f"[dim]{len(self.over)}/{total} runs done{rest}; Ctrl-C keeps what is finished[/]")
+        whole = Table.grid()
+        whole.add_row(table)
+        whole.add_row(f"[dim]{len(self.over)}/{total} runs done{rest}; Ctrl-C keeps what is finished[/]")
+        return whole
 
     def _seconds_left(self) -> float | None:
         """Estimated seconds until all runs end, if each waiting run takes as long as its variant has so far."""
@@ -178,6 +202,9 @@ def _signals() -> Iterator[None]:
             signal.signal(ending, signal.SIG_IGN)
         raise Stopped
 
+    if threading.current_thread() is not threading.main_thread():  # where Python does not deliver signals
+        yield
+        return
     before = {ending: signal.signal(ending, stop) for ending in ENDINGS}
     try:
         yield

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -83,6 +85,23 @@ def grid_lines(axes: Axes) -> None:
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Saves a figure as PNG without metadata, so that equal figures give equal files."""
-    with atomic(path) as temporary:
-        figure.savefig(temporary, dpi=DPI, bbox_inches="tight", pad_inches=0.1, metadata={"Software": None})
+    """Saves a figure as PNG, in :func:`vector_graphics` also as PDF; without metadata, so that equal figures are equal files."""
+    wanted: dict[str, dict[str, None]] = {"png": {"Software": None}}
+    if _pdf.get():
+        wanted["pdf"] = {"Creator": None, "Producer": None, "CreationDate": None}
+    for kind, metadata in wanted.items():
+        with atomic(path.with_suffix(f".{kind}")) as temporary:
+            figure.savefig(temporary, format=kind, dpi=DPI, bbox_inches="tight", pad_inches=0.1, metadata=metadata)
+
+
+@contextmanager
+def vector_graphics(wanted: bool) -> Iterator[None]:
+    """Figures that are saved inside are also written as PDF, if wanted."""
+    token = _pdf.set(wanted)
+    try:
+        yield
+    finally:
+        _pdf.reset(token)
+
+
+_pdf: ContextVar[bool] = ContextVar("pdf", default=False)

@@ -1,0 +1,231 @@
+"""The benchmark runner from Python: :func:`run`, :func:`results` and :class:`Results`, which ``attnae.bench`` exports."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from attnae.errors import UserError
+from attnae.files import absolute
+
+if TYPE_CHECKING:
+    import pandas
+
+    from attnae.bench.reporting.material import Loaded
+
+
+def run(
+    benchmark: str | Path,
+    *,
+    profile: str | None = None,
+    variants: str | Sequence[str] | None = None,
+    seeds: int | Sequence[int] = 1,
+    data: str | Path | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    precision: str = "fp32",
+    label: str | None = None,
+    out: str | Path = "runs",
+    reports: str | Path = "reports",
+    jobs: int | None = None,
+    devices: int = 1,
+    timeout: float | None = None,
+    retry_failed: bool = False,
+    retest: bool = False,
+    extend: int | None = None,
+    keep_checkpoints: bool = False,
+    wandb: str | None = None,
+) -> Results:
+    """Trains and tests variants and writes the report, as ``attnae-bench run`` does: the same plan, processes and files.
+
+    Complete runs are not repeated. In a notebook, progress is a live table below the cell.
+
+    Args:
+        benchmark: Name of a benchmark.
+        profile: Data and schedule; default: the first profile of the benchmark, a demonstration.
+        variants: Names, or ``"all"``; default: the variants that the paper compares.
+        seeds: Number of seeds, or the seeds themselves.
+        data: Images to use instead of the profile's: a folder, arrays, an archive, Parquet, or ``hf://owner/name``.
+        overrides: Keys of ``attnae fit`` with their values, such as ``{"trainer.max_epochs": 3}``.
+        precision: ``fp32``, ``bf16``, or ``auto`` for bf16 where the hardware has it.
+        label: Name of the report; default: profile, data and settings.
+        out: Folder of the runs.
+        reports: Folder of the reports.
+        jobs: Number of concurrent runs; default: 1.
+        devices: GPUs, or CPU processes, that train one run together.
+        timeout: Minutes after which a run is stopped and counts as failed.
+        retry_failed: Whether to repeat failed runs.
+        retest: Whether to test complete runs again instead of training.
+        extend: Total number of epochs to which finished runs are continued; their checkpoints must have been kept.
+        keep_checkpoints: Whether to keep the state of the optimizer.
+        wandb: Project in Weights & Biases.
+
+    Returns:
+        All results of the label that can share a table with these runs. A failed run is a row with its reason.
+
+    Raises:
+        attnae.bench.Error: An argument is wrong, or no run is complete.
+        KeyboardInterrupt: The runs were stopped; what is complete is kept, and the same call resumes.
+
+    Example:
+        >>> import attnae.bench as bench
+        >>> results = bench.run("saaae_vs_vae", variants=["vae", "saaae"], seeds=3)  # doctest: +SKIP
+        >>> results.frame()[["variant", "seed", "heldout/psnr_mean"]]  # doctest: +SKIP
+    """
+    from attnae.bench import app
+    from attnae.bench.commands import run as command
+
+    words = ["run", str(benchmark), "--precision", precision, "--devices", str(devices)]
+    words += [f"--out={out}", f"--reports={reports}"]
+    words += [] if profile is None else [f"--profile={profile}"]
+    words += [] if variants is None else [f"--variants={variants if isinstance(variants, str) else ','.join(variants)}"]
+    words += [f"--seeds={seeds if isinstance(seeds, int) else ''.join(f'{seed},' for seed in seeds)}"]
+    words += [] if data is None else [f"--data-root={data}"]
+    for key, value in (overrides or {}).items():
+        words += ["--set", f"{key}={value if isinstance(value, str) else json.dumps(value)}"]
+    for name, given in {"label": label, "jobs": jobs, "timeout": timeout, "extend": extend, "wandb": wandb}.items():
+        words += [] if given is None else [f"--{name}={given}"]
+    switches = {"retry-failed": retry_failed, "retest": retest, "keep-checkpoints": keep_checkpoints}
+    words += [f"--{name}" for name, given in switches.items() if given]
+    options = app.parser(["run"]).parse_args(words)
+    code, made = command.perform(options)
+    if code == 130:
+        raise KeyboardInterrupt
+    found = command.comparisons(made, options.reports) if made else []
+    if not found:
+        raise UserError(f"No run of {benchmark} is complete. See the log named above.")
+    return Results(found)
+
+
+def results(folder: str | Path = "reports") -> Results:
+    """Loads results that were made earlier.
+
+    Args:
+        folder: Folder of reports, one report, or folder of runs.
+
+    Returns:
+        The results of all benchmarks below the folder.
+
+    Raises:
+        attnae.bench.Error: There are none, or a file cannot be read.
+
+    Example:
+        >>> import attnae.bench as bench
+        >>> rows = bench.results("reports/moe_denoising").rows()  # doctest: +SKIP
+        >>> bench.results("nowhere")
+        Traceback (most recent call last):
+        ...
+        attnae.errors.UserError: No results below nowhere. Run `attnae-bench run BENCHMARK` first, ...
+    """
+    from attnae.bench import catalog, sharing, store
+    from attnae.bench.reporting import report
+
+    found = []
+    for table in sharing.tables(store.results(absolute(str(folder)))):
+        if table.benchmark in catalog.names():
+            one, folders = report.loaded(table, Path("reports"))
+            kept = next((path.parent for path in folders.values() if path.name == "runs"), one.folder)
+            found.append((replace(one, folder=kept), folders))
+    return Results(found)
+
+
+class Results:
+    """Results of benchmark runs, by report: what one table may compare.
+
+    Args:
+        loaded: Reports, and the folders of their results.
+    """
+
+    def __init__(self, loaded: Sequence[Loaded]):
+        self.reports = [report for report, _ in loaded]
+        self._folders = [folders for _, folders in loaded]
+
+    def __len__(self) -> int:
+        """Number of runs."""
+        return sum(len(report.results) for report in self.reports)
+
+    def __repr__(self) -> str:
+        """Number of runs and the reports they belong to."""
+        names = ", ".join(f"{report.benchmark.name}/{report.label}" for report in self.reports)
+        return f"<Results: {len(self)} runs of {names}>"
+
+    def _repr_markdown_(self) -> str:
+        """Answers and leading tables, for notebooks."""
+        from attnae.bench.reporting import answer, tables
+
+        blocks = []
+        for report in self.reports:
+            leading = [one for one in tables.protocols(report) if one.startswith("## ")]
+            blocks += [f"**{report.benchmark.title}** ({report.label})", " ".join(answer.sentences(report)), *leading]
+        return "\n\n".join(blocks)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One dictionary per run.
+
+        Returns:
+            ``benchmark``, ``label``, ``variant``, ``seed``, ``status``, ``reason``, ``profile``, ``precision``,
+            ``data_digest``, then metrics by ``"<protocol>/<name>"`` and costs by name, in the units of the metrics page.
+            A metric that a run does not have is absent.
+        """
+        from attnae.bench.reporting import flat
+
+        return [row for report in self.reports for row in flat.runs(report)]
+
+    def claims(self) -> list[dict[str, Any]]:
+        """One dictionary per claim and report.
+
+        Returns:
+            ``benchmark``, ``label``, ``number``, ``claim``, ``left``, ``right``, ``metrics`` (separated by spaces),
+            ``primary``, ``verdict``, ``estimate`` (left minus right, in the unit of the metric), ``low`` and ``high`` (ends
+            of the interval over seeds), ``level`` of that interval, ``n`` (seeds), ``published`` (difference), ``size``
+            (share of the published effect in words) and ``condition``. What is unknown is ``None``.
+        """
+        from attnae.bench.reporting import flat
+
+        return [row for report in self.reports for row in flat.claims(report)]
+
+    def frame(self, per_image: bool = False) -> pandas.DataFrame:
+        """A tidy table; requires ``pip install "attnae[pandas]"``.
+
+        Args:
+            per_image: Whether to return one row per run, image and metric instead of one row per run.
+
+        Returns:
+            The columns of :meth:`rows`; or ``benchmark``, ``label``, ``variant``, ``seed``, ``image`` (index in the test
+            set, from 0), ``metric`` (``"<protocol>/<name>"``) and ``value``, for the runs whose per-image metrics are kept.
+
+        Raises:
+            attnae.bench.Error: pandas is not installed.
+        """
+        try:
+            import pandas
+        except ImportError as error:
+            raise UserError('frame() requires pandas. Install it with pip install "attnae[pandas]".') from error
+        return pandas.concat(self._per_image(), ignore_index=True) if per_image else pandas.DataFrame(self.rows())
+
+    def _per_image(self) -> Iterable[pandas.DataFrame]:
+        """The long form of each run, after an empty table that has the columns."""
+        import pandas
+
+        from attnae.bench.reporting import images
+
+        yield pandas.DataFrame(columns=["benchmark", "label", "variant", "seed", "image", "metric", "value"])
+        for report, folders in zip(self.reports, self._folders, strict=True):
+            for one in report.results:
+                for metric, values in images.kept(folders[one.variant, one.seed], one).items():
+                    yield pandas.DataFrame({"benchmark": report.benchmark.name, "label": report.label,
+                                            "variant": one.variant, "seed": one.seed, "image": range(len(values)),
+                                            "metric": metric, "value": values})  # fmt: skip
+
+    def to_latex(self) -> str:
+        r"""Tables of the leading metrics, one per report, for ``\usepackage{booktabs}``.
+
+        Returns:
+            Means and sample standard deviations over seeds. A mean is bold only if it is the best, and the 95% intervals of
+            its differences to all other variants exclude 0.
+        """
+        from attnae.bench.reporting import latex
+
+        return "\n".join(latex.table(report) for report in self.reports)
