@@ -32,10 +32,10 @@ def register(commands: Subparsers[Any]) -> None:
     )
     parser.add_argument(
         "--format",
-        choices=("markdown", "latex", "csv"),
+        choices=("markdown", "html", "latex", "csv"),
         default="markdown",
-        help="latex: also write the leading metrics as results.tex; csv: also write the verdicts as claims.csv; "
-        "default: markdown",
+        help="write another format beside the pages: html: report.html, one self-contained file to explore; latex: results.tex, "
+        "the leading metrics; csv: claims.csv, the verdicts",
     )
     parser.add_argument(
         "--figures", choices=("png", "pdf"), default="png", help="pdf: also write the figures as PDF; default: png"

@@ -42,15 +42,10 @@ def draw(report: Report, folders: Folders, to: Path) -> list[str]:
         Names of all figures in the folder.
     """
     to.mkdir(parents=True, exist_ok=True)
-    benchmark, done = report.benchmark, report.done
-    known = looks({**{name: v.title for name, v in benchmark.variants.items()},
-                   **{r.variant: r.variant for r in done if r.variant not in benchmark.variants}})  # fmt: skip
-    names = list(dict.fromkeys(r.variant for r in done))
-    names.sort(key=lambda name: name != benchmark.baseline)  # stable: the baseline is never left out
-    kept = set(names[:MOST])
-    rows = {name: report.rows[name] for name in known if name in kept}
-    shown = {name: known[name] for name in rows}
-    left_out = f" ({MOST} of {len(names)} variants)" if len(names) > MOST else ""
+    benchmark, shown = report.benchmark, drawn(report)
+    rows = {name: report.rows[name] for name in shown}
+    count = sum(map(bool, report.rows.values()))
+    left_out = f" ({MOST} of {count} variants)" if count > MOST else ""
     title = plain(benchmark.title) + left_out
 
     images = {shown[name].title: folders[name, runs[0].seed] / "images" for name, runs in rows.items()}
@@ -63,6 +58,17 @@ def draw(report: Report, folders: Folders, to: Path) -> list[str]:
     relation.draw(benchmark.relations, rows, shown, to / "relation.png")
     _copies(benchmark, {name: folders[name, runs[0].seed] for name, runs in rows.items()}, to)
     return sorted(path.name for path in to.glob("*.png"))
+
+
+def drawn(report: Report) -> dict[str, Look]:
+    """The variants in figures with their looks, at most :data:`MOST`, in the order of the benchmark file."""
+    benchmark, done = report.benchmark, report.done
+    known = looks({**{name: v.title for name, v in benchmark.variants.items()},
+                   **{r.variant: r.variant for r in done if r.variant not in benchmark.variants}})  # fmt: skip
+    names = list(dict.fromkeys(r.variant for r in done))
+    names.sort(key=lambda name: name != benchmark.baseline)  # stable: the baseline is never left out
+    kept = set(names[:MOST])
+    return {name: look for name, look in known.items() if name in kept}
 
 
 def _tradeoff(
@@ -87,15 +93,16 @@ def _tradeoff(
                 continue
             middle, ends = (0.0, (0.0, 0.0)) if free else (median(spent), (min(spent), max(spent)))
             points.append(Point(shown[name], quality.mean, quality.interval(), middle, ends))
-        panels[_axis(cost)] = points
+        panels[axis(cost)] = points
     unit = "" if column(key).unit == "-" else f" [{column(key).unit}]"
-    counted = [panels[_axis(cost)] for cost in COSTS[:2]]
+    counted = [panels[axis(cost)] for cost in COSTS[:2]]
     if better == "-" or all(len({point.cost for point in points}) < 2 for points in counted):
         return  # one network under several conditions: its times only differ by the load of the machine
     tradeoff.draw(f"{title}: quality over cost", plain(named(key)) + unit, better, panels, path)
 
 
-def _axis(cost: str) -> str:
+def axis(cost: str) -> str:
+    """Title of a cost axis."""
     return {"gflops_forward": "GFLOPs of a forward pass", "params_trainable": "parameters",
             "seconds_per_epoch": "seconds per epoch, idle machine"}[cost]  # fmt: skip
 

@@ -7,6 +7,7 @@ import io
 from pathlib import Path
 
 from attnae.bench.reporting import flat, latex
+from attnae.bench.reporting.html import page
 from attnae.bench.reporting.material import Folders, Report
 from attnae.files import write_text
 
@@ -15,17 +16,24 @@ def write(name: str, report: Report, folders: Folders) -> list[Path]:
     """Writes a report in another format next to its page.
 
     Args:
-        name: ``latex`` or ``csv``.
+        name: ``html``, ``latex`` or ``csv``.
         report: The report; its folder exists.
         folders: Folders of its results.
 
     Returns:
         The files.
+
+    Raises:
+        UserError: A package that the format needs is not installed.
     """
     assert report.folder
-    path = report.folder / {"latex": "results.tex", "csv": "claims.csv"}[name]
-    write_text(path, latex.table(report) if name == "latex" else _claims(report))
-    return [report.folder / "results.csv", path] if name == "csv" else [path]
+    file, text = {
+        "html": ("report.html", lambda: page.text(report, folders)),
+        "latex": ("results.tex", lambda: latex.table(report)),
+        "csv": ("claims.csv", lambda: _claims(report)),
+    }[name]
+    write_text(report.folder / file, text())
+    return [report.folder / file]
 
 
 def _claims(report: Report) -> str:
