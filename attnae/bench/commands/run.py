@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from attnae.bench import catalog, extension, plan, sharing, store, tracking
+from attnae.bench import catalog, extension, grid, plan, sharing, store, tracking
 from attnae.bench.commands.arguments import Subparsers
 from attnae.bench.commands.run_options import add_options
 from attnae.bench.identity import Run
@@ -18,7 +18,7 @@ from attnae.bench.markdown import plain
 from attnae.bench.request import MEASURES, Request, shown
 from attnae.bench.terminal import console
 from attnae.errors import UserError
-from attnae.result import Record
+from attnae.result import Record, label_part
 
 if TYPE_CHECKING:
     from attnae.bench.reporting.material import Loaded, Report
@@ -54,7 +54,57 @@ class Work(NamedTuple):
 
 def run(options: argparse.Namespace) -> int:
     """Executes the runs and writes the report; returns the exit code."""
-    return perform(options)[0]
+    return _over(options) if options.grid else perform(options)[0]
+
+
+def _over(options: argparse.Namespace) -> int:
+    """Executes the runs of all points of a grid, and compares their conclusions."""
+    from attnae.bench.reporting import grid_page, report
+
+    points = grid.points(options.grid, options.overrides)
+    _asked(options, len(points), f"{len(points):,} points")
+    found = [
+        argparse.Namespace(
+            **{**vars(options), "overrides": [*options.overrides, *point], "label": _label(options, point)}
+        )
+        for point in points
+    ]
+    plans = [plan.make(_request(one)) for one in found]  # all errors come before the first run
+    runs = sum(len(made.runs) for made in plans)
+    out = console()
+    _asked(options, runs, f"{len(plans):,} points with {runs:,} runs")
+    out.print(f"{len(plans)} points with {runs} runs in all", highlight=False)
+    labels: dict[str, str] = {}
+    worst = 0
+    for one, point in zip(found, points, strict=True):
+        out.print(f"\n[bold]{escape(grid.name(point))}[/]", highlight=False)
+        code, made = perform(one)
+        worst = max(worst, code)
+        if code == 130:
+            return code
+        labels[grid.name(point)] = made.label
+    if options.dry_run or options.launcher == "slurm":
+        return worst
+    made = plans[0]
+    keys = [text.partition("=")[0] for text in options.grid]
+    page = grid_page.record(made.benchmark, made.request.profile, keys, labels, options.reports)
+    report.refresh(options.reports)
+    out.print()
+    for line in grid_page.conclusions(page):
+        out.print(plain(line).replace("**", ""), soft_wrap=True, highlight=False, markup=False)
+    out.print(f"Over the grid: {escape(shown(page))}", soft_wrap=True)
+    return worst
+
+
+def _asked(options: argparse.Namespace, count: int, what: str) -> None:
+    """Refuses a large grid without ``--yes``."""
+    if count > grid.UNASKED and not (options.yes or options.dry_run):
+        raise UserError(f"This grid has {what}. Add --yes to start them.")
+
+
+def _label(options: argparse.Namespace, point: list[str]) -> str | None:
+    """The label of a point: the given one with the point's settings, else the default one."""
+    return options.label and label_part(f"{options.label}-{grid.name(point)}")
 
 
 def perform(options: argparse.Namespace) -> tuple[int, plan.Plan]:

@@ -38,6 +38,15 @@ def _what(parser: argparse.ArgumentParser) -> None:
     )
     add_overrides(parser)
     parser.add_argument(
+        "--grid",
+        action="append",
+        default=[],
+        metavar="KEY=V1,V2",
+        help="repeat the comparison with each value of a key, and report whether the conclusions change; "
+        "repeatable: all combinations",
+    )
+    parser.add_argument("--yes", action="store_true", help="start a grid of more than 100 runs")
+    parser.add_argument(
         "--precision",
         choices=precision.CHOICES,
         default="fp32",

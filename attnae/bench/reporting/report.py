@@ -12,7 +12,7 @@ from pathlib import Path
 from attnae import result
 from attnae.bench import catalog, sharing, store
 from attnae.bench.catalog.benchmark import Benchmark
-from attnae.bench.reporting import findings, overview, page
+from attnae.bench.reporting import findings, grid_page, overview, page
 from attnae.bench.reporting.archive import Archive
 from attnae.bench.reporting.material import Loaded, Report
 from attnae.bench.sharing import Table
@@ -41,11 +41,8 @@ def build(found: list[Record], reports: Path) -> list[Path]:
     archive.tidy()
     from attnae.bench.reporting import effects  # matplotlib is slow to import
 
-    stored, benchmarks = _stored(reports), _benchmarks()
-    effects.draw(benchmarks, stored, reports / effects.NAME)
-    for path, content in _shared(reports, stored, benchmarks).items():
-        if not path.is_file() or content != path.read_text(encoding="utf-8"):
-            write_text(path, content)
+    effects.draw(_benchmarks(), _stored(reports), reports / effects.NAME)
+    refresh(reports)
     return pages
 
 
@@ -54,6 +51,7 @@ def _shared(reports: Path, stored: list[Report], benchmarks: list[Benchmark]) ->
     pages = {reports / "README.md": overview.page(stored, benchmarks)}
     if (text := reports / findings.NAME).is_file():
         pages[text] = findings.refresh(text.read_text(encoding="utf-8"), stored, benchmarks)
+    pages |= {path: grid_page.refreshed(path, stored) for path in sorted(reports.glob(grid_page.PATTERN))}
     readme = reports.parent / "README.md"  # the project's README, if it has markers for the answers
     if (wanted := overview.insert(readme, overview.brief(stored, benchmarks, f"{reports.name}/"))) is not None:
         pages[readme] = wanted
@@ -80,6 +78,13 @@ def tables(found: list[Record], reports: Path) -> list[Table]:
         if (record[1].benchmark, record[1].label) in labels
     ]
     return sharing.tables([*found, *kept])
+
+
+def refresh(reports: Path) -> None:
+    """Rewrites the pages about several reports where they differ."""
+    for path, content in _shared(reports, _stored(reports), _benchmarks()).items():
+        if not path.is_file() or content != path.read_text(encoding="utf-8"):
+            write_text(path, content)
 
 
 def prepare(reports: Path) -> None:
