@@ -86,8 +86,12 @@ def opened(browser: Chrome, text: str, tmp_path: Path) -> Chrome:
 
 
 def show(browser: Chrome, text: str, folder: Path) -> Chrome:
+    from selenium.webdriver.support.ui import WebDriverWait
+
     (folder / "report.html").write_text(text, encoding="utf-8")
     browser.get((folder / "report.html").as_uri())
+    ready = "return !document.getElementById('table') || document.querySelector('#table th') !== null"
+    WebDriverWait(browser, 30).until(lambda page: page.execute_script(ready))
     return browser
 
 
@@ -113,7 +117,8 @@ def test_table_sorts_by_keyboard_and_hides_columns(opened: Chrome) -> None:
     from selenium.webdriver.common.keys import Keys
 
     def heads() -> list[str]:
-        return [head.text for head in opened.find_elements("css selector", "#table thead th")]
+        found = opened.find_elements("css selector", "#table thead th")
+        return [str(head.get_attribute("textContent")) for head in found]  # .text depends on what is scrolled into view
 
     place = next(i for i, head in enumerate(heads()) if head.startswith("PSNR"))
     for key, factor, direction in ((Keys.ENTER, 1, "ascending"), (Keys.SPACE, -1, "descending")):
