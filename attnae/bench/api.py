@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,8 @@ from attnae.errors import UserError
 from attnae.files import absolute
 
 if TYPE_CHECKING:
+    from typing import TypeGuard
+
     import pandas
 
     from attnae.bench.reporting.material import Loaded
@@ -48,7 +51,8 @@ def run(
         variants: Names, or ``"all"``; default: the variants that the paper compares.
         seeds: Number of seeds, or the seeds themselves.
         data: Images to use instead of the profile's: a folder, arrays, an archive, Parquet, or ``hf://owner/name``.
-        overrides: Keys of ``attnae fit`` with their values, such as ``{"trainer.max_epochs": 3}``.
+        overrides: Keys of ``attnae fit`` with their values, such as ``{"trainer.max_epochs": 3}``; text is read as after
+            ``--set``.
         precision: ``fp32``, ``bf16``, or ``auto`` for bf16 where the hardware has it.
         label: Name of the report; default: profile, data and settings.
         out: Folder of the runs.
@@ -77,23 +81,21 @@ def run(
     from attnae.bench import app
     from attnae.bench.commands import run as command
 
-    words = ["run", str(benchmark), "--precision", precision, "--devices", str(devices)]
-    words += [f"--out={out}", f"--reports={reports}"]
-    words += [] if profile is None else [f"--profile={profile}"]
-    words += [] if variants is None else [f"--variants={variants if isinstance(variants, str) else ','.join(variants)}"]
-    words += [f"--seeds={seeds if isinstance(seeds, int) else ''.join(f'{seed},' for seed in seeds)}"]
-    words += [] if data is None else [f"--data-root={data}"]
-    for key, value in (overrides or {}).items():
-        words += ["--set", f"{key}={value if isinstance(value, str) else json.dumps(value)}"]
-    for name, given in {"label": label, "jobs": jobs, "timeout": timeout, "extend": extend, "wandb": wandb}.items():
+    words = ["run", f"--precision={precision}", f"--devices={devices}", f"--out={out}", f"--reports={reports}"]
+    words += [f"--seeds={''.join(f'{seed},' for seed in seeds) if _several(seeds) else seeds}"]
+    variants = ",".join(map(str, variants)) if _several(variants) else variants
+    words += [f"--set={key}={_text(key, value)}" for key, value in _items(overrides)]
+    named = {"profile": profile, "data-root": data, "label": label, "jobs": jobs, "timeout": timeout, "extend": extend}
+    for name, given in {**named, "variants": variants, "wandb": wandb}.items():
         words += [] if given is None else [f"--{name}={given}"]
     switches = {"retry-failed": retry_failed, "retest": retest, "keep-checkpoints": keep_checkpoints}
     words += [f"--{name}" for name, given in switches.items() if given]
-    options = app.parser(["run"]).parse_args(words)
-    code, made = command.perform(options)
-    if code == 130:
-        raise KeyboardInterrupt
-    found = command.comparisons(made, options.reports) if made else []
+    with _one_class():
+        options = app.parser(["run"]).parse_args([*words, "--", str(benchmark)])
+        code, made = command.perform(options)
+        if code == 130:
+            raise KeyboardInterrupt
+        found = command.comparisons(made, options.reports)
     if not found:
         raise UserError(f"No run of {benchmark} is complete. See the log named above.")
     return Results(found)
@@ -123,12 +125,61 @@ def results(folder: str | Path = "reports") -> Results:
     from attnae.bench.reporting import report
 
     found = []
-    for table in sharing.tables(store.results(absolute(str(folder)))):
-        if table.benchmark in catalog.names():
-            one, folders = report.loaded(table, Path("reports"))
-            kept = next((path.parent for path in folders.values() if path.name == "runs"), one.folder)
-            found.append((replace(one, folder=kept), folders))
+    with _one_class():
+        tables = sharing.tables(store.results(absolute(str(folder))))
+        for table in tables:
+            if table.benchmark in catalog.names():
+                one, folders = report.loaded(table, Path("reports"))
+                kept = next((path.parent for path in folders.values() if path.name == "runs"), one.folder)
+                found.append((replace(one, folder=kept), folders))
+    if not found:
+        raise UserError(
+            f"No results of a known benchmark below {folder}; it has {', '.join(sorted({t.benchmark for t in tables}))}. "
+            f"Available: {', '.join(catalog.names())}."
+        )
     return Results(found)
+
+
+@contextmanager
+def _one_class() -> Iterator[None]:
+    """Errors of the system, such as a full disk, become the class that callers catch; commands print them in one line, too."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(str(error)) from error
+
+
+def _several(value: object) -> TypeGuard[Iterable[object]]:
+    """Whether a value is a collection; text is one value, written as in the shell."""
+    return isinstance(value, Iterable) and not isinstance(value, str)
+
+
+def _items(overrides: Mapping[str, Any] | None) -> Iterable[tuple[str, Any]]:
+    if not isinstance(overrides, Mapping | None):
+        raise UserError(f"overrides={overrides!r}: expected a dictionary such as {{'trainer.max_epochs': 3}}.")
+    return (overrides or {}).items()
+
+
+def _text(key: str, value: Any) -> str:
+    """A value as ``--set`` reads it. Paths are text; numbers and arrays of NumPy are numbers and lists.
+
+    Raises:
+        UserError: A configuration cannot contain it.
+    """
+
+    def plain(part: Any) -> Any:
+        if isinstance(part, Path):
+            return str(part)
+        if hasattr(part, "tolist"):
+            return part.tolist()
+        raise UserError(f"overrides: {key}={part!r} is neither a number, text, list, dictionary, True, False nor None.")
+
+    if isinstance(value, str | Path):
+        return str(value)
+    try:
+        return json.dumps(value, default=plain)
+    except (TypeError, ValueError) as error:  # keys that are no text, or a list that contains itself
+        raise UserError(f"overrides: {key}: {error}.") from error
 
 
 class Results:
@@ -154,10 +205,14 @@ class Results:
     def _repr_markdown_(self) -> str:
         """Answers and leading tables, for notebooks."""
         from attnae.bench.reporting import answer, tables
+        from attnae.bench.request import shown
 
         blocks = []
         for report in self.reports:
-            leading = [one for one in tables.protocols(report) if one.startswith("## ")]
+            csv = shown(report.folder / "results.csv") if report.folder else "results.csv"
+            leading = [
+                one.replace("(results.csv)", f"({csv})") for one in tables.protocols(report) if one.startswith("## ")
+            ]
             blocks += [f"**{report.benchmark.title}** ({report.label})", " ".join(answer.sentences(report)), *leading]
         return "\n\n".join(blocks)
 
@@ -168,6 +223,11 @@ class Results:
             ``benchmark``, ``label``, ``variant``, ``seed``, ``status``, ``reason``, ``profile``, ``precision``,
             ``data_digest``, then metrics by ``"<protocol>/<name>"`` and costs by name, in the units of the metrics page.
             A metric that a run does not have is absent.
+
+        Example:
+            >>> row = bench.results("reports/moe_ablation").rows()[0]
+            >>> row["benchmark"], row["variant"], row["seed"], row["status"]
+            ('moe_ablation', 'moe_clamped', 1, 'complete')
         """
         from attnae.bench.reporting import flat
 
@@ -181,6 +241,11 @@ class Results:
             ``primary``, ``verdict``, ``estimate`` (left minus right, in the unit of the metric), ``low`` and ``high`` (ends
             of the interval over seeds), ``level`` of that interval, ``n`` (seeds), ``published`` (difference), ``size``
             (share of the published effect in words) and ``condition``. What is unknown is ``None``.
+
+        Example:
+            >>> claim = bench.results("reports/moe_ablation").claims()[0]
+            >>> claim["n"], claim["low"] < claim["estimate"] < claim["high"]
+            (3, True)
         """
         from attnae.bench.reporting import flat
 
@@ -197,27 +262,35 @@ class Results:
             set, from 0), ``metric`` (``"<protocol>/<name>"``) and ``value``, for the runs whose per-image metrics are kept.
 
         Raises:
-            attnae.bench.Error: pandas is not installed.
+            attnae.bench.Error: pandas is not installed, or the per-image metrics of a run are damaged.
+
+        Example:
+            >>> frame = bench.results("reports/moe_ablation").frame()
+            >>> frame.groupby("variant")["heldout/psnr_mean"].mean().idxmin()
+            'dense_clamped'
         """
         try:
             import pandas
         except ImportError as error:
             raise UserError('frame() requires pandas. Install it with pip install "attnae[pandas]".') from error
-        return pandas.concat(self._per_image(), ignore_index=True) if per_image else pandas.DataFrame(self.rows())
+        return self._per_image() if per_image else pandas.DataFrame(self.rows())
 
-    def _per_image(self) -> Iterable[pandas.DataFrame]:
-        """The long form of each run, after an empty table that has the columns."""
+    def _per_image(self) -> pandas.DataFrame:
         import pandas
 
         from attnae.bench.reporting import images
 
-        yield pandas.DataFrame(columns=["benchmark", "label", "variant", "seed", "image", "metric", "value"])
+        text, whole = pandas.Series(dtype=str), pandas.Series(dtype="int64")
+        columns = {"benchmark": text, "label": text, "variant": text, "seed": whole, "image": whole, "metric": text,
+                   "value": pandas.Series(dtype=float)}  # fmt: skip
+        parts = [pandas.DataFrame(columns)]  # columns and their types, also without any image
         for report, folders in zip(self.reports, self._folders, strict=True):
             for one in report.results:
                 for metric, values in images.kept(folders[one.variant, one.seed], one).items():
-                    yield pandas.DataFrame({"benchmark": report.benchmark.name, "label": report.label,
-                                            "variant": one.variant, "seed": one.seed, "image": range(len(values)),
-                                            "metric": metric, "value": values})  # fmt: skip
+                    parts.append(pandas.DataFrame({"benchmark": report.benchmark.name, "label": report.label,
+                                                   "variant": one.variant, "seed": one.seed, "image": range(len(values)),
+                                                   "metric": metric, "value": values}))  # fmt: skip
+        return pandas.concat(parts, ignore_index=True)
 
     def to_latex(self) -> str:
         r"""Tables of the leading metrics, one per report, for ``\usepackage{booktabs}``.
@@ -225,6 +298,12 @@ class Results:
         Returns:
             Means and sample standard deviations over seeds. A mean is bold only if it is the best, and the 95% intervals of
             its differences to all other variants exclude 0.
+
+        Example:
+            >>> print(bench.results("reports/moe_ablation").to_latex().rstrip())
+            \begin{table}
+            ...
+            \end{table}
         """
         from attnae.bench.reporting import latex
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import importlib.util
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -17,7 +19,8 @@ from test_golden import BENCHMARK, RESULTS
 from tiny_benchmark import TINY
 
 import attnae.bench as bench
-from attnae.bench import app
+from attnae.bench import api, app
+from attnae.bench.catalog.benchmark import Table
 from attnae.bench.reporting import latex
 from attnae.bench.reporting.material import Report
 
@@ -25,19 +28,59 @@ OVERRIDES: dict[str, Any] = {key: json.loads(value) if value[0] in "0123456789["
                              for key, _, value in (text.partition("=") for text in TINY)}  # fmt: skip
 
 
+NOTEBOOK = importlib.util.find_spec("nbclient") is not None and importlib.util.find_spec("ipykernel") is not None
+
+
+def arguments(folder: Path) -> dict[str, Any]:
+    return {
+        "variants": ["vae"],
+        "seeds": [3],
+        "overrides": {**OVERRIDES, "trainer.max_epochs": 1},
+        "label": "tiny",
+        "out": str(folder / "runs"),
+        "reports": str(folder / "reports"),
+    }
+
+
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[bench.Results, Path]:
+def cells(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[list[dict[str, Any]]], Path]:
+    """Outputs of a notebook's cells that make the one run of this file, if notebooks can be executed here."""
     folder = tmp_path_factory.mktemp("api")
-    results = bench.run(
-        "saaae_vs_vae",
-        variants=["vae"],
-        seeds=[3],
-        overrides={**OVERRIDES, "trainer.max_epochs": 1},
-        label="tiny",
-        out=folder / "runs",
-        reports=folder / "reports",
-    )
-    return results, folder
+    if not NOTEBOOK:
+        return [], folder
+    import nbformat
+    from nbclient import NotebookClient
+
+    sources = [f"import attnae.bench as bench\nresults = bench.run('saaae_vs_vae', **{arguments(folder)!r})",
+               "results", "bench.run('nope')"]  # fmt: skip
+    notebook = nbformat.v4.new_notebook(cells=list(map(nbformat.v4.new_code_cell, sources)))
+    place = {"metadata": {"path": str(folder)}}
+    NotebookClient(notebook, timeout=240, allow_errors=True, resources=place).execute()
+    return [cell.outputs for cell in notebook.cells], folder
+
+
+@pytest.fixture(scope="module")
+def made(cells: tuple[Any, Path]) -> tuple[bench.Results, Path]:
+    """The same call from plain Python; it finds the run of the notebook complete."""
+    _, folder = cells
+    return bench.run("saaae_vs_vae", **arguments(folder)), folder
+
+
+@pytest.mark.skipif(not NOTEBOOK, reason="nbclient and ipykernel are not installed")
+def test_notebook(cells: tuple[list[list[dict[str, Any]]], Path], made: tuple[bench.Results, Path]) -> None:
+    (run, shown, failed), folder = cells
+    assert not [one for one in run if one["output_type"] == "error"]
+    screens = [one["data"]["text/html"] for one in run if one["output_type"] == "display_data"]
+    (progress,) = [one for one in screens if "runs done" in one]  # updated in place, not repeated
+    assert "1/1 runs done" in progress
+    assert "vae/seed3" in progress
+    assert not [one for one in run if "\x1b" in one.get("text", "")]
+    assert "reaches a PSNR" in shown[0]["data"]["text/markdown"]
+    links = re.findall(r"\]\((.*?)\)", shown[0]["data"]["text/markdown"])
+    assert links
+    assert all((folder / link).is_file() for link in links)
+    assert failed[-1]["ename"] == "UserError"
+    assert len(list((folder / "runs").rglob("result.json"))) == 1
 
 
 def test_same_records_as_the_command(made: tuple[bench.Results, Path]) -> None:
@@ -69,8 +112,11 @@ def test_frames_are_tidy(made: tuple[bench.Results, Path]) -> None:
     one = images[images.metric == "heldout/psnr_mean"]
     (path,) = (folder / "runs").rglob("per_image.npz")
     with np.load(path) as arrays:
-        np.testing.assert_allclose(one.value.to_numpy(dtype=float), arrays["heldout/psnr"], rtol=1e-6)
+        np.testing.assert_allclose(one.value.to_numpy(), arrays["heldout/psnr"], rtol=1e-6)
     assert list(one.image) == list(range(16))
+    none = bench.Results([]).frame(per_image=True)
+    assert [kind.kind for kind in none.dtypes[["seed", "image", "value"]]] == ["i", "i", "f"]
+    assert list(none.dtypes) == list(images.dtypes)
     assert one.value.mean() == pytest.approx(frame["heldout/psnr_mean"][0], rel=1e-5)
 
 
@@ -79,11 +125,44 @@ def test_errors_are_of_one_class(tmp_path: Path) -> None:
                       {"benchmark": "saaae_vs_vae", "variants": ["nope"]}, {"benchmark": "saaae_vs_vae", "jobs": -1},
                       {"benchmark": "saaae_vs_vae", "precision": "fp8"},
                       {"benchmark": "saaae_vs_vae", "data": tmp_path / "nowhere"},
-                      {"benchmark": "saaae_vs_vae", "overrides": {"model.init_args.learning": 1}}):  # fmt: skip
+                      {"benchmark": "saaae_vs_vae", "overrides": {"model.init_args.learning": 1}},
+                      {"benchmark": "--help"}, {"benchmark": "saaae_vs_vae", "variants": [1]},
+                      {"benchmark": "saaae_vs_vae", "overrides": ["trainer.max_epochs=1"]},
+                      {"benchmark": "saaae_vs_vae", "overrides": {"trainer.max_epochs": object()}},
+                      {"benchmark": "saaae_vs_vae", "profile": "nope"}):  # fmt: skip
         with pytest.raises(bench.Error):
             bench.run(**arguments, out=tmp_path / "runs", reports=tmp_path / "reports")  # type: ignore[arg-type]
     with pytest.raises(bench.Error, match="No results"):
         bench.results(tmp_path)
+    with pytest.raises(bench.Error, match="File name too long"):
+        bench.run("saaae_vs_vae", data="x" * 300, out=tmp_path / "runs", reports=tmp_path / "reports")
+
+
+def test_values_of_other_libraries_are_those_of_the_shell() -> None:
+    values = {"np": np.int64(3), "list": np.array([1, 2]), "path": Path("a/b"), "none": None, "text": "1e-3"}
+    told = {key: api._text(key, value) for key, value in values.items()}
+    assert told == {"np": "3", "list": "[1, 2]", "path": "a/b", "none": "null", "text": "1e-3"}
+
+
+def test_results_of_an_unknown_benchmark_are_refused(made: tuple[bench.Results, Path], tmp_path: Path) -> None:
+    (path,) = (made[1] / "runs").rglob("result.json")
+    stored = {**json.loads(path.read_text()), "benchmark": "gone"}
+    (tmp_path / "result.json").write_text(json.dumps(stored))
+    with pytest.raises(bench.Error, match=r"gone.*Available: .*saaae_vs_vae"):
+        bench.results(tmp_path)
+
+
+@pytest.mark.parametrize("stored", ["{", "[]", '{"format": 99}'])
+def test_unreadable_results_are_named(stored: str, tmp_path: Path) -> None:
+    (tmp_path / "result.json").write_text(stored)
+    with pytest.raises(bench.Error, match=r"result\.json"):
+        bench.results(tmp_path)
+
+
+def test_without_pandas_one_line_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(bench.Error, match=r'pip install "attnae\[pandas\]"'):
+        bench.Results([]).frame()
 
 
 def test_import_is_light() -> None:
@@ -118,13 +197,16 @@ def test_best_is_bold_only_where_the_interval_says_so() -> None:
     assert "\\textbf" in row_of(text, "better")  # differences 2.0, 2.1, 2.3
     assert "\\textbf" not in row_of(text, "plain")
     single = [one for one in pair if one.seed == 1]
-    assert "\\textbf" not in latex.table(Report(BENCHMARK, "paper", single))
+    alone = latex.table(Report(BENCHMARK, "paper", single))
+    assert "\\textbf" not in alone
+    assert "Bold" not in alone
+    assert "deviation" not in alone
     noisy = [replace(one, metrics={**one.metrics, "heldout/psnr_mean": 20.0 + (-1) ** one.seed * (one.variant == "better")})
              for one in pair]  # fmt: skip
     assert "\\textbf{20" not in latex.table(Report(BENCHMARK, "paper", noisy))
 
 
-HOSTILE = r"a_b & 50% $x$ #1 {y} \input{z} ~ ^ <|> \\ `"
+HOSTILE = r"a_b & 50% $x$ #1 {y} \input{z} ~ ^ <|> \\ `" + "Žluťoučký ğ 中文 σ≤1 😀 ħ e\u0301"
 
 
 def test_hostile_text_stays_text() -> None:
@@ -132,6 +214,19 @@ def test_hostile_text_stays_text() -> None:
     text = latex.table(Report(benchmark, "paper", RESULTS))
     assert "\\input{z}" not in text.replace("\\textbackslash{}input\\{z\\}", "")
     assert "a\\_b \\& 50\\% \\$x\\$ \\#1 \\{y\\}" in text
+    assert "Žluťoučký ğ [U+4E2D]" in text
+    labels = [line for one in ("a_b", "50% \\x") for line in latex.table(Report(BENCHMARK, one, RESULTS)).splitlines()
+              if "\\label" in line]  # fmt: skip
+    assert [one.strip() for one in labels] == ["\\label{tab:example-a-b}", "\\label{tab:example-50-x}"]
+
+
+def test_columns_about_other_images_are_told_apart() -> None:
+    tables = [Table("Held-out", "heldout", ["mse"], 1), Table("Training", "train_set", ["mse"], 1)]
+    results = [replace(one, metrics={**one.metrics, "train_set/mse": 0.5}) for one in RESULTS]
+    text = latex.table(Report(replace(BENCHMARK, tables=tables), "paper", results))
+    assert "\\multicolumn{1}{r}{held-out images} & \\multicolumn{1}{r}{training images}" in text
+    assert "\\cmidrule(lr){2-2} \\cmidrule(lr){3-3}" in text
+    assert "cmidrule" not in latex.table(Report(BENCHMARK, "paper", RESULTS))
 
 
 def test_no_complete_run() -> None:
@@ -161,10 +256,14 @@ def test_formats_on_request(
     reports = tmp_path / "reports"
     words = ["report", str(folder / "runs"), "--reports", str(reports)]
     assert app.main([*words, "--format", "latex", "--figures", "pdf"]) == 0
+    outdated = reports / "saaae_vs_vae" / "tiny" / "figures" / "curves.pdf"
+    outdated.write_bytes(b"outdated")
     assert app.main([*words, "--format", "csv"]) == 0
     page = reports / "saaae_vs_vae" / "tiny"
     assert (page / "results.tex").read_text() == results.to_latex()
     with (page / "claims.csv").open(newline="") as file:
         assert [row["verdict"] for row in csv.DictReader(file)] == [row["verdict"] for row in results.claims()]
-    assert (page / "figures" / "curves.pdf").read_bytes().startswith(b"%PDF")
+    figure = page / "figures" / "curves.pdf"
+    assert figure.read_bytes().startswith(b"%PDF")
+    assert {path.stem for path in figure.parent.glob("*.png")} == {path.stem for path in figure.parent.glob("*.pdf")}
     assert "results.tex" in capsys.readouterr().out

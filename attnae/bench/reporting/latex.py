@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import re
+import textwrap
+import unicodedata
+from itertools import accumulate, groupby, pairwise
+
 from attnae.bench.markdown import number, one_line
 from attnae.bench.reporting.cells import kind_of, unit_of
 from attnae.bench.reporting.material import Report
@@ -19,14 +24,27 @@ SPECIAL = {
 ARROWS = {"higher": r" $\uparrow$", "lower": r" $\downarrow$"}
 
 
+PROTOCOLS = {"heldout": "held-out images", "heldout_sampled": "held-out, sampled", "train_set": "training images"}
+"""Short names of protocols, for the heads of tables."""
+
+UNKNOWN = re.compile(
+    "[^\x20-\x7e\xa1-\u017e\u2013\u2014\u2018-\u201a\u201c-\u201e\u2020-\u2022\u2026\u20ac]|[ĦħĸĿŀŉŦŧ]"
+)
+"""Characters that pdfLaTeX stops at without further packages."""
+
+WIDTH = 13
+"""Characters of a line in the head of a column."""
+
+
 def escape(text: str) -> str:
-    r"""Text that stays text in LaTeX.
+    r"""Text that stays text in LaTeX. Of letters that pdfLaTeX does not know, only the code point is left.
 
     Example:
-        >>> print(escape("50% of a_b"))
-        50\% of a\_b
+        >>> print(escape("50% of a_b, \u4e2d"))
+        50\% of a\_b, [U+4E2D]
     """
-    return "".join(SPECIAL.get(letter, letter) for letter in one_line(text))
+    line = UNKNOWN.sub(lambda found: f"[U+{ord(found[0]):04X}]", unicodedata.normalize("NFC", one_line(text)))
+    return "".join(SPECIAL.get(letter, letter) for letter in line)
 
 
 def table(report: Report) -> str:
@@ -41,6 +59,7 @@ def table(report: Report) -> str:
     """
     rows = {name: runs for name, runs in report.rows.items() if runs}
     keys = [key for key in report.benchmark.leading if any(summary(runs, key) for runs in rows.values())]
+    protocols = [(protocol, len(list(of))) for protocol, of in groupby(keys, lambda key: key.rpartition("/")[0])]
     heads = ["variant", *map(_heading, keys), "parameters", "seeds"]
     body = [
         [
@@ -53,30 +72,49 @@ def table(report: Report) -> str:
     ]
     if not body:
         body = [[f"\\multicolumn{{{len(heads)}}}{{c}}{{no complete run}}"]]
-    caption = (
-        f"{escape(report.benchmark.title)}: {escape(kind_of(report.done))}. Mean $\\pm$ standard deviation over seeds; "
-        r"bold: the 95\% intervals of the differences to all other variants exclude 0."
-    )
+    lines = [r"\toprule", *_spans(protocols), f"{' & '.join(heads)} \\\\", r"\midrule"]
+    lines += [*(f"{' & '.join(row)} \\\\" for row in body), r"\bottomrule"]
     return "\n".join([
         r"\begin{table}",
         r"  \centering",
-        f"  \\caption{{{caption}}}",
-        f"  \\label{{tab:{report.benchmark.name}}}".replace("_", "-"),
-        f"  \\begin{{tabular}}{{l{'r' * (len(heads) - 1)}}}",
-        r"    \toprule",
-        f"    {' & '.join(heads)} \\\\",
-        r"    \midrule",
-        *(f"    {' & '.join(row)} \\\\" for row in body),
-        r"    \bottomrule",
+        r"  \footnotesize",
+        r"  \setlength{\tabcolsep}{4pt}",
+        f"  \\caption{{{_caption(report, any('textbf' in cell for row in body for cell in row))}}}",
+        f"  \\label{{tab:{re.sub('[^A-Za-z0-9]+', '-', f'{report.benchmark.name}-{report.label}')}}}",
+        f"  \\begin{{tabular}}{{@{{}}l{'r' * (len(heads) - 1)}@{{}}}}",
+        *(f"    {line}" for line in lines),
         r"  \end{tabular}",
         r"\end{table}",
         "",
     ])  # fmt: skip
 
 
+def _caption(report: Report, bold: bool) -> str:
+    told = [f"{escape(report.benchmark.title)}: {escape(kind_of(report.done))}."]
+    if report.most_seeds > 1:
+        told.append(r"Mean $\pm$ standard deviation over seeds.")
+    if bold:
+        told.append(r"Bold: the 95\% intervals of the differences to all other variants exclude 0.")
+    return " ".join(told)
+
+
+def _spans(protocols: list[tuple[str, int]]) -> list[str]:
+    """A line that names the images above their columns; none if all columns are about the same."""
+    if len(protocols) < 2:
+        return []
+    names = [f"\\multicolumn{{{n}}}{{r}}{{{escape(PROTOCOLS.get(name, name))}}}" for name, n in protocols]
+    ends = accumulate((n for _, n in protocols), initial=1)
+    rules = [f"\\cmidrule(lr){{{first + 1}-{last}}}" for first, last in pairwise(ends)]
+    return [f" & {' & '.join(names)} & & \\\\", " ".join(rules)]
+
+
 def _heading(key: str) -> str:
+    """Title, unit and better direction, in several lines if it is wider than its numbers."""
     one, unit = column(key), unit_of(key).strip()
-    return escape(one.title + (f" [{unit}]" if unit else "")) + ARROWS.get(one.better, "")
+    lines = [escape(line) for line in textwrap.wrap(one.title + (f" [{unit}]" if unit else ""), WIDTH)]
+    lines[-1] += ARROWS.get(one.better, "")
+    stacked = " \\\\ ".join(lines)
+    return stacked if len(lines) == 1 else f"\\begin{{tabular}}[b]{{@{{}}r@{{}}}}{stacked}\\end{{tabular}}"
 
 
 def _cell(rows: dict[str, list[Result]], name: str, key: str) -> str:

@@ -85,9 +85,12 @@ def grid_lines(axes: Axes) -> None:
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Saves a figure as PNG, in :func:`vector_graphics` also as PDF; without metadata, so that equal figures are equal files."""
+    """Saves a figure as PNG, in :func:`vector_graphics` also as PDF; without metadata, so that equal figures are equal files.
+
+    A PDF that exists is drawn anew, so that it never shows other numbers than the PNG.
+    """
     wanted: dict[str, dict[str, None]] = {"png": {"Software": None}}
-    if _pdf.get():
+    if _pdf.get() or path.with_suffix(".pdf").exists():
         wanted["pdf"] = {"Creator": None, "Producer": None, "CreationDate": None}
     for kind, metadata in wanted.items():
         with atomic(path.with_suffix(f".{kind}")) as temporary:
