@@ -92,10 +92,9 @@ def run(
     words += [f"--{name}" for name, given in switches.items() if given]
     with _one_class():
         options = app.parser(["run"]).parse_args([*words, "--", str(benchmark)])
-        code, made = command.perform(options)
-        if code == 130:
-            raise KeyboardInterrupt
-        found = command.comparisons(made, options.reports)
+        code, _, found = command.perform(options)
+    if code == 130:
+        raise KeyboardInterrupt
     if not found:
         raise UserError(f"No run of {benchmark} is complete. See the log named above.")
     return Results(found)

@@ -23,6 +23,11 @@ def plain(text: str) -> str:
     return re.sub(r"\\([\\`*\[\]|])", r"\1", text).replace("&lt;", "<").replace("&amp;", "&")
 
 
+def unmarked(text: str) -> str:
+    """A cell or sentence of a page as plain text: also without bold type and unbreakable spaces."""
+    return plain(text.replace("**", "").replace("\N{NO-BREAK SPACE}", " "))
+
+
 def number(value: float | None, digits: int) -> str:
     """Formats a number with fixed digits and thousands separators; "-" for a missing value."""
     return "-" if value is None else f"{value:,.{digits}f}"

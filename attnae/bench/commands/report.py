@@ -71,7 +71,6 @@ def report(options: argparse.Namespace) -> int:
     from attnae.bench.reporting import formats
 
     for table in pages.tables(found, options.reports):
-        if table.benchmark in catalog.names():
-            for path in formats.write(options.format, *pages.loaded(table, options.reports)):
-                print(shown(path))
+        for file in formats.write(options.format, *pages.loaded(table, options.reports)):
+            print(shown(file))
     return 0

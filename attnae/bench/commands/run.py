@@ -14,7 +14,7 @@ from attnae.bench import catalog, extension, grid, plan, sharing, store, trackin
 from attnae.bench.commands.arguments import Subparsers
 from attnae.bench.commands.run_options import add_options
 from attnae.bench.identity import Run
-from attnae.bench.markdown import plain
+from attnae.bench.markdown import plain, unmarked
 from attnae.bench.request import MEASURES, Request, shown
 from attnae.bench.terminal import console
 from attnae.errors import UserError
@@ -52,15 +52,36 @@ class Work(NamedTuple):
         return self.made.runs[0].folder.parents[1]
 
 
+class Outcome(NamedTuple):
+    """What came of a plan.
+
+    Attributes:
+        code: Exit code.
+        made: The plan.
+        comparisons: The reports with its results; empty if none was written.
+    """
+
+    code: int
+    made: plan.Plan
+    comparisons: list[Loaded]
+
+
 def run(options: argparse.Namespace) -> int:
     """Executes the runs and writes the report; returns the exit code."""
-    return _over(options) if options.grid else perform(options)[0]
+    return _over(options) if options.grid else perform(options).code
+
+
+def perform(options: argparse.Namespace) -> Outcome:
+    """Executes the runs and writes the report."""
+    _login(options)
+    return _carry_out(options, _planned(options))
 
 
 def _over(options: argparse.Namespace) -> int:
     """Executes the runs of all points of a grid, and compares their conclusions."""
     from attnae.bench.reporting import grid_page, report
 
+    _login(options)
     points = grid.points(options.grid, options.overrides)
     _asked(options, len(points), f"{len(points):,} points")
     found = [
@@ -69,20 +90,21 @@ def _over(options: argparse.Namespace) -> int:
         )
         for point in points
     ]
-    plans = [plan.make(_request(one)) for one in found]  # all errors come before the first run
+    plans = [_planned(one) for one in found]  # all errors come before the first run
     runs = sum(len(made.runs) for made in plans)
     out = console()
     _asked(options, runs, f"{len(plans):,} points with {runs:,} runs")
     out.print(f"{len(plans)} points with {runs} runs in all", highlight=False)
     labels: dict[str, str] = {}
     worst = 0
-    for one, point in zip(found, points, strict=True):
-        out.print(f"\n[bold]{escape(grid.name(point))}[/]", highlight=False)
-        code, made = perform(one)
+    for one, made, point in zip(found, plans, points, strict=True):
+        name = grid.name(point)
+        out.print(f"\n[bold]{escape(name)}[/]", highlight=False)
+        code = _carry_out(one, made).code
         worst = max(worst, code)
         if code == 130:
             return code
-        labels[grid.name(point)] = made.label
+        labels[name] = made.label
     if options.dry_run or options.launcher == "slurm":
         return worst
     made = plans[0]
@@ -91,7 +113,7 @@ def _over(options: argparse.Namespace) -> int:
     report.refresh(options.reports)
     out.print()
     for line in grid_page.conclusions(page):
-        out.print(plain(line).replace("**", ""), soft_wrap=True, highlight=False, markup=False)
+        out.print(unmarked(line), soft_wrap=True, highlight=False, markup=False)
     out.print(f"Over the grid: {escape(shown(page))}", soft_wrap=True)
     return worst
 
@@ -107,46 +129,59 @@ def _label(options: argparse.Namespace, point: list[str]) -> str | None:
     return options.label and label_part(f"{options.label}-{grid.name(point)}")
 
 
-def perform(options: argparse.Namespace) -> tuple[int, plan.Plan]:
-    """Executes the runs and writes the report; returns the exit code and the plan."""
-    out = console()
+def _login(options: argparse.Namespace) -> None:
+    """Leaves out Weights & Biases if nobody is logged in, with a message."""
     if options.wandb and not (account := tracking.login()).usable:
-        out.print(
+        console().print(
             f"[yellow]Not logging to Weights & Biases[/]: {account.text}. metrics.csv and the report are still written.",
             soft_wrap=True,
         )
         options.wandb = None
+
+
+def _planned(options: argparse.Namespace) -> plan.Plan:
+    """The plan of the options.
+
+    Raises:
+        UserError: An option is wrong, or the data is missing.
+    """
     request = _request(options)
     made = plan.make(extension.longer(request, options.extend) if options.extend else request)
     if options.nodes > 1 and options.launcher != "slurm":
         raise UserError("--nodes requires --launcher slurm. Add it, or leave out --nodes.")
     if options.slurm_options and options.launcher != "slurm":
         raise UserError("--slurm-option requires --launcher slurm. Add it, or leave out --slurm-option.")
+    return made
+
+
+def _carry_out(options: argparse.Namespace, made: plan.Plan) -> Outcome:
+    """Executes the runs of a plan and writes the report."""
     if options.dry_run:
         for one in made.runs:
             print(f"# {one.name}: {one.epochs} epochs, {shown(one.folder)}", *one.commands, sep="\n")
-        return 0, made
+        return Outcome(0, made, [])
     from attnae.bench.reporting import report
 
     if options.extend:
         made = extension.extended(made)
     report.prepare(options.reports)
+    out = console()
     work = _work(options, made, out)
     if options.launcher == "slurm" and work.waiting:
-        return _submit(options, work, out), made
+        return Outcome(_submit(options, work, out), made, [])
     if work.waiting and (told := tracking.connect(work.waiting, work.home)):
         out.print(f"[yellow]{escape(told)}[/]", soft_wrap=True, highlight=False)
     stages = _execute(options, work, out)
     if stages is None:
-        return 130, made
+        return Outcome(130, made, [])
     if not any(store.read(one) for one in made.runs):
-        return 1, made
-    _report(options, work, out)
+        return Outcome(1, made, [])
+    compared = _report(options, work, out)
     if any(last.status == "failed" for one in made.runs if (last := store.read(one))):
         out.print("Some runs failed; see their logs. Next: rerun this command with --retry-failed")
-        return 1, made
+        return Outcome(1, made, compared)
     out.print(f"Next: {_next(made)}", soft_wrap=True)
-    return (1 if any(stage != "complete" for stage in stages) else 0), made
+    return Outcome(1 if any(stage != "complete" for stage in stages) else 0, made, compared)
 
 
 def _request(options: argparse.Namespace) -> Request:
@@ -244,8 +279,8 @@ def _execute(options: argparse.Namespace, work: Work, out: Console) -> list[str]
     return [e.stage for e in launcher.over]
 
 
-def _report(options: argparse.Namespace, work: Work, out: Console) -> None:
-    """Writes the reports of the label, and prints the answer and table for the runs of this plan.
+def _report(options: argparse.Namespace, work: Work, out: Console) -> list[Loaded]:
+    """Writes the reports of the label, and prints and returns those with the runs of this plan.
 
     Reports include all results of the label, not only those of this plan, so that controls can be added later. Results
     kept by a report remain after their run folders are deleted.
@@ -254,7 +289,12 @@ def _report(options: argparse.Namespace, work: Work, out: Console) -> None:
 
     found = store.results(work.home, missing_ok=True)
     report.current(found, options.reports) or report.build(found, options.reports)
-    for one, _ in comparisons(work.made, options.reports):
+    compared = [
+        report.loaded(table, options.reports)
+        for table in report.tables(found, options.reports)
+        if any(_fits(work.made, one) for one in table.records)
+    ]
+    for one, _ in compared:
         assert one.folder
         page = one.folder / "README.md"
         _summary(out, one)
@@ -264,18 +304,7 @@ def _report(options: argparse.Namespace, work: Work, out: Console) -> None:
             out.print(f"Results in a separate report, {escape(label)}: {escape(why)}", soft_wrap=True, highlight=False)
         if options.wandb and (problem := tracking.publish(page, options.wandb, work.home)):
             out.print(f"[yellow]Uploading the report to Weights & Biases failed[/]: {escape(problem)}", soft_wrap=True)
-
-
-def comparisons(made: plan.Plan, reports: Path) -> list[Loaded]:
-    """The reports with the results of a plan."""
-    from attnae.bench.reporting import report
-
-    found = store.results(made.runs[0].folder.parents[1], missing_ok=True)
-    return [
-        report.loaded(table, reports)
-        for table in report.tables(found, reports)
-        if any(_fits(made, one) for one in table.records)
-    ]
+    return compared
 
 
 def _fits(made: plan.Plan, record: Record) -> bool:
@@ -287,7 +316,7 @@ def _fits(made: plan.Plan, record: Record) -> bool:
 def _summary(out: Console, report: Report) -> None:
     """The comparison at the end of a run: the leading columns of every table, and the cost."""
     from attnae.bench.reporting import statistics
-    from attnae.bench.reporting.conditions import undisturbed
+    from attnae.bench.reporting.conditions import counting
     from attnae.metrics.columns import COSTS, column
 
     keys = [*report.benchmark.leading, *COSTS]
@@ -299,8 +328,7 @@ def _summary(out: Console, report: Report) -> None:
     for name, runs in report.rows.items():
         cells = []
         for key in keys:
-            quiet = [r for r in runs if undisturbed(r)] if key == "seconds_per_epoch" else runs
-            value = statistics.summary(quiet, key)
+            value = statistics.summary(counting(runs, key), key)
             cells.append(f"{value.mean:,.{column(key).digits}f}" if value else "-")
         if runs:
             grid.add_row(escape(report.title(name)), *cells)

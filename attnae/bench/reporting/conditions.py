@@ -95,3 +95,8 @@ def undisturbed(run: Result) -> bool:
         return False
     threads = run.hardware.get("threads", 1) if run.hardware.get("device") == "CPU" else 1
     return isinstance(threads, int) and cpu / wall >= BUSY * threads
+
+
+def counting(runs: list[Result], key: str) -> list[Result]:
+    """The runs whose value of a column counts: all, but for seconds only undisturbed ones."""
+    return [r for r in runs if undisturbed(r)] if key == "seconds_per_epoch" else runs

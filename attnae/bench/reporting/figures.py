@@ -8,7 +8,7 @@ from statistics import median
 
 from attnae.bench.catalog.benchmark import Benchmark, Curve, Sweep
 from attnae.bench.reporting.cells import named
-from attnae.bench.reporting.conditions import undisturbed
+from attnae.bench.reporting.conditions import counting
 from attnae.bench.reporting.material import Folders, Report
 from attnae.bench.reporting.pictures import grid, lines, relation, tradeoff
 from attnae.bench.reporting.pictures.lines import Panel
@@ -86,8 +86,7 @@ def _tradeoff(
     for cost in COSTS:
         points = []
         for name, runs in rows.items():
-            quiet = [r for r in runs if undisturbed(r)] if cost == "seconds_per_epoch" else runs
-            quality, spent = paired(by_seed(runs, key), 0.0), list(by_seed(quiet, cost).values())
+            quality, spent = paired(by_seed(runs, key), 0.0), list(by_seed(counting(runs, cost), cost).values())
             free = not any(r.efficiency.get("params_trainable") for r in runs)
             if quality is None or not (spent or free):
                 continue

@@ -35,14 +35,15 @@ def build(found: list[Record], reports: Path) -> list[Path]:
         UserError: A folder cannot be written to.
     """
     prepare(reports)
-    made = [table for table in tables(found, reports) if table.benchmark in catalog.names()]
+    made = tables(found, reports)
     archive = Archive(reports, made)
     pages = [_write(table, archive) for table in made]
     archive.tidy()
     from attnae.bench.reporting import effects  # matplotlib is slow to import
 
-    effects.draw(_benchmarks(), _stored(reports), reports / effects.NAME)
-    refresh(reports)
+    stored, benchmarks = _stored(reports), _benchmarks()
+    effects.draw(benchmarks, stored, reports / effects.NAME)
+    _refresh(reports, stored, benchmarks)
     return pages
 
 
@@ -69,7 +70,9 @@ def current(found: list[Record], reports: Path) -> bool:
 
 
 def tables(found: list[Record], reports: Path) -> list[Table]:
-    """Tables of some results and of the results kept by existing reports with the same labels."""
+    """Tables of results of known benchmarks, and of the results kept by existing reports with the same labels."""
+    known = catalog.names()
+    found = [record for record in found if record[1].benchmark in known]
     labels = {(one.benchmark, one.label) for _, one in found}
     kept = [
         record
@@ -82,7 +85,11 @@ def tables(found: list[Record], reports: Path) -> list[Table]:
 
 def refresh(reports: Path) -> None:
     """Rewrites the pages about several reports where they differ."""
-    for path, content in _shared(reports, _stored(reports), _benchmarks()).items():
+    _refresh(reports, _stored(reports), _benchmarks())
+
+
+def _refresh(reports: Path, stored: list[Report], benchmarks: list[Benchmark]) -> None:
+    for path, content in _shared(reports, stored, benchmarks).items():
         if not path.is_file() or content != path.read_text(encoding="utf-8"):
             write_text(path, content)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from attnae.bench.catalog.benchmark import Sweep, Table
 from attnae.bench.markdown import escape, number, table
 from attnae.bench.reporting.cells import cell, heading, interval, unbroken, unit_heading, unit_of
-from attnae.bench.reporting.conditions import undisturbed
+from attnae.bench.reporting.conditions import counting, undisturbed
 from attnae.bench.reporting.details import fold
 from attnae.bench.reporting.material import Report
 from attnae.bench.reporting.seeds import paired
@@ -117,9 +117,8 @@ def cost(report: Report) -> str:
     base = summary(report.rows.get(report.benchmark.baseline, []), first)
     body, disturbed = [], False
     for name, runs in report.rows.items():
-        quiet = [r for r in runs if undisturbed(r)]
-        disturbed |= any("seconds_per_epoch" in r.efficiency for r in runs) and not quiet
-        values = {key: summary(quiet if key == "seconds_per_epoch" else runs, key) for key in COSTS}
+        disturbed |= any("seconds_per_epoch" in r.efficiency for r in runs) and not any(map(undisturbed, runs))
+        values = {key: summary(counting(runs, key), key) for key in COSTS}
         parameters = values[first]
         times = f"{parameters.mean / base.mean:.2f}x" if parameters and base and base.mean else "-"
         cells = [cell(values[key], key, most=report.most_seeds) for key in others]

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from attnae.bench.markdown import plain
+from attnae.bench.markdown import plain, unmarked
 from attnae.bench.reporting import answer, figures
 from attnae.bench.reporting.cells import cell, kind_of, named, unit_heading
-from attnae.bench.reporting.conditions import undisturbed
+from attnae.bench.reporting.conditions import counting
 from attnae.bench.reporting.material import Folders, Report
 from attnae.bench.reporting.page import claim_cells
 from attnae.bench.reporting.pictures.grid import Pixels, read_strip
@@ -22,7 +22,6 @@ from attnae.bench.reporting.pictures.style import Look
 from attnae.bench.reporting.seeds import paired
 from attnae.bench.reporting.statistics import by_seed, summary
 from attnae.metrics.columns import COSTS, column
-from attnae.result import Result
 
 IMAGES = 8
 """Maximum number of test images."""
@@ -53,7 +52,7 @@ def content(report: Report, folders: Folders) -> dict[str, Any]:
         "question": report.benchmark.question,
         "answer": [plain(sentence) for sentence in answer.sentences(report)],
         "claims": [
-            {"claim": f"{one.number}. {one.claim.claim}", "cells": [_unmarked(cell) for cell in claim_cells(one)]}
+            {"claim": f"{one.number}. {one.claim.claim}", "cells": [unmarked(cell) for cell in claim_cells(one)]}
             for one in report.judged
         ],
         "failed": [
@@ -73,10 +72,6 @@ def content(report: Report, folders: Folders) -> dict[str, Any]:
 DASHES = {"-": "solid", "--": "dash", ":": "dot", "-.": "dashdot"}
 
 
-def _unmarked(cell: str) -> str:
-    return plain(cell.replace("**", "").replace("\N{NO-BREAK SPACE}", " "))
-
-
 def _table(report: Report) -> dict[str, Any]:
     """One row per variant: the text of a cell, and the mean to sort by. The leading columns are shown first."""
     leading = [*report.benchmark.leading, *COSTS]
@@ -85,7 +80,7 @@ def _table(report: Report) -> dict[str, Any]:
     columns: list[dict[str, Any]] = []
     body: dict[str, list[list[Any]]] = {name: [] for name in rows}
     for key in [*leading, *measured]:
-        values = {name: summary(_timed(runs, key), key) for name, runs in rows.items()}
+        values = {name: summary(counting(runs, key), key) for name, runs in rows.items()}
         if not any(values.values()):
             continue
         protocol = f" ({key.rsplit('/', 1)[0]})" if "/" in key else ""
@@ -99,11 +94,6 @@ def _table(report: Report) -> dict[str, Any]:
             {"title": report.title(name), "seeds": len(rows[name]), "cells": cells} for name, cells in body.items()
         ],
     }
-
-
-def _timed(runs: list[Result], key: str) -> list[Result]:
-    """Seconds count only if nothing else was running."""
-    return [r for r in runs if undisturbed(r)] if key == "seconds_per_epoch" else runs
 
 
 def _curves(report: Report, shown: dict[str, Look]) -> list[dict[str, Any]]:
@@ -143,7 +133,7 @@ def _tradeoff(report: Report, shown: dict[str, Look]) -> dict[str, Any]:
             ends = found.interval()
             costs = {}
             for cost in figures.COSTS:
-                spent = summary(_timed(report.rows[name], cost), cost)
+                spent = summary(counting(report.rows[name], cost), cost)
                 costs[figures.axis(cost)] = _rounded(spent.mean) if spent else None
             points.append({"variant": name, "y": _rounded(found.mean), "costs": costs, "seeds": found.n,
                            "error": _rounded(ends[1] - found.mean) if ends else None})  # fmt: skip
