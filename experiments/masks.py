@@ -86,37 +86,18 @@ def measure(variants: Variants, images: Tensor, mask: Mask, batch: int = 256) ->
 
 
 def page(measured: dict[str, dict[str, Measured]], variants: Variants, data: str, count: int) -> str:
-    """Formats the results as Markdown."""
+    """Formats the results as Markdown: a table of differences to the baseline, and further ones for what does not fit."""
     base, *others = variants
     usual = measured["patches of 8x8"]["16"]
     rows: list[tuple[str, list[str]]] = []
     for family, sizes in measured.items():
         for size, one in sizes.items():
-            cells = [f"{one.hidden:.1%}", cell(Summary.of(list(one.errors[base].values())), "sse", most=1)]
+            cells = [f"{one.hidden:.1%}", unbroken(cell(Summary.of(list(one.errors[base].values())), "sse"))]
             cells.append(f"{one.mean(base) / usual.mean(base):.2f}x")
             for title in others:
                 found = paired(one.errors[title], one.errors[base])
                 cells.append(unbroken(interval(found, "sse")) if found else "-")
             rows.append((f"{family}: {size}", cells))
-    return layout(
-        rows, base, others, data, count, [f"{title}: {describe(list(m.values()))}" for title, m in variants.items()]
-    )
-
-
-def layout(
-    rows: list[tuple[str, list[str]]], base: str, others: list[str], data: str, count: int, told: list[str]
-) -> str:
-    """The page: a table of differences to the baseline, and one for what does not fit beside it.
-
-    Args:
-        rows: Masks, with cells for the share of hidden pixels, the baseline's error, that error relative to the error under
-            the training mask, and the differences.
-        base: Title of the baseline.
-        others: Titles of the other variants.
-        data: The images in words.
-        count: Number of images.
-        told: Training of each variant.
-    """
 
     def block(chosen: list[str], lead: int) -> str:
         heads = ["mask", *["hidden", base, "vs. training mask"][:lead], *(f"{title} - {base}" for title in chosen)]
@@ -137,7 +118,9 @@ def layout(
         "band; Gaussians of 1 and 4 pixels.",
         "![One image under each mask, and its reconstruction by each model](examples.png)",
         f"Rows of the figure: input, {', '.join([base, *others])}; each variant's first seed. Columns: {columns()}.",
-        fold("Training", "\n".join(f"- {line}" for line in told)),
+        fold(
+            "Training", "\n".join(f"- {title}: {describe(list(models.values()))}" for title, models in variants.items())
+        ),
     ]
     return "\n\n".join(blocks) + "\n"
 
