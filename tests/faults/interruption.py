@@ -164,7 +164,7 @@ def two_runners(tally: Tally, cwd: Path) -> None:
         logs = [path.read_text(encoding="utf-8") for path in cwd.glob("runs/**/log.txt")]
         assert len(logs) == 2
         assert all(log.count("$ attnae fit") == log.count("$ attnae test") == 1 for log in logs), "executed twice"
-        assert f"another runner works on it (process {first.pid} on" in told[1][0], told[1]
+        assert f"locked by another runner (process {first.pid} on" in told[1][0], told[1]
         for run in cwd.glob("runs/saaae_vs_vae/tiny/vae/seed*"):
             whole(run)
         done = bench(*command, cwd=cwd)
