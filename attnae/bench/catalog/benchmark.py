@@ -209,6 +209,7 @@ class Claim:
         published: Published values, ``[left, right]`` or one number; ``None`` if the paper gives none.
         claimed: The difference that the paper reports under other conditions.
         primary: Whether this is one of the (at most three) main claims that the benchmark tests.
+        relative_margin: The margin as a fraction of the right side's mean, for metrics that depend on the size of images.
     """
 
     claim: str
@@ -221,6 +222,7 @@ class Claim:
     published: float | list[float] | None = None
     claimed: float | None = None
     primary: bool = False
+    relative_margin: float = 0.0
 
     @property
     def effect(self) -> float | None:
@@ -249,7 +251,7 @@ class Benchmark:
         baseline: Variant that differences refer to.
         base: Base configuration: a file in the same folder, or one shipped with the package, ``configs/...``.
         variants: Variants by name.
-        profiles: Profiles by name; the first is the default.
+        profiles: Profiles by name; the first is the default, the last is the strongest evidence.
         base_configuration: Content of the base file.
         revision: Incremented by hand when a code change alters results without a configuration change.
         changes: Changes to the base configuration for all variants.

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from attnae.bench.catalog.benchmark import Benchmark, Claim, Curve, Relation, Sweep
+from attnae.bench.catalog.benchmark import WEIGHT, Benchmark, Claim, Curve, Relation, Sweep
 from attnae.bench.catalog.typed import Place
 from attnae.metrics.columns import COLUMNS, PROTOCOLS, defined, is_protocol
 
@@ -27,6 +27,9 @@ def check(benchmark: Benchmark, place: Place) -> None:
     _configurations(benchmark, place)
     if benchmark.average and not _last_epochs(benchmark):
         raise place.at("average").error("requires last_epochs above 0 in the configuration")
+    levels = [WEIGHT[profile.evidence] for profile in benchmark.profiles.values()]
+    if levels != sorted(levels):
+        raise place.at("profiles").error("must be ordered by evidence: demonstrations first, published last")
     for index, table in enumerate(benchmark.tables):
         here = place.at("tables").at(index)
         _protocol(table.protocol, here.at("protocol"))
@@ -174,5 +177,7 @@ def _claim(claim: Claim, benchmark: Benchmark, place: Place) -> None:
         _metric(metric, place.at("metric"))
     if claim.margin < 0 or (claim.relation == "equal" and claim.margin == 0):
         raise place.at("margin").error("must be above 0 if relation is equal, and must not be negative")
+    if claim.relative_margin and (claim.margin or not 0 < claim.relative_margin < 1):
+        raise place.at("relative_margin").error("must be between 0 and 1, without margin")
     if isinstance(claim.published, list) and len(claim.published) != 2:
         raise place.at("published").error("must be one number or two numbers, [left, right]")

@@ -81,7 +81,10 @@ def _paper(benchmark: Benchmark, out: Console) -> None:
     for claim in benchmark.claims:
         left = title_of(benchmark, claim.left)
         right = title_of(benchmark, claim.right) if isinstance(claim.right, str) else f"{claim.right:g}"
-        says = f"{left} {RELATIONS[claim.relation]} {right}" + (f", margin {claim.margin:g}" if claim.margin else "")
+        margin = (
+            f"{claim.margin:g}" if claim.margin else f"{claim.relative_margin:.0%}" if claim.relative_margin else ""
+        )
+        says = f"{left} {RELATIONS[claim.relation]} {right}" + (f", margin {margin}" if margin else "")
         out.print(
             f"- {claim.claim} ({claim.where}): {says}",
             markup=False,

@@ -42,12 +42,16 @@ def question(claim: Claim, rows: Rows, departures: tuple[Departure, ...]) -> Que
     """
     right: Mapping[int, float] | float
     right = mean_by_seed(rows.get(claim.right, []), claim.keys) if isinstance(claim.right, str) else float(claim.right)
+    margin = claim.margin
+    if claim.relative_margin:
+        values = right.values() if isinstance(right, Mapping) else [right]
+        margin = claim.relative_margin * abs(sum(values) / max(len(values), 1))
     sized = isinstance(claim.right, str) and not {"shorter schedule", "smaller network"} & set(departures)
     return Question(
         left=mean_by_seed(rows.get(claim.left, []), claim.keys),
         right=right,
         relation=claim.relation,
-        margin=claim.margin,
+        margin=margin,
         published=claim.effect if sized else None,
         departures=departures,
         primary=claim.primary,

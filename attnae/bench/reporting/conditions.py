@@ -13,6 +13,9 @@ from attnae.result import Result
 BUSY = 0.8
 """CPU seconds per wall-clock second and thread below which other processes slowed the epoch down."""
 
+BUSY_GPU = 0.93
+"""The same for training on a GPU, where the thread that launches kernels also spins while it waits for them."""
+
 
 def evidence_of(benchmark: Benchmark, runs: list[Result]) -> Evidence:
     """How strongly runs of a profile test the paper; ``demonstration`` if the profile is not in the benchmark file."""
@@ -46,6 +49,18 @@ def departures(benchmark: Benchmark, runs: list[Result]) -> tuple[Departure, ...
     if published and any(_smaller(benchmark, run, published.name) for run in first.values()):
         found.append("smaller network")
     return tuple(found)
+
+
+def complete_schedule(benchmark: Benchmark, runs: list[Result]) -> bool:
+    """Whether runs cover at least half of the epochs of their profile, on at least half of its training images."""
+    run = runs[0]
+    if run.profile not in benchmark.profiles or run.variant not in benchmark.variants:
+        return False
+    planned = benchmark.configuration(run.variant, run.profile)
+    epochs, images = _inside(planned, "trainer", "max_epochs"), _inside(planned, "data", "init_args", "train_images")
+    ours = run.overrides.get("data.init_args.train_images")
+    shortened = _less(2 * epochs_of(runs), epochs) and bool(run.curves)
+    return not shortened and not (isinstance(ours, int) and _less(2 * ours, images or run.data.get("train_of")))
 
 
 def _smaller(benchmark: Benchmark, run: Result, published: str) -> bool:
@@ -93,7 +108,9 @@ def undisturbed(run: Result) -> bool:
     wall, cpu = (run.efficiency.get(name) for name in ("seconds_per_epoch", "cpu_seconds_per_epoch"))
     if not wall or cpu is None:
         return False
-    threads = run.hardware.get("threads", 1) if run.hardware.get("device") == "CPU" else 1
+    if run.hardware.get("device") != "CPU":
+        return bool(cpu / wall >= BUSY_GPU)
+    threads = run.hardware.get("threads", 1)
     return isinstance(threads, int) and cpu / wall >= BUSY * threads
 
 

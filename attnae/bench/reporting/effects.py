@@ -14,7 +14,7 @@ from matplotlib.patches import Patch
 
 from attnae.bench.catalog.benchmark import Benchmark
 from attnae.bench.reporting import evidence
-from attnae.bench.reporting.judgment import Judgment
+from attnae.bench.reporting.claims import Judged
 from attnae.bench.reporting.material import Report
 from attnae.bench.reporting.pictures.style import SMALL, WIDTH, plain, save
 from attnae.metrics.columns import Column, column
@@ -28,13 +28,15 @@ SEVERAL, ONE = "#0072B2", "#7F7F7F"
 
 
 class Effect(NamedTuple):
-    """A claimed difference, published and measured, in the metric's unit."""
+    """A claimed difference, published and measured: errors in percent of the right side, other metrics in their unit."""
 
     text: str
     published: float
-    ours: Judgment
     mean: float
+    ends: tuple[float, float] | None
+    seeds: int
     metric: Column
+    percent: bool
     same_schedule: bool
 
 
@@ -43,12 +45,24 @@ def effects(benchmarks: Sequence[Benchmark], reports: Sequence[Report]) -> dict[
     found: dict[str, list[Effect]] = {}
     for benchmark in benchmarks:
         for judged, report in evidence.verdicts(benchmark, reports):
-            claim, ours = judged.claim, judged.judgment
-            if claim.effect and claim.margin == 0 and report and ours.estimate and isinstance(claim.right, str):
-                same = "shorter schedule" not in report.departures
-                effect = Effect(claim.claim, claim.effect, ours, ours.estimate.mean, column(claim.keys[0]), same)
+            if report and (effect := _effect(judged, "shorter schedule" not in report.departures)):
                 found.setdefault(benchmark.title, []).append(effect)
     return found
+
+
+def _effect(one: Judged, same_schedule: bool) -> Effect | None:
+    """The effect of a claim; ``None`` for an error of which no two figures are published: its scale is not known."""
+    claim, ours, metric = one.claim, one.judgment, column(one.claim.keys[0])
+    if not claim.effect or ours.estimate is None or ours.means is None or not isinstance(claim.right, str):
+        return None
+    percent, scale, published = metric.better == "lower", 1.0, claim.effect
+    if percent:
+        if not isinstance(claim.published, list):
+            return None
+        scale, published = 100 / ours.means[1], 100 * published / claim.published[1]
+    ends = None if ours.low is None or ours.high is None else (scale * ours.low, scale * ours.high)
+    mean = scale * ours.estimate.mean
+    return Effect(claim.claim, published, mean, ends, len(ours.seeds), metric, percent, same_schedule)
 
 
 def draw(benchmarks: Sequence[Benchmark], reports: Sequence[Report], path: Path) -> None:
@@ -89,7 +103,7 @@ def draw(benchmarks: Sequence[Benchmark], reports: Sequence[Report], path: Path)
 def _row(axes: Axes, y: int, row: Effect) -> None:
     """Draws mean and interval of one effect, with the numbers next to it."""
     low, high = SHOWN
-    color = SEVERAL if row.ours.low is not None else ONE
+    color = SEVERAL if row.ends else ONE
     if not row.same_schedule:
         axes.barh(
             y,
@@ -103,8 +117,8 @@ def _row(axes: Axes, y: int, row: Effect) -> None:
             zorder=-1,
         )
     mean = row.mean / row.published
-    if row.ours.low is not None and row.ours.high is not None:
-        ends = sorted((row.ours.low / row.published, row.ours.high / row.published))
+    if row.ends:
+        ends = sorted(end / row.published for end in row.ends)
         axes.plot([min(max(end, low), high) for end in ends], [y, y], "-", color=color, linewidth=2)
         for end, edge, marker, side in ((ends[0], low, "<", "left"), (ends[1], high, ">", "right")):
             if not low <= end <= high:
@@ -118,9 +132,10 @@ def _row(axes: Axes, y: int, row: Effect) -> None:
         axes.text(
             edge + (0.08 if mean < low else -0.08), y, f"{mean:.1f}", fontsize=SMALL, va="center", ha=side, color=color
         )
-    ours, published = (f"{value:+,.{row.metric.digits}f}" for value in (row.mean, row.published))
-    unit = f" {row.metric.unit}" if row.metric.unit == "dB" else ""
-    note = f"{row.metric.title}: {ours}{unit}, n = {len(row.ours.seeds)}\npublished {published}{unit}"
+    digits = 1 if row.percent else row.metric.digits
+    ours, published = (f"{value:+,.{digits}f}" for value in (row.mean, row.published))
+    unit = "%" if row.percent else f" {row.metric.unit}" if row.metric.unit == "dB" else ""
+    note = f"{row.metric.title}: {ours}{unit}, n = {row.seeds}\npublished {published}{unit}"
     axes.text(high + 0.08, y, plain(note), fontsize=SMALL, va="center")
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from attnae.bench.catalog.benchmark import WEIGHT, Benchmark, Claim
+from attnae.bench.catalog.benchmark import Benchmark, Claim
 from attnae.bench.reporting.cells import settings_of
 from attnae.bench.reporting.claims import Judged
-from attnae.bench.reporting.conditions import evidence_of
+from attnae.bench.reporting.conditions import complete_schedule
 from attnae.bench.reporting.judgment import NOT_RUN, Judgment
 from attnae.bench.reporting.material import Report
 from attnae.bench.reporting.statistics import epochs_of
@@ -24,16 +24,19 @@ class Verdict(NamedTuple):
 def ranked(benchmark: Benchmark, reports: Sequence[Report]) -> list[Report]:
     """Reports of a benchmark, strongest evidence first.
 
-    Sort order: official data first, then more epochs, the published profile, fewer modified settings, more seeds.
+    Sort order: official data; at least half of the profile's epochs and images; the profile's place in the benchmark file,
+    which lists the strongest last; fewer modified settings, apart from precision; more epochs; more seeds.
 
     Demonstrations on embedded images are excluded.
     """
+    places = {name: place for place, name in enumerate(benchmark.profiles)}
 
-    def weight(report: Report) -> tuple[bool, int, int, int, int]:
-        runs = report.done
-        schedule = WEIGHT[evidence_of(benchmark, runs)]
-        official, seeds = runs[0].data.get("kind") == "official", len({r.seed for r in runs})
-        return official, epochs_of(runs), schedule, -len(settings_of(runs[0])), seeds
+    def weight(report: Report) -> tuple[bool, bool, int, int, int, int]:
+        run = report.done[0]
+        official, seeds = run.data.get("kind") == "official", len({r.seed for r in report.done})
+        modified = len(set(settings_of(run)) - {run.precision})
+        whole, place = complete_schedule(benchmark, report.done), places.get(run.profile, -1)
+        return official, whole, place, -modified, epochs_of(report.done), seeds
 
     own = [one for one in reports if one.benchmark.name == benchmark.name and one.done and not one.demonstration]
     return sorted(own, key=weight, reverse=True)

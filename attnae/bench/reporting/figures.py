@@ -51,7 +51,8 @@ def draw(report: Report, folders: Folders, to: Path) -> list[str]:
     images = {shown[name].title: folders[name, runs[0].seed] / "images" for name, runs in rows.items()}
     grid.draw(f"{title}: held-out images, PSNR and error of each output", PROTOCOL, images, to / "grid.png")
     _tradeoff(benchmark, title, rows, shown, to / "tradeoff.png")
-    curves = [_curve(benchmark, rows, spec) for spec in benchmark.curves]
+    published = "smaller network" not in report.departures  # its losses are sums over other numbers of pixels
+    curves = [_curve(rows, spec, _published(spec) if published else {}) for spec in benchmark.curves]
     lines.draw(curves, shown, benchmark.baseline, to / "curves.png")
     sweeps = [_sweep(rows, spec) for spec in benchmark.sweeps]
     lines.draw(sweeps, shown, benchmark.baseline, to / "sweep.png")
@@ -106,7 +107,7 @@ def axis(cost: str) -> str:
             "seconds_per_epoch": "seconds per epoch, idle machine"}[cost]  # fmt: skip
 
 
-def _curve(benchmark: Benchmark, rows: dict[str, list[Result]], spec: Curve) -> Panel:
+def _curve(rows: dict[str, list[Result]], spec: Curve, published: dict[str, dict[float, float]]) -> Panel:
     key, scale = spec.key, spec.scale
     curves: dict[str, dict[int, dict[float, float]]] = {}
     for name, runs in rows.items():
@@ -117,7 +118,7 @@ def _curve(benchmark: Benchmark, rows: dict[str, list[Result]], spec: Curve) -> 
     name = key.split("/")[-1]
     unit = column(name).unit
     label, unit = plain(column(name).title), "" if unit == "-" else unit
-    return Panel(plain(spec.title), "epoch", label, unit, curves, _published(spec), unit != "dB")
+    return Panel(plain(spec.title), "epoch", label, unit, curves, published, unit != "dB")
 
 
 def _sweep(rows: dict[str, list[Result]], spec: Sweep) -> Panel:

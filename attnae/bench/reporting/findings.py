@@ -4,7 +4,7 @@ A number is a link to its report. The title of the link defines the number, and 
 ``[22.67](moe_ablation/paper-cifar10/README.md "moe heldout/psnr_mean")``. A title is one of
 
 - ``VARIANT KEY``: mean over the seeds, ± their sample standard deviation;
-- ``LEFT - RIGHT KEY``: difference, with its 95% interval over shared seeds;
+- ``LEFT - RIGHT KEY``: difference, with its 95% interval over shared seeds, adjusted if a primary claim is about it;
 - ``LEFT / RIGHT KEY``: ratio of the means;
 - ``VARIANT published KEY``: the published value.
 
@@ -22,11 +22,12 @@ from attnae.bench.markdown import escape, number, table
 from attnae.bench.reporting import evidence, statistics
 from attnae.bench.reporting.answer import change_words
 from attnae.bench.reporting.cells import cell, interval, unbroken
+from attnae.bench.reporting.claims import Judged
 from attnae.bench.reporting.evidence import Verdict
 from attnae.bench.reporting.judgment import DECIDED
 from attnae.bench.reporting.material import Report
 from attnae.bench.reporting.page import claim_cells
-from attnae.bench.reporting.seeds import paired
+from attnae.bench.reporting.seeds import ALPHA, paired
 from attnae.errors import UserError
 from attnae.metrics.columns import column
 
@@ -70,11 +71,19 @@ def _value(report: Report, title: re.Match[str]) -> str:
         return number(report.benchmark.published_of(title["left"]).get(key), digits)
     if title["sign"] == "-":
         found = paired(statistics.by_seed(left, key), statistics.by_seed(right, key))
-        return interval(found, key).replace("[", "(").replace(", ", " to ").replace("]", ")") if found else MISSING
+        alpha = next((one.judgment.alpha for one in report.judged if _about(one, title)), ALPHA)
+        return (
+            interval(found, key, alpha).replace("[", "(").replace(", ", " to ").replace("]", ")") if found else MISSING
+        )
     mean, base = statistics.summary(left, key), statistics.summary(right, key)
     if title["sign"]:
         return f"{mean.mean / base.mean:.2f}x" if mean and base and base.mean else MISSING
     return cell(mean, key)
+
+
+def _about(one: Judged, title: re.Match[str]) -> bool:
+    """Whether a claim is about the same difference: its interval, adjusted or not, is printed in both places."""
+    return (one.claim.left, one.claim.right, one.claim.keys) == (title["left"], title["right"], [title["key"]])
 
 
 def _claims(wanted: list[str], reports: Sequence[Report], benchmarks: dict[str, Benchmark]) -> str:
@@ -95,7 +104,7 @@ def _claims(wanted: list[str], reports: Sequence[Report], benchmarks: dict[str, 
 
 
 def _row(benchmark: Benchmark, one: Verdict) -> list[str]:
-    published, ours, n, _ = claim_cells(one.judged)
+    published, ours, n, _ = claim_cells(one.judged, relative=True)
     judgment = one.judged.judgment
     text = escape(re.sub(r" \(.*?\)", "", one.judged.claim.claim))
     if one.report:

@@ -54,8 +54,8 @@ def page(reports: Sequence[Report], benchmarks: Sequence[Benchmark]) -> str:
         )
     note = (
         f"{sum(states.values())} claims in {len(benchmarks)} benchmarks ({decided or 'none'}). "
-        "Each verdict comes from the strongest report that tests the claim: official data first, then the longest schedule, "
-        "then unmodified settings, then the most seeds. Demonstrations do not count."
+        "Each verdict comes from the strongest report that tests the claim: official data first, then complete schedules, "
+        "the profile closest to the paper, unmodified settings, and the most seeds. Demonstrations do not count."
     )
     blocks = ["# Results", note, table(["benchmark", *STATES], body)]
     for benchmark in benchmarks:

@@ -9,7 +9,7 @@ from attnae.bench.reporting import answer, details, tables
 from attnae.bench.reporting.adversary import adversary_warning
 from attnae.bench.reporting.cells import RELATIONS, interval, kind_of, named, seeds_text, unbroken, unit_of
 from attnae.bench.reporting.claims import Judged
-from attnae.bench.reporting.judgment import DECIDED, NOT_RUN
+from attnae.bench.reporting.judgment import DECIDED, Judgment
 from attnae.bench.reporting.material import Report
 from attnae.metrics.columns import column
 
@@ -178,12 +178,50 @@ def _warnings(report: Report) -> list[str]:
     return lines[:MOST_WARNINGS] + ([f"> {further} more variants have similar warnings."] if further > 0 else [])
 
 
-def claim_cells(one: Judged) -> list[str]:
-    """Cells of a claim: published, ours with interval, number of seeds, verdict with size."""
+def verdict_words(judgment: Judgment) -> str:
+    """Cell of a verdict: direction, number of seeds that would decide, share of the published effect."""
+    verdict = f"**{judgment.direction}**"
+    if judgment.estimate is None:
+        return verdict
+    if more := judgment.direction_words.partition(f"{judgment.direction} at n = {judgment.estimate.n}, ")[2]:
+        verdict += f": {more}"
+    if judgment.size_words and judgment.direction in DECIDED:  # for other verdicts the size is not informative
+        verdict += f", {judgment.size_words}"
+    return unbroken(verdict)
+
+
+def _published_percent(one: Judged) -> str:
+    """The published difference in percent of the right side; ``-`` if only the difference is published."""
+    published = one.claim.published
+    if not isinstance(published, list) or not published[1]:
+        return "-"
+    return f"{100 * (published[0] / published[1] - 1):+.1f}%"
+
+
+def _percent(one: Judged) -> list[str]:
+    """Our difference in percent of the mean of the right side, with the interval of the verdict; number of seeds."""
+    judgment = one.judgment
+    if judgment.estimate is None or judgment.means is None:
+        return ["-", "-"]
+    ends = judgment.estimate.interval(judgment.alpha)
+    values = [f"{100 * value / judgment.means[1]:+.1f}" for value in (judgment.estimate.mean, *(ends or ()))]
+    told = f"{values[0]}% [{values[1]}, {values[2]}]" if ends else f"{values[0]}%"
+    return [unbroken(told), str(judgment.estimate.n)]
+
+
+def claim_cells(one: Judged, relative: bool = False) -> list[str]:
+    """Cells of a claim: published, ours with interval, number of seeds, verdict with size.
+
+    Args:
+        one: The claim.
+        relative: Whether differences of errors are in percent of the right side instead of the unit of the metric.
+    """
     judgment, key = one.judgment, one.claim.keys[0]
     published = one.claim.effect if isinstance(one.claim.right, str) else one.claim.published
     digits, unit = column(key).digits, unit_of(key)
     told = "-"
+    if relative and column(key).better == "lower" and isinstance(one.claim.right, str):
+        return [_published_percent(one), *_percent(one), verdict_words(judgment)]
     if isinstance(published, int | float):
         told = (
             f"{published:+,.{digits}f}{unit}"
@@ -191,17 +229,12 @@ def claim_cells(one: Judged) -> list[str]:
             else f"{number(published, digits)}{unit}"
         )
     if judgment.estimate is None or judgment.means is None:
-        return [unbroken(told), "-", "-", f"**{NOT_RUN}**"]
+        return [unbroken(told), "-", "-", verdict_words(judgment)]
     if isinstance(one.claim.right, str):
         ours = f"{interval(judgment.estimate, key, judgment.alpha)}{unit}"
     else:
         ours = f"{number(judgment.means[0], digits)}{unit}"
-    verdict = f"**{judgment.direction}**"
-    if more := judgment.direction_words.partition(f"{judgment.direction} at n = {judgment.estimate.n}, ")[2]:
-        verdict += f": {more}"
-    if judgment.size_words and judgment.direction in DECIDED:  # for other verdicts the size is not informative
-        verdict += f", {judgment.size_words}"
-    return [unbroken(told), unbroken(ours), str(judgment.estimate.n), unbroken(verdict)]
+    return [unbroken(told), unbroken(ours), str(judgment.estimate.n), verdict_words(judgment)]
 
 
 def _definitions(report: Report) -> str:
@@ -210,7 +243,8 @@ def _definitions(report: Report) -> str:
     for one in report.judged:
         claim, key = one.claim, one.claim.keys[0]
         right = report.title(claim.right) if isinstance(claim.right, str) else number(claim.right, column(key).digits)
-        within = f" to within {number(claim.margin, column(key).digits)}" if claim.margin else ""
+        size = number(claim.margin, column(key).digits) if claim.margin else f"{claim.relative_margin:.0%}"
+        within = f" to within {size}" if claim.margin or claim.relative_margin else ""
         metric = named(key) if len(claim.keys) == 1 else f"mean of {len(claim.keys)} times {column(key).title}"
         means = one.judgment.means
         told = f"; means {' and '.join(number(value, column(key).digits) for value in means)}" if means else ""
