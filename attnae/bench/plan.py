@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,7 @@ class Plan:
         accelerator: ``trainer.accelerator`` of the runs.
         identities: Maps every variant to the identity of its first run, including variants that were not selected.
         notices: Messages about the images, such as how many were skipped.
+        images: Training images per epoch by variant; ``None`` if unknown.
     """
 
     request: Request
@@ -48,6 +49,7 @@ class Plan:
     accelerator: str
     identities: dict[str, RunId]
     notices: tuple[str, ...] = ()
+    images: dict[str, int | None] = field(default_factory=dict)
 
     @property
     def benchmark(self) -> Benchmark:
@@ -106,7 +108,11 @@ def make(request: Request) -> Plan:
         if benchmark.variants[variant].trains or seed == seeds[0]  # without training, results do not depend on the seed
     ]
     notices = tuple(dict.fromkeys(line for found in contents.values() if found for line in found.notices()))
-    return Plan(replace(request, precision=bits), label, runs, location, accelerator, identities, notices)
+    images = {
+        variant: _training_images(one, found.train if (found := contents[_image_size(one)]) else None)
+        for variant, one in merged.items()
+    }
+    return Plan(replace(request, precision=bits), label, runs, location, accelerator, identities, notices, images)
 
 
 def as_retest(run: Run) -> Run:
@@ -221,6 +227,14 @@ def _image_size(merged: dict[str, Any]) -> int:
     if not isinstance(size, int) or size < 1:
         raise UserError(f"data.init_args.image_size must be a positive whole number (pixels), got {size!r}.")
     return size
+
+
+def _training_images(merged: dict[str, Any], available: int | None) -> int | None:
+    """Training images per epoch, as configured or as many as there are."""
+    wanted = section(merged, "data", "init_args").get("train_images")
+    if not isinstance(wanted, int):
+        return available
+    return min(wanted, available) if available else wanted
 
 
 def _label(request: Request, location: Location | None, settings: Settings, bits: str) -> str:

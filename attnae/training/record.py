@@ -26,6 +26,7 @@ from attnae import result
 from attnae.data.base import ImageDataModule
 from attnae.errors import UserError
 from attnae.files import atomic
+from attnae.result import processor
 from attnae.training import tracking, weights
 from attnae.training.pictures import save_rows
 from attnae.training.progress import Row, read_metrics
@@ -237,16 +238,8 @@ def _hardware(trainer: L.Trainer) -> dict[str, Any]:
         else "CPU",
         "devices": trainer.world_size,
         "precision": str(trainer.precision),
-        "processor": _processor(),
+        "processor": processor(),
         "cores": os.cpu_count() or 0,
         "threads": torch.get_num_threads(),
         "system": f"{platform.system()} {platform.machine()}",
     }
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()

@@ -10,13 +10,15 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from attnae.bench import catalog, extension, grid, plan, sharing, store, tracking
+from attnae.bench import catalog, estimate, extension, grid, plan, sharing, store, tracking
 from attnae.bench.commands.arguments import Subparsers
 from attnae.bench.commands.run_options import add_options
 from attnae.bench.identity import Run
 from attnae.bench.markdown import plain, unmarked
 from attnae.bench.request import MEASURES, Request, shown
-from attnae.bench.terminal import console
+from attnae.bench.running import resources
+from attnae.bench.running.launch import duration
+from attnae.bench.terminal import console, size
 from attnae.errors import UserError
 from attnae.result import Record, label_part
 
@@ -157,6 +159,7 @@ def _planned(options: argparse.Namespace) -> plan.Plan:
 def _carry_out(options: argparse.Namespace, made: plan.Plan) -> Outcome:
     """Executes the runs of a plan and writes the report."""
     if options.dry_run:
+        print(f"# {_cost(options, made, made.runs)}")
         for one in made.runs:
             print(f"# {one.name}: {one.epochs} epochs, {shown(one.folder)}", *one.commands, sep="\n")
         return Outcome(0, made, [])
@@ -220,11 +223,27 @@ def _work(options: argparse.Namespace, made: plan.Plan, out: Console) -> Work:
         f"[bold]{made.benchmark.title}[/], profile {made.request.profile}{where}: {total} runs, {complete} already complete",
         soft_wrap=True,
     )
+    if waiting and options.launcher != "slurm" and not options.retest:
+        out.print(_cost(options, made, waiting), soft_wrap=True, highlight=False)
     for line in made.notices:
         out.print(escape(line), soft_wrap=True, highlight=False)
     if complete and not options.retest and any(text.partition("=")[0] in MEASURES for text in options.overrides):
         out.print("Complete runs are not tested again. Use --retest to test them.")
     return Work(made, waiting, complete)
+
+
+def _cost(options: argparse.Namespace, made: plan.Plan, runs: list[Run]) -> str:
+    """The estimated time, disk space and memory of runs in a sentence."""
+    jobs = min(options.jobs or 1, len(runs))
+    done = [one for root in (options.out, options.reports) for _, one in store.scan(root)[0]]
+    threads = max(1, resources.cores() // (jobs * options.devices))
+    cost = estimate.estimate(runs, made.images, done, jobs, threads)
+    told = f"Estimated: {duration(cost.seconds)}" if cost.seconds is not None else "Estimated: unknown time"
+    if cost.unknown:
+        more = "plus " if cost.seconds is not None else ""
+        told += f" ({more}{', '.join(cost.unknown)}: not run on this machine yet)"
+    told += f", {size(cost.disk)} on disk, up to {size(cost.extra)} more during training"
+    return told + (f", {size(cost.memory)} of memory" if cost.memory else "")
 
 
 def _submit(options: argparse.Namespace, work: Work, out: Console) -> int:

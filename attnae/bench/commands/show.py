@@ -14,6 +14,7 @@ from attnae.bench.catalog import configuration
 from attnae.bench.catalog.benchmark import Benchmark
 from attnae.bench.commands.arguments import Subparsers, add_out
 from attnae.bench.commands.show_keys import show_keys
+from attnae.bench.estimate import BYTES, CHECKPOINTS, PICTURES
 from attnae.bench.markdown import number
 from attnae.bench.reporting.cells import RELATIONS, named, title_of
 from attnae.bench.request import Request, shown
@@ -21,18 +22,6 @@ from attnae.bench.running.launch import duration
 from attnae.bench.terminal import console, grid, size
 from attnae.metrics.columns import column
 from attnae.result import Result
-
-BYTES = 4
-"""Bytes per parameter in ``weights.safetensors``."""
-
-CHECKPOINT = 3
-"""Size of a checkpoint relative to the weights: the weights and two Adam moments.
-
-Two checkpoints exist while a new one replaces the old one.
-"""
-
-PICTURES = 1e6
-"""Approximate size in bytes of the other files of a run: pictures, per-image metrics and log."""
 
 
 def register(commands: Subparsers[Any]) -> None:
@@ -130,7 +119,7 @@ def _costs(benchmark: Benchmark, done: list[Result], folder: Path, out: Console)
         cost = f"about {duration(sum(times))} of training" if len(times) == len(seconds[profile]) else "unknown time"
         disk = "unknown disk usage"
         if len(sizes) == len(weights[profile]):
-            kept, extra = sum(sizes) + PICTURES * len(sizes), 2 * CHECKPOINT * max(sizes)
+            kept, extra = sum(sizes) + PICTURES * len(sizes), CHECKPOINTS * max(sizes)
             disk = f"{size(kept)} on disk, plus up to {size(extra)} during training"
         out.print(
             f"[bold]--profile {profile}[/]  {escape(stated.about)} ({stated.evidence})", soft_wrap=True, highlight=False
