@@ -173,6 +173,14 @@ def test_means_over_the_last_epochs_are_compared_for_all_alike() -> None:
     assert results[0].metrics[KEY] == 6.0
 
 
+def test_a_relative_margin_is_a_fraction_of_the_right_side() -> None:
+    asked = question(claim(relation="lower", relative_margin=0.1), rows([21.0, 20.9], [20.0, 22.0]), ())
+    assert asked.margin == pytest.approx(2.1)
+    assert judge_one(asked).direction == "undecided"
+    near = question(claim(relation="lower", relative_margin=0.1), rows([20.01, 22.02], [20.0, 22.0]), ())
+    assert judge_one(near).direction == "no difference"
+
+
 @pytest.mark.parametrize(
     ("hardware", "cpu", "quiet"),
     [

@@ -1,14 +1,19 @@
 """Numbers in FINDINGS and the effects figure are computed from results."""
 
+import math
 import re
+import statistics
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from PIL import Image
-from test_golden import BENCHMARK, REPORTS, run
+from test_golden import BENCHMARK, REPORTS, RESULTS, run
 
 from attnae.bench.catalog import load
+from attnae.bench.catalog.benchmark import Claim
 from attnae.bench.reporting import effects, findings, report
+from attnae.bench.reporting.material import Report
 from attnae.errors import UserError
 from attnae.result import write
 
@@ -70,6 +75,42 @@ def test_table_of_claims_is_generated() -> None:
         "other seeds only",
     ]  # fmt: skip
     assert "**one seed**" in second
+
+
+def test_the_interval_of_a_primary_claim_is_the_same_everywhere() -> None:
+    primary = [replace(one, primary=place in (0, 2)) for place, one in enumerate(BENCHMARK.claims)]
+    benchmark = replace(BENCHMARK, claims=primary)
+    reports = [Report(benchmark, "paper", REPORTS[0].results)]
+    text = f'<!-- claims example:1 -->\n<!-- /claims -->\n[x]({PLACE} "better - plain heldout/psnr_mean")'
+    new = findings.refresh(text, reports, [benchmark]).replace("\N{NO-BREAK SPACE}", " ")
+    # 97.5% of Student's t with 2 degrees of freedom: 6.2053 x 0.15275 / sqrt(3) = 0.5472
+    assert "+2.13 [+1.59, +2.68] dB" in new
+    assert "[+2.13 (+1.59 to +2.68)]" in new
+
+
+def test_differences_of_errors_are_in_percent_of_the_right_side() -> None:
+    claim = Claim("Its error is lower", "t", "better", "heldout/mse", "lower", "plain", 0.0, [0.0056, 0.01])
+    benchmark = replace(BENCHMARK, claims=[claim])
+    new = findings.refresh(
+        "<!-- claims example:1 -->\n<!-- /claims -->", [Report(benchmark, "paper", RESULTS)], [benchmark]
+    )
+    cells = [cell.strip() for cell in new.replace("\N{NO-BREAK SPACE}", " ").splitlines()[3].strip("|").split("|")]
+    plain, better = ([10 ** (-psnr / 10) for psnr in values] for values in ((20.0, 20.2, 20.1), (22.0, 22.3, 22.4)))
+    differences = [b - a for a, b in zip(plain, better, strict=True)]
+    base, half = statistics.mean(plain), 4.30265 * statistics.stdev(differences) / math.sqrt(3)
+    mean, low, high = (
+        100 * value / base
+        for value in (
+            statistics.mean(differences),
+            statistics.mean(differences) - half,
+            statistics.mean(differences) + half,
+        )
+    )
+    assert cells[1:3] == ["-44.0%", f"{mean:+.1f}% [{low:+.1f}, {high:+.1f}]"]
+    (effect,) = effects.effects([benchmark], [Report(benchmark, "paper", RESULTS)])["Example"]
+    assert effect.published == pytest.approx(-44.0)
+    assert effect.mean == pytest.approx(mean)
+    assert effect.percent
 
 
 @pytest.mark.parametrize("wanted", ["example:9", "nothing:1", "example:0", "example:1,1,1,1,1,1,1,1,1,1"])

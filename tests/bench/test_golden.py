@@ -191,6 +191,20 @@ def test_a_benchmarks_best_evidence_comes_first() -> None:
     assert first.judged.judgment.direction == ONE_SEED
 
 
+def test_precision_is_no_modified_setting_and_half_a_schedule_is_weak_evidence() -> None:
+    planned = replace(BENCHMARK, base_configuration={"trainer": {"max_epochs": 4}, "data": {"init_args": {}}})
+    one = [r for r in RESULTS if r.seed == 1 and r.status == "complete"]
+    cut = {"data.init_args.train_images": 100}
+    given = {
+        "bf16": [replace(r, precision="bf16") for r in RESULTS if r.status == "complete"],
+        "one seed": one,
+        "fewer images": [replace(r, overrides=cut, data={**r.data, "train": 100, "train_of": 400}) for r in one],
+        "one epoch": [replace(r, curves={"epoch": [1.0]}) for r in RESULTS if r.status == "complete"],
+    }
+    order = evidence.ranked(planned, [Report(planned, name, runs) for name, runs in given.items()])
+    assert [report.label for report in order] == ["bf16", "one seed", "one epoch", "fewer images"]
+
+
 def test_a_large_report_is_small_and_quick() -> None:
     """Six variants with 200 seeds."""
     names = ["plain", "better", "single", "broken", "absent", "foreign"]
