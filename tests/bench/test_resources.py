@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -81,3 +83,21 @@ def test_slurm_allocation_limits_resources(monkeypatch: pytest.MonkeyPatch) -> N
     for allotted, cores in (("2", 2), ("", 8)):
         monkeypatch.setenv("SLURM_CPUS_ON_NODE", allotted)
         assert resources.cores() == cores
+
+
+@pytest.mark.skipif(not Path("/proc/self/autogroup").exists(), reason="this kernel has no autogroups")
+def test_a_session_passes_its_lowered_priority_on() -> None:
+    code = """
+import subprocess
+from pathlib import Path
+from attnae.bench.running.resources import share_priority
+Path("/proc/self/autogroup").write_text("5")
+child = subprocess.Popen(["sleep", "60"], start_new_session=True)
+share_priority(child.pid)
+print(Path(f"/proc/{child.pid}/autogroup").read_text())
+child.kill()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], start_new_session=True, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split()[-2:] == ["nice", "5"]

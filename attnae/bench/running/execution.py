@@ -19,7 +19,7 @@ from filelock import FileLock, Timeout
 from attnae import result
 from attnae.bench import jobs, store
 from attnae.bench.identity import Run
-from attnae.bench.running import child, outcome
+from attnae.bench.running import child, outcome, resources
 from attnae.errors import UserError
 from attnae.files import dump_yaml, write_text
 
@@ -241,6 +241,7 @@ class Execution:
                 start_new_session=True,  # only the runner receives Ctrl-C, and stops its children in order
                 pass_fds=inherited,
             )
+            resources.share_priority(self.process.pid)
         except OSError as error:  # a full disk, too many open files or processes, no memory
             self._forget()
             self._fail(f"{stage} could not be started: {error.strerror}")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import subprocess
+from pathlib import Path
 
 from attnae.errors import UserError
 
@@ -62,3 +64,14 @@ def cores() -> int:
     if allotted.isdigit():
         return int(allotted)
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def share_priority(process: int) -> None:
+    """Gives a process that leads a new session the priority of this session.
+
+    On Linux with autogroups, every session has a priority of its own, so children would not inherit a lowered one.
+    """
+    with contextlib.suppress(OSError, IndexError):
+        lowered = Path("/proc/self/autogroup").read_text(encoding="ascii").split()[-1]
+        if lowered != "0":
+            Path(f"/proc/{process}/autogroup").write_text(lowered, encoding="ascii")
