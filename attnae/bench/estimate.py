@@ -43,7 +43,7 @@ class Estimate:
 
 
 def estimate(
-    runs: Sequence[Run], images: dict[str, int | None], done: Iterable[Result], jobs: int, threads: int
+    runs: Sequence[Run], images: dict[str, int | None], done: Iterable[Result], jobs: int, threads: int | None
 ) -> Estimate:
     """Estimates the remaining work of a plan.
 
@@ -55,7 +55,7 @@ def estimate(
         images: Training images per epoch by variant; ``None`` if unknown.
         done: Earlier results.
         jobs: Number of runs at a time.
-        threads: CPU threads of each.
+        threads: CPU threads of each; ``None`` for runs on GPUs.
     """
     earlier = [one for one in done if one.status == "complete"]
     costs: dict[str, float | None] = {}
@@ -93,14 +93,13 @@ def _network(configuration: dict[str, Any]) -> Any:
     return model.get("class_path"), inner.get("net"), inner.get("discriminator"), inner.get("method")
 
 
-def _timed(one: Result, run: Run, threads: int) -> bool:
-    hardware = one.hardware
+def _timed(one: Result, run: Run, threads: int | None) -> bool:
+    hardware, on_cpu = one.hardware, one.hardware.get("device") == "CPU"
     return (
         one.precision == run.id.precision
         and _image_size(one.configuration) == _image_size(run.id.configuration)
         and hardware.get("processor") == processor()
-        and hardware.get("device") == "CPU"
-        and hardware.get("threads") == threads
+        and (hardware.get("threads") == threads if on_cpu else threads is None)
         and ("images_per_second" in one.efficiency or not run.trains)
     )
 

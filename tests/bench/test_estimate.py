@@ -96,3 +96,20 @@ def test_a_dry_run_estimates_what_the_run_then_takes(tmp_path: Path) -> None:
     after = bench(*command, "--seeds", "2,", "--dry-run", cwd=tmp_path)
     minutes, seconds = map(int, re.findall(r"# Estimated: (\d+):(\d+), ", after.out)[0])
     assert done.seconds / 3 < 60 * minutes + seconds < 2 * done.seconds + 2
+
+
+def test_steps_are_timed_where_nothing_was_run(tmp_path: Path) -> None:
+    command = [*RUN, "--variants", "vae,saaae", "--estimate"]
+    done = bench(*command, cwd=tmp_path)
+    assert done.code == 0, done.text
+    assert done.err.splitlines()[-2:] == ["timing vae", "timing saaae"]
+    (told,) = re.findall(r"# Estimated: (\d+:\d+), [\d.]+ MB on disk, up to .* of memory\n", done.out)
+    assert told != "0:00"
+    assert "attnae fit -c run.yaml" in done.out
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_trial_that_fails_says_why_in_one_line(tmp_path: Path) -> None:
+    done = bench(*RUN, "--variants", "vae", "--set", "model.init_args.lr=1e30", "--estimate", cwd=tmp_path)
+    assert done.code == 2
+    assert re.fullmatch(r"attnae-bench: error: Cannot time vae: .*not finite.*", done.err.splitlines()[-1])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -16,7 +17,7 @@ from attnae.bench.commands.run_options import add_options
 from attnae.bench.identity import Run
 from attnae.bench.markdown import plain, unmarked
 from attnae.bench.request import MEASURES, Request, shown
-from attnae.bench.running import resources
+from attnae.bench.running import resources, trial
 from attnae.bench.running.launch import duration
 from attnae.bench.terminal import console, size
 from attnae.errors import UserError
@@ -107,7 +108,7 @@ def _over(options: argparse.Namespace) -> int:
         if code == 130:
             return code
         labels[name] = made.label
-    if options.dry_run or options.launcher == "slurm":
+    if options.dry_run or options.estimate or options.launcher == "slurm":
         return worst
     made = plans[0]
     keys = [text.partition("=")[0] for text in options.grid]
@@ -122,7 +123,7 @@ def _over(options: argparse.Namespace) -> int:
 
 def _asked(options: argparse.Namespace, count: int, what: str) -> None:
     """Refuses a large grid without ``--yes``."""
-    if count > grid.UNASKED and not (options.yes or options.dry_run):
+    if count > grid.UNASKED and not (options.yes or options.dry_run or options.estimate):
         raise UserError(f"This grid has {what}. Add --yes to start them.")
 
 
@@ -158,7 +159,7 @@ def _planned(options: argparse.Namespace) -> plan.Plan:
 
 def _carry_out(options: argparse.Namespace, made: plan.Plan) -> Outcome:
     """Executes the runs of a plan and writes the report."""
-    if options.dry_run:
+    if options.dry_run or options.estimate:
         print(f"# {_cost(options, made, made.runs)}")
         for one in made.runs:
             print(f"# {one.name}: {one.epochs} epochs, {shown(one.folder)}", *one.commands, sep="\n")
@@ -197,7 +198,7 @@ def _request(options: argparse.Namespace) -> Request:
         overrides=options.overrides,
         label=options.label,
         out=options.out,
-        dry=options.dry_run,
+        dry=options.dry_run or options.estimate,
         precision=options.precision,
         devices=options.devices,
         nodes=options.nodes,
@@ -235,9 +236,17 @@ def _work(options: argparse.Namespace, made: plan.Plan, out: Console) -> Work:
 def _cost(options: argparse.Namespace, made: plan.Plan, runs: list[Run]) -> str:
     """The estimated time, disk space and memory of runs in a sentence."""
     jobs = min(options.jobs or 1, len(runs))
+    slots = resources.slots(jobs, options.devices, made.accelerator)
+    threads = None if "CUDA_VISIBLE_DEVICES" in slots[0] else int(slots[0]["OMP_NUM_THREADS"])
     done = [one for root in (options.out, options.reports) for _, one in store.scan(root)[0]]
-    threads = max(1, resources.cores() // (jobs * options.devices))
     cost = estimate.estimate(runs, made.images, done, jobs, threads)
+    if options.estimate and cost.unknown:
+        first = {run.id.variant: run for run in reversed(runs) if run.trains}
+        for name in cost.unknown:
+            if name in first:
+                print(f"timing {name}", file=sys.stderr)
+                done.append(trial.timed(first[name], slots[0]))
+        cost = estimate.estimate(runs, made.images, done, jobs, threads)
     told = f"Estimated: {duration(cost.seconds)}" if cost.seconds is not None else "Estimated: unknown time"
     if cost.unknown:
         more = "plus " if cost.seconds is not None else ""

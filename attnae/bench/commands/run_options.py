@@ -132,4 +132,11 @@ def _how(parser: argparse.ArgumentParser) -> None:
         metavar="EPOCHS",
         help="continue finished runs to this total number of epochs, as new runs; requires their checkpoints",
     )
-    parser.add_argument("--dry-run", action="store_true", help="print the commands without running them")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="print the estimated cost and the commands without running them"
+    )
+    parser.add_argument(
+        "--estimate",
+        action="store_true",
+        help="like --dry-run, but time 20 training steps of the variants that were not run on this machine yet",
+    )
