@@ -47,7 +47,7 @@ class Model:
 
     @property
     def title(self) -> str:
-        """Name for people: benchmark, variant and seed, else the network's class."""
+        """Benchmark, variant and seed, else the class of the network: a name for people."""
         return folders.title(self.origin, type(self.task.net).__name__)
 
     @property

@@ -18,7 +18,11 @@ from attnae.papers.moe_denoiser import MoEDenoiser
 from attnae.papers.moe_denoiser.net import released_names
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-DOCUMENTS = [REPOSITORY / "README.md", *sorted((REPOSITORY / "attnae" / "papers").glob("*/README.md"))]
+DOCUMENTS = [
+    REPOSITORY / "README.md",
+    *sorted((REPOSITORY / "docs" / "guide").glob("*.md")),
+    *sorted((REPOSITORY / "attnae" / "papers").glob("*/README.md")),
+]
 
 FEW = {"data.init_args.train_images": 32, "data.init_args.test_images": 8, "data.init_args.batch_size": 16,
        "trainer.accelerator": "cpu", "trainer.max_epochs": 1}  # fmt: skip
