@@ -28,7 +28,7 @@ from attnae.papers.moe_denoiser import MoEDenoiser
 BUDGETS = (32, 64, 128)
 MODELS: dict[str, tuple[int | None, ...]] = {
     "dense": (None,),
-    "three dense experts": (None, None, None),
+    "3 dense experts": (None, None, None),
     "MoE": BUDGETS,
 }
 """Budgets of each model's experts: the baseline, the mixture without top-k, the paper's mixture."""
@@ -104,8 +104,8 @@ def page(costs: dict[tuple[str, int], Cost], sizes: list[int], setting: str) -> 
         f"experts of {', '.join(map(str, BUDGETS))} keys; random images, fp32.",
         "Times and operations per image; in parentheses, relative to dense.",
         "",
-        "| image | tokens | model | attention, paper's estimate [MFLOP] | attention, counted [MFLOP] | forward, counted [MFLOP] "
-        "| forward [ms] | training step [ms] | memory of a step [MB] |",
+        "| image | tokens | model | attention, paper's estimate [MFLOP] | counted [MFLOP] | forward [MFLOP] "
+        "| forward [ms] | training step [ms] | step memory [MB] |",
         "|---|---:|---|---:|---:|---:|---:|---:|---:|",
     ]
     for size in sizes:
@@ -144,7 +144,7 @@ def draw(costs: dict[tuple[str, int], Cost], sizes: list[int], path: Path) -> No
     for name in MODELS:
         left.plot(sizes, [costs[name, size].step_ms for size in sizes], marker="o", label=name)
         right.plot(sizes, [costs[name, size].memory_mb for size in sizes], marker="o", label=name)
-    for axes, label in ((left, "training step [ms per image]"), (right, "memory of a step [MB]")):
+    for axes, label in ((left, "training step [ms per image]"), (right, "step memory [MB]")):
         axes.set(xscale="log", yscale="log", xlabel="image size [pixels]", ylabel=label)
         axes.set_xticks(sizes, [str(size) for size in sizes])
         axes.minorticks_off()

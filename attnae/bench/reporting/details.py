@@ -57,25 +57,28 @@ def folded(report: Report) -> list[str]:
 def _curve(report: Report, spec: Curve) -> str:
     """Our training curve at the epochs for which the paper publishes values."""
     key, published = spec.key, spec.published
-    names = [name for name, runs in report.rows.items() if any(key in r.curves for r in runs)][:MOST_COLUMNS]
+    names = [name for name, runs in report.rows.items() if any(key in r.curves for r in runs)]
+    names = names[: MOST_COLUMNS - len(published.keys() & set(names))]
     epochs = sorted({int(e or 0) for name in names for r in report.rows[name] for e in r.curves.get("epoch", [])})
     known = {epoch for values in published.values() for epoch in values} & set(epochs)
     wanted = sorted(known) or epochs[:: max(1, len(epochs) // MOST_EPOCHS)]
     if not names or not wanted:
         return ""
-    body = []
-    for epoch in wanted:
-        cells = [str(epoch)]
-        for name in names:
-            values = [statistics.at_epoch(r, key, epoch) for r in report.rows[name]]
-            here = [value * spec.scale for value in values if value is not None]
-            cells.append(cell(Summary.of(here), "", digits=spec.digits, most=report.most_seeds))
-            if name in published:
-                cells.append(number(published[name].get(epoch), spec.digits))
-        body.append(cells)
+    body = [[str(epoch)] for epoch in wanted]
     header = ["epoch"]
     for name in names:
-        header += [escape(report.title(name))] + (["published"] if name in published else [])
+        found = []
+        for epoch in wanted:
+            values = [statistics.at_epoch(r, key, epoch) for r in report.rows[name]]
+            found.append(Summary.of([value * spec.scale for value in values if value is not None]))
+        counts = {one.n for one in found if one}
+        same = len(counts) == 1  # then the header says it, and not every cell
+        few = f" (n = {min(counts)})" if same and counts != {report.most_seeds} else ""
+        header += [escape(report.title(name)) + few] + (["published"] if name in published else [])
+        for cells, epoch, one in zip(body, wanted, found, strict=True):
+            cells.append(cell(one, "", digits=spec.digits, most=None if same else report.most_seeds))
+            if name in published:
+                cells.append(number(published[name].get(epoch), spec.digits))
     return f"{spec.note}\n\n" + table(header, body)
 
 
