@@ -1,4 +1,4 @@
-"""The long form: injects every fault as often as stated in the catalog, and writes a table of the results.
+"""The long form: injects every fault as often as stated in the catalog, and writes a page of the results.
 
     python tests/faults/long.py --out reports/reliability.md
 
@@ -68,7 +68,7 @@ def tried(fault: Fault, work: Path, now: bool) -> dict[str, Any]:
 
 
 def page(records: list[tuple[Fault, dict[str, Any]]]) -> str:
-    """The table as Markdown."""
+    """The page as Markdown: what happens is too long for a table."""
     commits = {r["git"]["commit"][:12] + ("+changes" if r["git"]["dirty"] else "") for _, r in records if r["git"]}
     versions = ", ".join(f"{name} {metadata.version(name)}" for name in PACKAGES)
     total, failed = sum(r["tried"] for _, r in records), sum(len(r["failures"]) for _, r in records)
@@ -85,23 +85,21 @@ def page(records: list[tuple[Fault, dict[str, Any]]]) -> str:
         f"{os.cpu_count()} cores that did other work, too",
     ]
     for family in dict.fromkeys(fault.family for fault, _ in records):
-        body = []
+        lines += ["", f"## {family}", ""]
         for fault, r in records:
             if fault.family == family:
                 survived = f"{r['tried'] - len(r['failures'])} of {r['tried']}" if r["tried"] else "not tried"
                 happens = fault.happens + "".join(f"; {note}" for note in r["notes"])
                 if r["impossible"]:
                     happens += f" ({r['impossible']})"
-                body.append([escape(fault.name), escape(happens), survived])
-        rows = [f"| {' | '.join(cells)} |" for cells in (["fault", "what happens", "survived"], *body)]
-        lines += ["", f"## {family}", "", rows[0], "|---|---|---:|", *rows[1:]]
+                lines.append(f"- {escape(fault.name)}. **{survived}:** {escape(happens)}.")
         problems = [each for fault, r in records if fault.family == family for each in r["failures"]]
-        lines += ["", *(f"- not survived: {escape(each)}" for each in problems)] if problems else []
+        lines += [f"- Not survived: {escape(each)}" for each in problems]
     return "\n".join([*lines, "", catalog.LIMITS.strip(), ""])
 
 
 def main() -> int:
-    """Tries what has not been tried, and writes the table."""
+    """Tries what has not been tried, and writes the page."""
     options = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     options.add_argument("--out", type=Path, default=Path("reports/reliability.md"))
     options.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "attnae-faults")
