@@ -6,6 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 import torch
+from hypothesis import settings
+
+settings.register_profile("attnae", deadline=None)  # on a busy machine, an example may take any time
+settings.load_profile("attnae")
 
 
 @pytest.fixture(scope="session", autouse=True)
