@@ -1,0 +1,102 @@
+"""Sphinx settings. ``python -m sphinx -W --keep-going -b html docs build/docs`` builds the site without a network."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+REPOSITORY = HERE.parent
+sys.path.insert(0, str(REPOSITORY))
+
+from attnae import __version__  # noqa: E402
+
+project = "attnae"
+author = "The attnae authors"
+copyright = author
+release = version = __version__
+
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "sphinx.ext.viewcode",
+    "sphinx_copybutton",
+    "sphinx_design",
+]
+exclude_patterns = []
+suppress_warnings = ["myst.header"]  # reports begin some parts at the third level
+html_theme = "furo"
+html_title = f"attnae {release}"
+html_copy_source = False
+
+# No intersphinx: its inventories come from the network, and those of torch and Python take 250 kB to commit. Types of other
+# packages are plain text; nitpicky stays off, so that they are no warnings.
+nitpicky = False
+
+autodoc_member_order = "bysource"
+autodoc_typehints = "signature"
+autodoc_preserve_defaults = True
+autodoc_inherit_docstrings = False  # Lightning writes its own markup
+napoleon_google_docstring = True
+napoleon_numpy_docstring = False
+napoleon_use_rtype = False
+napoleon_use_ivar = True  # attributes stay in the class and are no second entry
+
+myst_enable_extensions = ["colon_fence", "deflist"]
+myst_heading_anchors = 3
+copybutton_prompt_text = r"^\$ "
+copybutton_prompt_is_regexp = True
+
+# -- pages that live elsewhere -------------------------------------------------------------------------------------------
+
+COPIES = HERE / "_copied"
+"""Pages of the repository, copied at build time with what they show; ignored by git."""
+
+
+def copied_files() -> list[Path]:
+    """Pages, pictures and tables that the site takes from elsewhere; demonstrations of one machine are left out."""
+    patterns = ("reports/**/*.md", "reports/**/*.png", "reports/**/*.csv", "attnae/papers/*/*.md")
+    found = [path for pattern in patterns for path in REPOSITORY.glob(pattern)]
+    found = [path for path in found if not any(part.startswith("quick") for part in path.parts)]
+    names = ("attnae/metrics/README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md")
+    return sorted(found) + [REPOSITORY / name for name in names]
+
+
+def adapted(page: Path, files: set[Path]) -> str:
+    """Text of a page in which anchors are MyST targets, and links that the site does not contain are their text alone."""
+
+    def link(match: re.Match[str]) -> str:
+        text, address = match.group(1), match.group(2)
+        if re.match(r"[a-z]+:|#", address) or (page.parent / address).resolve() in files:
+            return match.group(0)
+        return text
+
+    text = re.sub(r'^<a id="([^"]+)"></a>$', r"(\1)=", page.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    return re.sub(r'(?<!!)\[([^\[\]]*)\]\(([^()\s]+)(?: "[^"]*")?\)', link, text)
+
+
+def copy_pages() -> None:
+    """Copies them; a page that did not change keeps its time, so that Sphinx does not read it again."""
+    files = copied_files()
+    targets = {COPIES / path.relative_to(REPOSITORY): path for path in files}
+    for old in [path for path in COPIES.rglob("*") if path.is_file() and path not in targets]:
+        old.unlink()
+    for target, path in targets.items():
+        content = adapted(path, set(files)).encode() if path.suffix == ".md" else path.read_bytes()
+        if not target.exists() or target.read_bytes() != content:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(content)
+
+
+def without_fields(app: Any, what: str, name: str, obj: Any, skip: bool, options: Any) -> bool | None:
+    """Leaves out fields of named tuples, which the class documents."""
+    return True if type(obj).__name__ == "_tuplegetter" else None
+
+
+def setup(app: Any) -> None:
+    """Copies the pages before Sphinx looks for them."""
+    copy_pages()
+    app.connect("autodoc-skip-member", without_fields)
