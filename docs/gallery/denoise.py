@@ -27,7 +27,8 @@ model = attnae.load(folder)
 if options.data_root:
     clean = images(options.data_root, "test", 256)[:1]
 else:
-    clean = torch.from_numpy(data.chelsea().copy()).permute(2, 0, 1)[None] / 255  # (1, 3, 300, 451), a held-out photograph
+    photograph = torch.from_numpy(data.chelsea().copy())  # (300, 451, 3), not among the training images
+    clean = photograph.permute(2, 0, 1)[None] / 255
 noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(0))
 noisy = (clean + 0.2 * noise).clamp(0, 1)
 denoised = model(noisy)  # in overlapping tiles

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
-
-from common import HERE, arguments
+from common import arguments
 
 from attnae.bench import app
 

@@ -8,7 +8,12 @@ from common import HERE, arguments, images, save, write
 import attnae
 import attnae.bench as bench
 
-TITLES = {"plain_ema": "moving averages", "plain_kmeans": "k-means start", "plain_gradient": "gradient", "plain_fsq": "FSQ"}
+TITLES = {
+    "plain_ema": "moving averages",
+    "plain_kmeans": "k-means start",
+    "plain_gradient": "gradient",
+    "plain_fsq": "FSQ",
+}
 
 options = arguments(__doc__)
 results = bench.run(
