@@ -14,7 +14,7 @@ sys.path.insert(0, str(REPOSITORY))
 from attnae import __version__  # noqa: E402
 
 project = "attnae"
-author = "The attnae authors"
+author = "The attnae maintainers"
 copyright = author
 release = version = __version__
 

@@ -20,13 +20,21 @@ HERE = Path(__file__).resolve().parent
 
 
 def arguments(text: str | None) -> argparse.Namespace:
-    """``--data-root`` and ``--work`` of an example, as absolute paths."""
+    """Options of an example. Pictures of the embedded images lie beside the scripts, those of others in the folder of the runs.
+
+    Returns:
+        ``data_root``, ``work`` (folder of the runs) and ``out`` (folder of the picture), as absolute paths.
+    """
     parser = argparse.ArgumentParser(description=text)
     parser.add_argument("--data-root", type=Path, help="folder of images; default: the embedded images")
     parser.add_argument("--work", type=Path, default=Path("runs/gallery"), help="folder of runs; default: runs/gallery")
     options = parser.parse_args()
     options.work = options.work.resolve()
-    options.data_root = options.data_root and options.data_root.resolve()
+    if options.data_root:
+        options.data_root = options.data_root.resolve()
+        options.work /= options.data_root.name
+    options.out = options.work if options.data_root else HERE
+    options.out.mkdir(parents=True, exist_ok=True)
     return options
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from common import HERE, arguments, images, rows, write
+from common import arguments, images, rows, write
 
 import attnae
 import attnae.bench as bench
@@ -28,7 +28,7 @@ lines = [
     f"{row['variant']:6} {row['heldout/psnr_mean']:.2f} dB, {row['params_trainable']:,.0f} parameters"
     for row in results.rows()
 ]
-write(HERE / "compare.txt", lines)
+write(options.out / "compare.txt", lines)
 
 clean = images(options.data_root, "test", 32)[:8]
 noisy = GaussianNoise(0.2)(clean, torch.arange(len(clean)), training=False).input
@@ -36,4 +36,4 @@ pictures = {"noisy": noisy}
 for variant in ("moe", "dncnn"):
     (folder,) = (options.work / "runs/moe_denoising/compare" / variant).glob("seed1-*")
     pictures[variant] = attnae.load(folder)(noisy)
-rows(HERE / "compare.png", {**pictures, "clean": clean})
+rows(options.out / "compare.png", {**pictures, "clean": clean})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import matplotlib.pyplot as plt
 import torch
-from common import HERE, arguments, images, save, write
+from common import arguments, images, save, write
 from skimage import data
 
 import attnae
@@ -16,7 +16,7 @@ bench.run(
     "moe_denoising",
     variants=["dncnn"],
     data=options.data_root,
-    overrides={"trainer.max_epochs": 6, "data.init_args.batch_size": 8, "trainer.accelerator": "cpu"},
+    overrides={"trainer.max_epochs": 15, "data.init_args.batch_size": 8, "trainer.accelerator": "cpu"},
     label="denoise",
     out=options.work / "runs",
     reports=options.work / "reports",
@@ -41,6 +41,6 @@ for axis, (title, picture) in zip(axes, {"noisy": noisy, "denoised": denoised, "
     axis.set_title(title + quality, fontsize=11)
     axis.axis("off")
     lines.append(title + quality)
-write(HERE / "denoise.txt", lines)
+write(options.out / "denoise.txt", lines)
 figure.tight_layout(pad=0.4)
-save(figure, HERE / "denoise.png")
+save(figure, options.out / "denoise.png")

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from common import arguments
+import matplotlib.pyplot as plt
+from common import arguments, save, write
 
+import attnae.bench as bench
 from attnae.bench import app
+
+CLAIM = 2  # SAAAE reconstructs masked held-out images better than a VAE
 
 options = arguments(__doc__)
 NET, MASK = "model.init_args.net.init_args", "data.init_args.corruption"
@@ -24,3 +28,25 @@ words += [f"--grid={MASK}.init_args.size=4,8", "--grid=model.init_args.lr=1e-3,3
 words += [f"--out={options.work / 'runs'}", f"--reports={options.work / 'reports'}"]
 words += [f"--data-root={options.data_root}"] if options.data_root else []
 assert app.main(words) == 0
+
+claims = [
+    claim
+    for claim in bench.results(options.work / "reports/saaae_vs_vae").claims()
+    if claim["label"].startswith("grid-") and claim["number"] == CLAIM
+]
+lines = [f"Claim: {claims[0]['claim']}"]
+figure, plot = plt.subplots(figsize=(9, 3))
+for height, claim in enumerate(reversed(claims)):
+    low, estimate, high = claim["low"], claim["estimate"], claim["high"]
+    plot.errorbar(estimate, height, xerr=[[estimate - low], [high - estimate]], fmt="o", color="C0", capsize=3)
+for claim in claims:
+    size, rate = claim["label"].removeprefix("grid-").removeprefix("data.corruption.").split("_")
+    lines.append(
+        f"{size}, {rate}: {claim['estimate']:+.2f} [{claim['low']:+.2f}, {claim['high']:+.2f}], {claim['verdict']}"
+    )
+write(options.out / "grid.txt", lines)
+plot.axvline(0, color="gray", lw=1)
+plot.set(yticks=range(len(claims)), yticklabels=[line.partition(":")[0] for line in reversed(lines[1:])])
+plot.set(ylim=(-0.5, len(claims) - 0.5), xlabel="squared error of SAAAE minus VAE, held-out images (lower is better)")
+figure.tight_layout()
+save(figure, options.out / "grid.png")

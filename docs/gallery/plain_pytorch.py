@@ -7,7 +7,7 @@ import sys
 import matplotlib.pyplot as plt
 import torch
 import torch.nn.functional as F
-from common import HERE, arguments, images, save, write
+from common import arguments, images, save, write
 
 from attnae.papers.moe_denoiser import MoEDenoiser, load_balance_loss
 
@@ -35,7 +35,7 @@ numbers = [
     f"MSE of the noisy images {F.mse_loss(noisy, test):.4f}, of the denoised ones {F.mse_loss(denoised, test):.4f}",
     f"Lightning imported: {'lightning' in sys.modules}",
 ]
-write(HERE / "plain_pytorch.txt", numbers)
+write(options.out / "plain_pytorch.txt", numbers)
 
 figure = plt.figure(figsize=(9, 4.4))
 left, right = figure.subfigures(1, 2, width_ratios=(4, 5))
@@ -54,4 +54,4 @@ for axes, (title, pictures) in zip(right.subplots(len(lines), len(test)), lines.
         axis.set(xticks=[], yticks=[])
     axes[0].set_ylabel(title, fontsize=10)
 right.subplots_adjust(left=0.08, right=0.99, bottom=0.02, top=0.98, wspace=0.05, hspace=0.05)
-save(figure, HERE / "plain_pytorch.png")
+save(figure, options.out / "plain_pytorch.png")
