@@ -59,7 +59,7 @@ def copied_files() -> list[Path]:
     """Pages, pictures and tables that the site takes from elsewhere; demonstrations of one machine are left out."""
     patterns = ("reports/**/*.md", "reports/**/*.png", "reports/**/*.csv", "attnae/papers/*/*.md")
     found = [path for pattern in patterns for path in REPOSITORY.glob(pattern)]
-    found = [path for path in found if not any(part.startswith("quick") for part in path.parts)]
+    found = [path for path in found if not any(part.startswith("quick") for part in path.relative_to(REPOSITORY).parts)]
     names = ("attnae/metrics/README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md")
     return sorted(found) + [REPOSITORY / name for name in names]
 
