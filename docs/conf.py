@@ -31,8 +31,8 @@ html_theme = "furo"
 html_title = f"attnae {release}"
 html_copy_source = False
 
-# No intersphinx: its inventories come from the network, and those of torch and Python take 250 kB to commit. Types of other
-# packages are plain text; nitpicky stays off, so that they are no warnings.
+# No intersphinx: its inventories come from the network, and the build must not need one. Names of other packages, such as
+# torch.Tensor, are plain text; nitpicky is off, so that Sphinx does not warn about them.
 nitpicky = False
 
 autodoc_member_order = "bysource"
