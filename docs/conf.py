@@ -1,100 +1,101 @@
-"""Builds the documentation: ``sphinx-build -W docs docs/_build``. Needs no network.
-
-Pages that live elsewhere in the repository (reports, READMEs of the papers, metrics, CONTRIBUTING) are copied to
-``docs/_pages`` before each build, so nothing is written twice.
-"""
+"""Sphinx settings. ``python -m sphinx -W --keep-going -b html docs build/docs`` builds the site without a network."""
 
 from __future__ import annotations
 
 import re
-import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 HERE = Path(__file__).resolve().parent
-ROOT = HERE.parent
-sys.path.insert(0, str(ROOT))
+REPOSITORY = HERE.parent
+sys.path.insert(0, str(REPOSITORY))
 
 from attnae import __version__  # noqa: E402
 
 project = "attnae"
-author = "the attnae authors"
+author = "The attnae maintainers"
+copyright = author
 release = version = __version__
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_copybutton"]
-exclude_patterns = ["_build"]
-myst_enable_extensions = ["colon_fence"]
-myst_heading_anchors = 3
-# Reports and READMEs are written for a forge: headings may skip levels, `text` is a fence without a lexer.
-suppress_warnings = ["myst.header", "misc.highlighting_failure"]
-autodoc_member_order = "bysource"
-autodoc_typehints = "signature"
-autodoc_default_options = {"members": True, "show-inheritance": True}
-napoleon_use_rtype = False
-napoleon_use_ivar = True  # else fields of named tuples are described twice
+
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "sphinx_copybutton",
+    "sphinx_design",
+]
+exclude_patterns = []
+suppress_warnings = ["myst.header"]  # reports begin some parts at the third level
 html_theme = "furo"
 html_title = f"attnae {release}"
-html_show_copyright = False
+html_copy_source = False
 
-PAGES = HERE / "_pages"
-COPIED = {
-    "reports": "reports",
-    "attnae/metrics/README.md": "metrics.md",
-    "CONTRIBUTING.md": "contributing.md",
-    "CHANGELOG.md": "changelog.md",
-    "SECURITY.md": "security.md",
-    **{f"attnae/papers/{name}/README.md": f"papers/{name}.md" for name in ("saaae", "attentive_vqvae", "moe_denoiser")},
-}
-KINDS = (".md", ".png", ".csv")
+# No intersphinx: its inventories come from the network, and the build must not need one. Names of other packages, such as
+# torch.Tensor, are plain text; nitpicky is off, so that Sphinx does not warn about them.
+nitpicky = False
 
+autodoc_member_order = "bysource"
+autodoc_typehints = "signature"
+autodoc_preserve_defaults = True
+autodoc_inherit_docstrings = False  # Lightning writes its own markup
+napoleon_google_docstring = True
+napoleon_numpy_docstring = False
+napoleon_use_rtype = False
+napoleon_use_ivar = True  # attributes stay in the class and are no second entry
 
-def relinked(text: str, source: Path, target: Path) -> str:
-    """Links of a page that was moved: to other copied pages where there are some, else plain text."""
+myst_enable_extensions = ["colon_fence", "deflist"]
+myst_heading_anchors = 3
+copybutton_prompt_text = r"^\$ "
+copybutton_prompt_is_regexp = True
 
-    def renew(found: re.Match[str]) -> str:
-        bang, words, address = found["bang"], found["words"], found["address"]
-        path, anchor, rest = re.fullmatch(r"([^#\s]*)(#\S*)?(.*)", address, re.DOTALL).groups()  # type: ignore[union-attr]
-        if re.match(r"[a-z]+:", address) or not path:
-            return found[0]
-        there = (source.parent / path).resolve()
-        for copied, place in COPIED.items():
-            whole = (ROOT / copied).resolve()
-            if there == whole or whole in there.parents:
-                page = PAGES / place / there.relative_to(whole) if there != whole else PAGES / place
-                page = page / "README.md" if page.suffix == "" else page
-                if (ROOT / copied if there == whole else there).exists() and page.suffix in KINDS:
-                    return f"{bang}[{words}]({_relative(page, target.parent)}{anchor or ''}{rest})"
-        return found[0] if bang else words
+# -- pages that live elsewhere -------------------------------------------------------------------------------------------
 
-    return re.sub(
-        r"(?P<bang>!?)\[(?P<words>(?:[^\[\]]|\[[^\[\]]*\])*)\]\((?P<address>[^()]*(?:\([^()]*\)[^()]*)*)\)", renew, text
-    )
+COPIES = HERE / "_copied"
+"""Pages of the repository, copied at build time with what they show; ignored by git."""
 
 
-def _relative(path: Path, start: Path) -> str:
-    up = 0
-    while start not in path.parents:
-        start, up = start.parent, up + 1
-    return "../" * up + path.relative_to(start).as_posix()
+def copied_files() -> list[Path]:
+    """Pages, pictures and tables that the site takes from elsewhere; demonstrations of one machine are left out."""
+    patterns = ("reports/**/*.md", "reports/**/*.png", "reports/**/*.csv", "attnae/papers/*/*.md")
+    found = [path for pattern in patterns for path in REPOSITORY.glob(pattern)]
+    found = [path for path in found if not any(part.startswith("quick") for part in path.relative_to(REPOSITORY).parts)]
+    names = ("attnae/metrics/README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md")
+    return sorted(found) + [REPOSITORY / name for name in names]
+
+
+def adapted(page: Path, files: set[Path]) -> str:
+    """Text of a page in which anchors are MyST targets, and links that the site does not contain are their text alone."""
+
+    def link(match: re.Match[str]) -> str:
+        text, address = match.group(1), match.group(2)
+        if re.match(r"[a-z]+:|#", address) or (page.parent / address).resolve() in files:
+            return match.group(0)
+        return text
+
+    text = re.sub(r'^<a id="([^"]+)"></a>$', r"(\1)=", page.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    return re.sub(r'(?<!!)\[([^\[\]]*)\]\(([^()\s]+)(?: "[^"]*")?\)', link, text)
 
 
 def copy_pages() -> None:
-    """Copies pages and their pictures to ``docs/_pages``."""
-    shutil.rmtree(PAGES, ignore_errors=True)
-    for name, place in COPIED.items():
-        source = ROOT / name
-        files = sorted(source.rglob("*")) if source.is_dir() else [source]
-        for file in files:
-            if not file.is_file() or file.suffix not in KINDS or "quick" in file.parts:
-                continue
-            target = PAGES / place / file.relative_to(source) if source.is_dir() else PAGES / place
+    """Copies them; a page that did not change keeps its time, so that Sphinx does not read it again."""
+    files = copied_files()
+    targets = {COPIES / path.relative_to(REPOSITORY): path for path in files}
+    for old in [path for path in COPIES.rglob("*") if path.is_file() and path not in targets]:
+        old.unlink()
+    for target, path in targets.items():
+        content = adapted(path, set(files)).encode() if path.suffix == ".md" else path.read_bytes()
+        if not target.exists() or target.read_bytes() != content:
             target.parent.mkdir(parents=True, exist_ok=True)
-            if file.suffix != ".md":
-                shutil.copyfile(file, target)
-                continue
-            text = re.sub(r'<a id="(\w+)"></a>\n', r"(\1)=\n", file.read_text(encoding="utf-8"))
-            text = relinked(text, file, target)
-            reached = "" if name != "reports" or file.parent == source else "---\norphan: true\n---\n\n"
-            target.write_text(reached + text, encoding="utf-8")
+            target.write_bytes(content)
 
 
-copy_pages()
+def without_fields(app: Any, what: str, name: str, obj: Any, skip: bool, options: Any) -> bool | None:
+    """Leaves out fields of named tuples, which the class documents."""
+    return True if type(obj).__name__ == "_tuplegetter" else None
+
+
+def setup(app: Any) -> None:
+    """Copies the pages before Sphinx looks for them."""
+    copy_pages()
+    app.connect("autodoc-skip-member", without_fields)
