@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import re
 from collections.abc import Sequence
 
 from attnae.bench import labels
@@ -12,9 +11,6 @@ from attnae.errors import UserError
 
 UNASKED = 100
 """Maximum number of runs that a grid starts without ``--yes``."""
-
-SEPARATOR = re.compile(r",(?![^\[]*\])(?![^{]*})")
-"""A comma between values, but not inside a list or mapping."""
 
 
 def points(grids: Sequence[str], overrides: Sequence[str]) -> list[list[str]]:
@@ -39,7 +35,7 @@ def points(grids: Sequence[str], overrides: Sequence[str]) -> list[list[str]]:
             raise UserError(
                 f"--grid {text!r}: expected key=v1,v2 with a key of `attnae fit`, such as model.init_args.lr=1e-3,2e-3."
             )
-        axis = [f"{key}={value.strip()}" for value in SEPARATOR.split(values) if value.strip()]
+        axis = [f"{key}={value.strip()}" for value in _values(values) if value.strip()]
         if len(axis) < 2:
             raise UserError(
                 f"--grid {text!r}: expected at least two values, separated by commas. Use --set for one value."
@@ -52,6 +48,24 @@ def points(grids: Sequence[str], overrides: Sequence[str]) -> list[list[str]]:
         taken.add(key)
         axes.append(axis)
     return [list(point) for point in itertools.product(*axes)]
+
+
+def _values(text: str) -> list[str]:
+    """Parts of a text between commas that are outside of lists, mappings and quotes, as YAML writes them."""
+    parts, depth, quote, last = [""], 0, "", ","
+    for letter in text:
+        if quote:
+            quote = "" if letter == quote else quote
+        elif letter in "'\"" and last in ",:[{":
+            quote = letter
+        else:
+            depth += (letter in "[{") - (letter in "]}")
+        if letter == "," and depth <= 0 and not quote:
+            parts.append("")
+        else:
+            parts[-1] += letter
+        last = last if letter.isspace() else letter
+    return parts
 
 
 def name(point: Sequence[str]) -> str:

@@ -27,6 +27,9 @@ def test_points_are_the_product_of_the_values(axes: list[list[int]]) -> None:
 def test_commas_inside_lists_do_not_separate() -> None:
     assert grid.points(["k=[1,2],[3,4]"], []) == [["k=[1,2]"], ["k=[3,4]"]]
     assert grid.points(["k={a: 1, b: 2}, null"], []) == [["k={a: 1, b: 2}"], ["k=null"]]
+    nested = ["{class_path: a.B, init_args: {size: [1, 2]}}", "{class_path: a.C, init_args: {size: 3}}"]
+    assert grid.points([f"k={','.join(nested)}"], []) == [[f"k={value}"] for value in nested]
+    assert grid.points(["""k='a,b',"c, d",it's"""], []) == [["k='a,b'"], ['k="c, d"'], ["k=it's"]]
 
 
 @pytest.mark.parametrize(
