@@ -160,9 +160,10 @@ def _planned(options: argparse.Namespace) -> plan.Plan:
 def _carry_out(options: argparse.Namespace, made: plan.Plan) -> Outcome:
     """Executes the runs of a plan and writes the report."""
     if options.dry_run or options.estimate:
-        print(f"# {_cost(options, made, made.runs)}")
+        told = _cost(options, made, made.runs)
         for one in made.runs:
             print(f"# {one.name}: {one.epochs} epochs, {shown(one.folder)}", *one.commands, sep="\n")
+        print(f"# {told}")
         return Outcome(0, made, [])
     from attnae.bench.reporting import report
 
