@@ -22,7 +22,7 @@ import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch.callbacks import Callback
 
-from attnae import result
+from attnae import __version__, result
 from attnae.data.base import ImageDataModule
 from attnae.errors import UserError
 from attnae.files import atomic
@@ -227,8 +227,10 @@ def _peak_memory(trainer: L.Trainer) -> float:
 
 
 def _versions() -> dict[str, str]:
-    names = ("attnae", "torch", "torchvision", "lightning", "torchmetrics", "scikit-image", "numpy")
-    return {"python": platform.python_version(), **{name: metadata.version(name) for name in names}}
+    names = ("torch", "torchvision", "lightning", "torchmetrics", "scikit-image", "numpy")
+    packages = {name: metadata.version(name) for name in names}
+    # Not the metadata of the installed package: a checkout on PYTHONPATH is another version.
+    return {"python": platform.python_version(), "attnae": __version__, **packages}
 
 
 def _hardware(trainer: L.Trainer) -> dict[str, Any]:

@@ -49,6 +49,11 @@ def settings_of(one: Result) -> list[str]:
     return told + ([f"{one.devices * one.nodes} devices"] if one.devices * one.nodes > 1 else [])
 
 
+def clean(git: Any) -> bool:
+    """Whether a result names the commit that made it, without uncommitted changes."""
+    return isinstance(git, dict) and bool(git.get("commit")) and not git.get("dirty")
+
+
 def commit_of(git: Any) -> str:
     """The commit of a result, marked if there were uncommitted changes; empty if unknown."""
     if not isinstance(git, dict) or not git.get("commit"):

@@ -7,7 +7,17 @@ from typing import Any
 from attnae.bench.markdown import escape, number, table
 from attnae.bench.reporting import answer, details, tables
 from attnae.bench.reporting.adversary import adversary_warning
-from attnae.bench.reporting.cells import RELATIONS, interval, kind_of, named, seeds_text, unbroken, unit_of
+from attnae.bench.reporting.cells import (
+    RELATIONS,
+    clean,
+    commit_of,
+    interval,
+    kind_of,
+    named,
+    seeds_text,
+    unbroken,
+    unit_of,
+)
 from attnae.bench.reporting.claims import Judged
 from attnae.bench.reporting.judgment import DECIDED, Judgment
 from attnae.bench.reporting.material import Report
@@ -107,7 +117,9 @@ def _averages(report: Report) -> list[str]:
 
 
 def _versions(report: Report) -> str:
-    """Versions of attnae that made the runs, if there are several."""
+    """Versions of attnae that made the runs, if there are several; runs of one clean commit are of one version."""
+    if len({commit_of(one.git) for one in report.done}) == 1 and clean(report.done[0].git):
+        return ""
     versions: dict[str, dict[str, list[int]]] = {}
     for one in report.done:
         version = str(one.versions.get("attnae", "unknown"))
