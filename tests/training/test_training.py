@@ -336,8 +336,16 @@ def saaae(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_weights_of_another_net_are_one_line(vae: Path, saaae: Path) -> None:
-    refused(attnae("test", "-c", vae / "config.yaml", "--weights", saaae / "weights.safetensors"), "VAE", shown(saaae))
-    refused(attnae("test", "-c", saaae / "config.yaml", "--weights", vae / "weights.safetensors"), "SAAAE", shown(vae))
+    refused(
+        attnae("test", "-c", vae / "config.yaml", "--weights", saaae / "weights.safetensors"),
+        "VAE",
+        shown(saaae / "weights.safetensors"),
+    )
+    refused(
+        attnae("test", "-c", saaae / "config.yaml", "--weights", vae / "weights.safetensors"),
+        "SAAAE",
+        shown(vae / "weights.safetensors"),
+    )
 
 
 def test_checkpoint_of_another_net_is_one_line(vae: Path, saaae: Path) -> None:

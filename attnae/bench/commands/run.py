@@ -246,7 +246,7 @@ def _cost(options: argparse.Namespace, made: plan.Plan, runs: list[Run]) -> str:
         for name in cost.unknown:
             if name in first:
                 print(f"timing {name}", file=sys.stderr)
-                done.append(trial.timed(first[name], slots[0]))
+                done.append(trial.timed(first[name], slots[0], estimate.STARTUP))
         cost = estimate.estimate(runs, made.images, done, jobs, threads)
     told = f"Estimated: {duration(cost.seconds)}" if cost.seconds is not None else "Estimated: unknown time"
     if cost.unknown:

@@ -9,7 +9,6 @@ import tempfile
 from pathlib import Path
 
 from attnae import result
-from attnae.bench.estimate import BYTES, STARTUP
 from attnae.bench.identity import Run
 from attnae.bench.running import child
 from attnae.errors import UserError
@@ -19,7 +18,7 @@ STEPS = 20
 """Training steps that are timed, after as many others."""
 
 
-def timed(run: Run, environment: dict[str, str]) -> result.Result:
+def timed(run: Run, environment: dict[str, str], startup: float) -> result.Result:
     """A result with the measured speed and memory of a run's training.
 
     Its wall time is that of one epoch as short as the trial, without validation and tests.
@@ -27,6 +26,7 @@ def timed(run: Run, environment: dict[str, str]) -> result.Result:
     Args:
         run: The run; it is neither started nor changed.
         environment: Environment variables for threads and devices.
+        startup: Seconds that a run takes apart from its epochs.
 
     Raises:
         UserError: The training fails.
@@ -50,7 +50,7 @@ def timed(run: Run, environment: dict[str, str]) -> result.Result:
             reason = (done.stderr.strip().splitlines() or ["it was killed"])[-1]
             raise UserError(f"Cannot time {run.id.variant}: {reason.removeprefix('attnae: error: ')}")
         part = result.read_part(folder / "fit.json")
-        parameters = (folder / "weights.safetensors").stat().st_size / BYTES
+        parameters = (folder / "weights.safetensors").stat().st_size / 4  # of float32
     return result.Result(
         **run.id.stated(),
         status="complete",
@@ -58,5 +58,5 @@ def timed(run: Run, environment: dict[str, str]) -> result.Result:
         efficiency={"params_total": parameters, **part.efficiency},
         hardware=part.hardware,
         curves={"epoch": [1.0]},
-        wall_seconds=part.efficiency.get("seconds_per_epoch", 0.0) + STARTUP,
+        wall_seconds=part.efficiency.get("seconds_per_epoch", 0.0) + startup,
     )
