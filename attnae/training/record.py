@@ -22,7 +22,8 @@ import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch.callbacks import Callback
 
-from attnae import __version__, result
+from attnae import result
+from attnae._version import __version__
 from attnae.data.base import ImageDataModule
 from attnae.errors import UserError
 from attnae.files import atomic

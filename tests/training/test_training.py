@@ -336,16 +336,9 @@ def saaae(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_weights_of_another_net_are_one_line(vae: Path, saaae: Path) -> None:
-    refused(
-        attnae("test", "-c", vae / "config.yaml", "--weights", saaae / "weights.safetensors"),
-        "VAE",
-        shown(saaae / "weights.safetensors"),
-    )
-    refused(
-        attnae("test", "-c", saaae / "config.yaml", "--weights", vae / "weights.safetensors"),
-        "SAAAE",
-        shown(vae / "weights.safetensors"),
-    )
+    for run, other, net in ((vae, saaae, "VAE"), (saaae, vae, "SAAAE")):
+        done = attnae("test", "-c", run / "config.yaml", "--weights", other / "weights.safetensors")
+        refused(done, net, f"{other.name}/weights.safetensors")
 
 
 def test_checkpoint_of_another_net_is_one_line(vae: Path, saaae: Path) -> None:
