@@ -8,7 +8,7 @@ from common import arguments, save, write
 import attnae.bench as bench
 from attnae.bench import app
 
-CLAIM = 2  # SAAAE reconstructs masked held-out images better than a VAE
+CLAIM = 2  # SAAAE fills in held-out images better than a VAE
 
 options = arguments(__doc__)
 NET, MASK = "model.init_args.net.init_args", "data.init_args.corruption"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -11,15 +10,14 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from attnae.bench import catalog, estimate, extension, grid, plan, sharing, store, tracking
+from attnae.bench import catalog, extension, grid, plan, sharing, store, tracking
 from attnae.bench.commands.arguments import Subparsers
+from attnae.bench.commands.cost import expected
 from attnae.bench.commands.run_options import add_options
 from attnae.bench.identity import Run
 from attnae.bench.markdown import plain, unmarked
 from attnae.bench.request import MEASURES, Request, shown
-from attnae.bench.running import resources, trial
-from attnae.bench.running.launch import duration
-from attnae.bench.terminal import console, size
+from attnae.bench.terminal import console
 from attnae.errors import UserError
 from attnae.result import Record, label_part
 
@@ -71,6 +69,7 @@ class Outcome(NamedTuple):
 
 def run(options: argparse.Namespace) -> int:
     """Executes the runs and writes the report; returns the exit code."""
+    options.dry_run = options.dry_run or options.estimate
     return _over(options) if options.grid else perform(options).code
 
 
@@ -108,7 +107,7 @@ def _over(options: argparse.Namespace) -> int:
         if code == 130:
             return code
         labels[name] = made.label
-    if options.dry_run or options.estimate or options.launcher == "slurm":
+    if options.dry_run or options.launcher == "slurm":
         return worst
     made = plans[0]
     keys = [text.partition("=")[0] for text in options.grid]
@@ -123,7 +122,7 @@ def _over(options: argparse.Namespace) -> int:
 
 def _asked(options: argparse.Namespace, count: int, what: str) -> None:
     """Refuses a large grid without ``--yes``."""
-    if count > grid.UNASKED and not (options.yes or options.dry_run or options.estimate):
+    if count > grid.UNASKED and not (options.yes or options.dry_run):
         raise UserError(f"This grid has {what}. Add --yes to start them.")
 
 
@@ -159,11 +158,13 @@ def _planned(options: argparse.Namespace) -> plan.Plan:
 
 def _carry_out(options: argparse.Namespace, made: plan.Plan) -> Outcome:
     """Executes the runs of a plan and writes the report."""
-    if options.dry_run or options.estimate:
-        told = _cost(options, made, made.runs)
+    if options.dry_run:
+        # This machine tells nothing about the nodes of a cluster.
+        cost = "" if options.launcher == "slurm" else expected(options, made, made.runs)
         for one in made.runs:
             print(f"# {one.name}: {one.epochs} epochs, {shown(one.folder)}", *one.commands, sep="\n")
-        print(f"# {told}")
+        if cost:
+            print(f"# {cost}")
         return Outcome(0, made, [])
     from attnae.bench.reporting import report
 
@@ -199,7 +200,7 @@ def _request(options: argparse.Namespace) -> Request:
         overrides=options.overrides,
         label=options.label,
         out=options.out,
-        dry=options.dry_run or options.estimate,
+        dry=options.dry_run,
         precision=options.precision,
         devices=options.devices,
         nodes=options.nodes,
@@ -226,34 +227,12 @@ def _work(options: argparse.Namespace, made: plan.Plan, out: Console) -> Work:
         soft_wrap=True,
     )
     if waiting and options.launcher != "slurm" and not options.retest:
-        out.print(_cost(options, made, waiting), soft_wrap=True, highlight=False)
+        out.print(expected(options, made, waiting), soft_wrap=True, highlight=False)
     for line in made.notices:
         out.print(escape(line), soft_wrap=True, highlight=False)
     if complete and not options.retest and any(text.partition("=")[0] in MEASURES for text in options.overrides):
         out.print("Complete runs are not tested again. Use --retest to test them.")
     return Work(made, waiting, complete)
-
-
-def _cost(options: argparse.Namespace, made: plan.Plan, runs: list[Run]) -> str:
-    """The estimated time, disk space and memory of runs in a sentence."""
-    jobs = min(options.jobs or 1, len(runs))
-    slots = resources.slots(jobs, options.devices, made.accelerator)
-    threads = None if "CUDA_VISIBLE_DEVICES" in slots[0] else int(slots[0]["OMP_NUM_THREADS"])
-    done = [one for root in (options.out, options.reports) for _, one in store.scan(root)[0]]
-    cost = estimate.estimate(runs, made.images, done, jobs, threads)
-    if options.estimate and cost.unknown:
-        first = {run.id.variant: run for run in reversed(runs) if run.trains}
-        for name in cost.unknown:
-            if name in first:
-                print(f"timing {name}", file=sys.stderr)
-                done.append(trial.timed(first[name], slots[0], estimate.STARTUP))
-        cost = estimate.estimate(runs, made.images, done, jobs, threads)
-    told = f"Estimated: {duration(cost.seconds)}" if cost.seconds is not None else "Estimated: unknown time"
-    if cost.unknown:
-        more = "plus " if cost.seconds is not None else ""
-        told += f" ({more}{', '.join(cost.unknown)}: not run on this machine yet)"
-    told += f", {size(cost.disk)} on disk, up to {size(cost.extra)} more during training"
-    return told + (f", {size(cost.memory)} of memory" if cost.memory else "")
 
 
 def _submit(options: argparse.Namespace, work: Work, out: Console) -> int:
