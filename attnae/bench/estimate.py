@@ -57,17 +57,17 @@ def estimate(
         jobs: Number of runs at a time.
         threads: CPU threads of each; ``None`` for runs on GPUs.
     """
+    here = processor()
     earlier = [one for one in done if one.status == "complete"]
     costs: dict[str, float | None] = {}
-    disk, weights, memory = 0.0, [0.0], [0.0]
-    for run in runs:
+    weights: dict[str, float] = {}
+    memories: dict[str, float] = {}
+    for run in {run.id.variant: run for run in reversed(runs)}.values():  # seeds of a variant cost the same
         alike = [one for one in earlier if _network(one.configuration) == _network(run.id.configuration)]
-        timed = [one for one in alike if _timed(one, run, threads)]
-        if counted := [one.efficiency["params_total"] for one in alike if "params_total" in one.efficiency]:
-            weights.append(BYTES * counted[0])
-            disk += BYTES * counted[0]
-        disk += PICTURES
-        costs.setdefault(run.id.variant, None)
+        timed = [one for one in alike if _timed(one, run, threads, here)]
+        counted = [one.efficiency["params_total"] for one in alike if "params_total" in one.efficiency]
+        weights[run.id.variant] = BYTES * counted[0] if counted else 0.0
+        costs[run.id.variant] = None
         if not timed:
             continue
         closest = min(timed, key=lambda one: _distance(one, run))
@@ -75,14 +75,15 @@ def estimate(
         count = images.get(run.id.variant) or (closest.data.get("train") if same else None)
         if count or not run.trains:
             costs[run.id.variant] = _seconds(closest, run.epochs, count or 0)
-            memory.append(1e6 * closest.efficiency.get("peak_memory_mb", 0.0))
+            memories[run.id.variant] = 1e6 * closest.efficiency.get("peak_memory_mb", 0.0)
     seconds = [cost for run in runs if (cost := costs[run.id.variant]) is not None]
+    memory = sorted((memories.get(run.id.variant, 0.0) for run in runs), reverse=True)
     return Estimate(
         max(sum(seconds) / jobs, max(seconds)) if seconds else None,
-        [variant for variant, cost in costs.items() if cost is None],
-        disk,
-        CHECKPOINTS * max(weights) * min(jobs, len(runs)),
-        sum(sorted(memory, reverse=True)[:jobs]) or None,
+        [variant for variant in dict.fromkeys(run.id.variant for run in runs) if costs[variant] is None],
+        sum(weights[run.id.variant] + PICTURES for run in runs),
+        CHECKPOINTS * max(weights.values()) * min(jobs, len(runs)),
+        sum(memory[:jobs]) or None,
     )
 
 
@@ -93,12 +94,12 @@ def _network(configuration: dict[str, Any]) -> Any:
     return model.get("class_path"), inner.get("net"), inner.get("discriminator"), inner.get("method")
 
 
-def _timed(one: Result, run: Run, threads: int | None) -> bool:
+def _timed(one: Result, run: Run, threads: int | None, here: str) -> bool:
     hardware, on_cpu = one.hardware, one.hardware.get("device") == "CPU"
     return (
         one.precision == run.id.precision
         and _image_size(one.configuration) == _image_size(run.id.configuration)
-        and hardware.get("processor") == processor()
+        and hardware.get("processor") == here
         and (hardware.get("threads") == threads if on_cpu else threads is None)
         and ("images_per_second" in one.efficiency or not run.trains)
     )
