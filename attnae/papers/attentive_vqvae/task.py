@@ -181,9 +181,10 @@ class AttentiveVQVAETask(ImageTask):
             )
         optimizer.zero_grad()
         self.manual_backward(loss)
-        norm = nn.utils.get_total_norm([p.grad for p in net.parameters() if p.grad is not None])
+        parameters = [p for p in net.parameters() if p.grad is not None]
+        norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
         if self.clip is not None:
-            nn.utils.clip_grads_with_norm_(net.parameters(), self.clip, norm)
+            nn.utils.clip_grads_with_norm_(parameters, self.clip, norm)
         optimizer.step()
         return norm
 
