@@ -12,10 +12,11 @@ from attnae.errors import UserError
 from attnae.files import read_yaml, shipped, typed
 from attnae.inference import commands
 from attnae.streams import replace_unprintable
+from attnae.trust import trust
 
 USAGE = """\
-usage: attnae {fit,validate,test,predict} -c CONFIG [-c CONFIG ...] [--KEY VALUE ...]
-       attnae {apply,encode,decode,sample,export} MODEL ...
+usage: attnae {fit,validate,test,predict} -c CONFIG [-c CONFIG ...] [--KEY VALUE ...] [--trust FOLDER]
+       attnae {apply,encode,decode,sample,export} MODEL ... [--trust FOLDER]
        attnae models
 
 Train and evaluate a model. Later files and keys override earlier ones.
@@ -32,6 +33,8 @@ Use a trained model. MODEL is a run folder, a folder written by attnae export, o
   attnae encode MODEL photos/ -o OUT    compress images to code indices (VQ-VAE); decode restores them
   attnae sample MODEL -o sampled.png    sample images from the prior (VAE)
   attnae export RUN DIR                 export a model for attnae.load("DIR")
+
+A network of your own (attnae-bench new) is code in a folder; name that folder with --trust to use it.
 
   attnae apply --help       all options; likewise encode, decode, sample, export
   attnae fit --help         all keys of fit
@@ -56,6 +59,8 @@ def main() -> int:
         if args[0] in commands.NAMES:
             return commands.run(args)
         _check_configs(args)
+        for folder in _values(args, "--trust"):
+            trust(folder)
         from attnae.training.cli import run_cli  # Lightning takes seconds to import
 
         run_cli()
@@ -112,12 +117,16 @@ def _completion(shell: str) -> str:
 
 def _check_configs(args: list[str]) -> None:
     """Checks the configuration files before Lightning is imported. The parser would not name the invalid file."""
-    files = [value for flag, value in pairwise(args) if flag in ("-c", "--config")]
-    files += [arg.split("=", 1)[1] for arg in args if arg.startswith(("-c=", "--config="))]
-    for file in map(Path, files):
+    for file in map(Path, _values(args, "-c", "--config")):
         if not file.is_file():
             raise UserError(f"The configuration file {file} does not exist.")
         read_yaml(file)
+
+
+def _values(args: list[str], *flags: str) -> list[str]:
+    """Values of an option, as ``--option value`` or ``--option=value``."""
+    apart = [value for flag, value in pairwise(args) if flag in flags]
+    return apart + [arg.split("=", 1)[1] for arg in args if arg.startswith(tuple(f"{flag}=" for flag in flags))]
 
 
 def console() -> None:

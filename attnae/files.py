@@ -24,7 +24,7 @@ PACKAGE = Path(__file__).resolve().parent
 
 
 def shipped(*parts: str) -> Path:
-    """Path of a file or folder below ``benchmarks/``, ``configs/`` or ``models/``: at a checkout's root, or inside a wheel."""
+    """Path of something that travels with the package, such as ``benchmarks/``: at a checkout's root, or inside a wheel."""
     wheel = PACKAGE / "_files"
     return (wheel if wheel.is_dir() else PACKAGE.parent).joinpath(*parts)
 

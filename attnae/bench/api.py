@@ -28,6 +28,7 @@ def run(
     seeds: int | Sequence[int] = 1,
     data: str | Path | None = None,
     overrides: Mapping[str, Any] | None = None,
+    grid: Mapping[str, Sequence[Any]] | None = None,
     precision: str = "fp32",
     label: str | None = None,
     out: str | Path = "runs",
@@ -40,19 +41,22 @@ def run(
     extend: int | None = None,
     keep_checkpoints: bool = False,
     wandb: str | None = None,
+    yes: bool = False,
 ) -> Results:
     """Trains and tests variants and writes the report, as ``attnae-bench run`` does: the same plan, processes and files.
 
     Complete runs are not repeated. In a notebook, progress is a live table below the cell.
 
     Args:
-        benchmark: Name of a benchmark.
+        benchmark: Name of a benchmark, or path of a benchmark file of your own, whose code is then imported.
         profile: Data and schedule; default: the first profile of the benchmark, a demonstration.
         variants: Names, or ``"all"``; default: the variants that the paper compares.
         seeds: Number of seeds, or the seeds themselves.
         data: Images to use instead of the profile's: a folder, arrays, an archive, Parquet, or ``hf://owner/name``.
         overrides: Keys of ``attnae fit`` with their values, such as ``{"trainer.max_epochs": 3}``; text is read as after
             ``--set``.
+        grid: Keys with several values each. The comparison is repeated for all combinations, and a page tells whether its
+            conclusions change.
         precision: ``fp32``, ``bf16``, or ``auto`` for bf16 where the hardware has it.
         label: Name of the report; default: profile, data and settings.
         out: Folder of the runs.
@@ -65,9 +69,11 @@ def run(
         extend: Total number of epochs to which finished runs are continued; their checkpoints must have been kept.
         keep_checkpoints: Whether to keep the state of the optimizer.
         wandb: Project in Weights & Biases.
+        yes: Whether to start a grid of more than 100 runs.
 
     Returns:
-        All results of the label that can share a table with these runs. A failed run is a row with its reason.
+        All results of the label, or of all points of the grid, that can share a table with these runs. A failed run is a
+        row with its reason.
 
     Raises:
         attnae.bench.Error: An argument is wrong, or no run is complete.
@@ -85,10 +91,11 @@ def run(
     words += [f"--seeds={''.join(f'{seed},' for seed in seeds) if _several(seeds) else seeds}"]
     variants = ",".join(map(str, variants)) if _several(variants) else variants
     words += [f"--set={key}={_text(key, value)}" for key, value in _items(overrides)]
+    words += [f"--grid={key}={','.join(map(json.dumps, values))}" for key, values in (grid or {}).items()]
     named = {"profile": profile, "data-root": data, "label": label, "jobs": jobs, "timeout": timeout, "extend": extend}
     for name, given in {**named, "variants": variants, "wandb": wandb}.items():
         words += [] if given is None else [f"--{name}={given}"]
-    switches = {"retry-failed": retry_failed, "retest": retest, "keep-checkpoints": keep_checkpoints}
+    switches = {"retry-failed": retry_failed, "retest": retest, "keep-checkpoints": keep_checkpoints, "yes": yes}
     words += [f"--{name}" for name, given in switches.items() if given]
     with _one_class():
         options = app.parser(["run"]).parse_args([*words, "--", str(benchmark)])

@@ -12,7 +12,7 @@ from attnae._version import __version__
 from attnae.errors import UserError
 from attnae.streams import replace_unprintable
 
-COMMANDS = ("list", "show", "config", "doctor", "run", "status", "report", "compare", "merge", "clean")
+COMMANDS = ("list", "show", "config", "doctor", "new", "run", "status", "report", "compare", "merge", "clean")
 """Subcommands in the order of ``--help``; each is a module in :mod:`attnae.bench.commands`."""
 
 

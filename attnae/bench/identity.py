@@ -98,6 +98,7 @@ class Run:
         stated: Content of ``stated.yaml``: the stated configuration plus the keys that are not part of the identity.
         trains: Whether the variant is trained.
         epochs: Planned number of epochs.
+        trust: Arguments of both commands that make the code of a benchmark outside the package importable.
         measures: Extra test arguments that enable additional metrics.
         logger: Extra arguments of both commands that configure the logger; not printed.
         commands: Commands that reproduce the run.
@@ -112,6 +113,7 @@ class Run:
     stated: dict[str, Any]
     trains: bool
     epochs: int
+    trust: tuple[str, ...] = ()
     measures: tuple[str, ...] = ()
     logger: tuple[str, ...] = ()
     commands: list[str] = field(default_factory=list)
@@ -137,13 +139,13 @@ class Run:
     @property
     def fit(self) -> tuple[str, ...]:
         """Arguments of ``attnae`` for training; empty if the variant is not trained."""
-        return ("fit", "-c", self.file.as_posix()) if self.trains else ()
+        return ("fit", *self.trust, "-c", self.file.as_posix()) if self.trains else ()
 
     @property
     def test(self) -> tuple[str, ...]:
         """Arguments of ``attnae`` for the test, on one device so that every image is evaluated exactly once."""
         weights = ("--weights", f"{self.folder.as_posix()}/weights.safetensors") if self.trains else ()
-        return ("test", "-c", self.file.as_posix(), *weights, *alone(self.id), *self.measures)
+        return ("test", *self.trust, "-c", self.file.as_posix(), *weights, *alone(self.id), *self.measures)
 
 
 def alone(one: RunId) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from attnae.bench import keys, labels, precision, tracking
+from attnae.bench import keys, labels, own, precision, tracking
 from attnae.bench import request as requests
 from attnae.bench.catalog import choose
 from attnae.bench.catalog.benchmark import Benchmark
@@ -88,7 +88,7 @@ def make(request: Request) -> Plan:
             seeds[0],
             profile,
             settings.numbers,
-            identifying(merged[variant]),
+            identifying(merged[variant]) | own.version(benchmark.code, merged[variant]),
             bits,
             request.devices,
             request.nodes,
@@ -160,20 +160,32 @@ def _run(request: Request, settings: Settings, one: RunId, label: str, merged: d
         stated,
         trains,
         epochs,
+        _trusting(request.benchmark),
         tuple(f"--{key}={_typed(value)}" for key, value in settings.measures.items()),
         tracking.arguments(settings.logger, request.wandb, one, label, folder),
-        _commands(one, folder, settings, trains),
+        _commands(request.benchmark, one, folder, settings, trains),
         request.keep_checkpoints,
     )
 
 
-def _commands(one: RunId, folder: Path, settings: Settings, trains: bool) -> list[str]:
+def named(benchmark: Benchmark) -> str:
+    """How a benchmark is named on the command line: by its name, or by the path of its file."""
+    return shown(benchmark.file.absolute()) if benchmark.file else benchmark.name
+
+
+def _trusting(benchmark: Benchmark) -> tuple[str, ...]:
+    """Arguments of ``attnae`` that make the code of the benchmark's own folder importable."""
+    return ("--trust", relative(benchmark.code)) if benchmark.code else ()
+
+
+def _commands(benchmark: Benchmark, one: RunId, folder: Path, settings: Settings, trains: bool) -> list[str]:
     """The commands that reproduce a run: config, fit and test."""
     told = [f"{key}={_typed(value)}" for key, value in settings.numbers.items()]
-    config = ["attnae-bench", "config", one.benchmark, "--variant", one.variant, "--profile", one.profile]
+    config = ["attnae-bench", "config", named(benchmark), "--variant", one.variant, "--profile", one.profile]
     config += [word for setting in told for word in ("--set", setting)]
     home = shown(folder)
-    common = ["-c", FILE, "--seed_everything", str(one.seed), "--trainer.default_root_dir", home]
+    trusting = ["--trust", shown(benchmark.code)] if benchmark.code else []
+    common = [*trusting, "-c", FILE, "--seed_everything", str(one.seed), "--trainer.default_root_dir", home]
     for key, value in settings.place.items():
         text = shown(Path(value)) if key == PLACE[0] and isinstance(value, str) else value
         common += [f"--{key}", text] if str(text).startswith("~/") else [f"--{key}={_typed(text)}"]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from attnae import result
-from attnae.bench import jobs
+from attnae.bench import catalog, jobs
 from attnae.bench.identity import Run, RunId
 from attnae.bench.markdown import one_line
 from attnae.bench.request import relative, shown
@@ -102,7 +102,9 @@ def scan(root: Path) -> tuple[list[Record], list[str]]:
     root = Path(relative(root))
     for path in sorted([*root.rglob("result.json"), *root.rglob("runs/*.json")]):
         try:
-            found.append((path.parent, result.read_result(path)))
+            one = result.read_result(path)
+            catalog.adopt(one.benchmark, path)
+            found.append((path.parent, one))
         except UserError as error:
             problems.append(str(error))
     return found, problems

@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 from attnae.errors import UserError
 from attnae.files import typed
 from attnae.inference import folders, inputs
+from attnae.trust import trust
 
 NAMES = ("apply", "encode", "decode", "sample", "export", "models")
 
@@ -34,6 +35,8 @@ def run(arguments: list[str]) -> int:
     add_commands(top.add_subparsers(dest="command", required=True))
     options = top.parse_args(arguments)
     if "model" in options:
+        if options.trust:
+            trust(options.trust)
         options.found = getattr(inputs, options.command)(options)
         if folders.hides_shipped(options.model):
             print(f"{options.model}: using the folder, not the shipped model of the same name.", file=sys.stderr)
@@ -181,6 +184,9 @@ def _command(commands: Any, name: str, short: str, long: str, example: str) -> a
     )
     parser.set_defaults(module=module)
     parser.add_argument("model", type=_path, metavar="MODEL", help=MODEL).complete = _FOLDER  # type: ignore[attr-defined]
+    parser.add_argument(
+        "--trust", type=typed, metavar="FOLDER", help="folder with the code of a model of your own; it is imported"
+    ).complete = _FOLDER  # type: ignore[attr-defined]
     return parser
 
 

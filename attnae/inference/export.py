@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import shutil
 import tempfile
 from pathlib import Path
@@ -24,6 +25,9 @@ from attnae.metrics.columns import COLUMNS
 from attnae.result import Result
 from attnae.training import weights
 from attnae.training.task import ImageTask
+
+SHORT_LINE = 88
+"""Characters of a line of Python in a model card; longer calls get one argument per line."""
 
 TOLERANCE = 1e-3
 """Maximum pixel difference in [0, 1] between the exported program and the eager model."""
@@ -173,7 +177,7 @@ def card(model: Model, graph: bool = True) -> str:
         "from safetensors.torch import load_file",
         f"from {package} import {net.__name__}",
         "",
-        f"net = {net.__name__}({_arguments(arguments.get('init_args') or {})}).eval()",
+        *_built(net.__name__, arguments.get("init_args") or {}),
         'net.load_state_dict(load_file("DIR/model.safetensors"))',
         "```",
         "",
@@ -197,8 +201,11 @@ def _call(model: Model) -> list[str]:
     return ["images = model(images)  # (B, 3, H, W) in [0, 1], any height and width"]
 
 
-def _arguments(given: dict[str, Any]) -> str:
-    return ", ".join(f"{key}={value!r}" for key, value in given.items())
+def _built(name: str, given: dict[str, Any]) -> list[str]:
+    """Lines that build a network, as a formatter of Python would break them."""
+    told = [f"{key}={json.dumps(value) if isinstance(value, str) else value!r}" for key, value in given.items()]
+    line = f"net = {name}({', '.join(told)}).eval()"
+    return [line] if len(line) <= SHORT_LINE else [f"net = {name}(", *(f"    {one}," for one in told), ").eval()"]
 
 
 def _training(origin: Result) -> list[str]:

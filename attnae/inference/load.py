@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +20,8 @@ from attnae.inference.tiles import blended
 from attnae.result import Part
 from attnae.training import weights
 from attnae.training.task import ImageTask
+from attnae.trust import trust as trust_folder
+from attnae.trust import trusted
 
 LARGEST = 4096
 """Maximum ``image_size``; larger values indicate a damaged configuration."""
@@ -123,20 +125,23 @@ class Model:
         return self
 
 
-def load(path: str | Path, device: str = "cpu") -> Model:
+def load(path: str | Path, device: str = "cpu", trust: str | Path | None = None) -> Model:
     """Opens a finished run, an exported model or a shipped model.
 
-    Reads weights with safetensors and settings as plain YAML, and builds only attnae classes.
+    Reads weights with safetensors and settings as plain YAML, and builds only classes of attnae and of ``trust``.
 
     Args:
         path: Folder of a run (``config.yaml``, ``weights.safetensors``) or of ``attnae export`` (``config.yaml``,
             ``model.safetensors``), or the name of a shipped model (``attnae models`` lists them). A folder of that
             name in the working directory takes precedence if it holds a model.
         device: ``cpu``, ``cuda``, or ``auto`` for a GPU if there is one.
+        trust: Folder with the code of a network or task of your own, or an installed package; its code is executed.
 
     Raises:
         UserError: The folder is neither, is not finished, or its content is invalid or not trusted.
     """
+    if trust is not None:
+        trust_folder(trust)
     stored = folders.describe(path)
     folder, config = stored.folder, stored.config
     settings = folder / "config.yaml"
@@ -162,10 +167,10 @@ def load(path: str | Path, device: str = "cpu") -> Model:
 
 
 def _build(spec: Any, base: type[Any], package: str, file: Path) -> Any:
-    """Builds an attnae object from ``{class_path: ..., init_args: {...}}``.
+    """Builds an object of attnae, or of a trusted package, from ``{class_path: ..., init_args: {...}}``.
 
     Raises:
-        UserError: The class is not a subclass of ``base`` in ``package``, or the arguments are invalid.
+        UserError: The class is not a subclass of ``base`` in ``package`` or a trusted one, or the arguments are invalid.
     """
     if not isinstance(spec, dict) or not set(spec) <= {"class_path", "init_args"}:
         raise UserError(f"{file}: expected class_path and init_args, found {str(spec)[:80]}.")
@@ -175,7 +180,8 @@ def _build(spec: Any, base: type[Any], package: str, file: Path) -> Any:
     unknown = [key for key in given if key not in known] if isinstance(given, dict) else [given]
     if unknown:
         raise UserError(
-            f"{file}: {kind.__name__} has no argument {str(unknown[0])[:80]!r}; it was made by another version of attnae."
+            f"{file}: {kind.__name__} has no argument {str(unknown[0])[:80]!r}; it was made by another version of "
+            f"{kind.__module__.partition('.')[0]}."
         )
     arguments = {
         # A network may be any module of the same packages; the task checks it.
@@ -190,18 +196,30 @@ def _build(spec: Any, base: type[Any], package: str, file: Path) -> Any:
 
 
 def _class(path: Any, base: type[Any], package: str, file: Path) -> type[Any]:
-    """Returns the class of a dotted name. Names in other packages are not imported."""
+    """Returns the class of a dotted name. Names in other packages are not imported, unless they are trusted."""
     name = path if isinstance(path, str) else repr(path)
-    if not re.fullmatch(re.escape(package) + r"(\.[a-z][a-z0-9_]*)*\.[A-Z]\w*", name, re.ASCII):
-        raise UserError(f"{file}: {name[:80]!r} is not a class of {package} and was not loaded.")
+    own = trusted(name) and re.fullmatch(r"\w+(\.\w+)+", name)
+    if not own and not re.fullmatch(re.escape(package) + r"(\.[a-z][a-z0-9_]*)*\.[A-Z]\w*", name, re.ASCII):
+        told = f"{file}: {name[:80]!r} is not a class of {package} and was not loaded."
+        if re.fullmatch(r"\w+(\.\w+)+", name) and not name.startswith("attnae."):
+            first = name.partition(".")[0][:80]
+            told += f" If it is your own or you trust its author, name the folder {first} with --trust (attnae.load: trust=)."
+        raise UserError(told)
     module, _, attribute = name.rpartition(".")
+    source = name.partition(".")[0]
     try:
         found = getattr(import_module(module), attribute)
     except (ImportError, AttributeError) as error:
-        raise UserError(f"{file}: {name[:80]} does not exist in this version of attnae.") from error
-    if not isinstance(found, type) or not issubclass(found, base) or not found.__module__.startswith("attnae."):
+        version = " in this version of attnae" if source == "attnae" else f": {' '.join(str(error).split())}"
+        raise UserError(f"{file}: {name[:80]} does not exist{version}.") from error
+    except Exception as error:
+        if not own:
+            raise
+        raise UserError(f"{file}: {module} cannot be imported: {type(error).__name__}: {error}") from error
+    inside = isinstance(found, type) and (own or found.__module__.startswith("attnae."))
+    if not inside or not issubclass(found, base):
         raise UserError(f"{file}: {name[:80]!r} is not an attnae {base.__name__} and was not loaded.")
-    return found
+    return cast(type[Any], found)
 
 
 def _load_weights(net: nn.Module, path: Path, prefix: str) -> None:

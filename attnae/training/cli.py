@@ -57,7 +57,7 @@ class SaveConfigOnce(SaveConfigCallback):
         path = Path(trainer.default_root_dir) / self.config_filename
         if stage == "fit" or not path.exists():
             config = self.config.clone()
-            for key in ("weights", "ckpt_path"):
+            for key in ("weights", "ckpt_path", "trust"):
                 config[key] = None
             if config.checkpoint.dirpath == _checkpoints(config.trainer.default_root_dir):
                 config.checkpoint.dirpath = None  # it follows the run's folder
@@ -85,6 +85,9 @@ class AttnaeCLI(LightningCLI):
         """Adds the suite's keys, and the checkpoint callback for resuming."""
         parser.add_argument(
             "--weights", type=Path | None, default=None, help="weights.safetensors to start from or evaluate"
+        )
+        parser.add_argument(
+            "--trust", type=str | None, default=None, help="folder whose code may be imported; only on the command line"
         )
         parser.add_argument(
             "--perceptual", type=bool, default=False, help="add LPIPS and rFID to tests; downloads 340 MB of weights"

@@ -222,7 +222,7 @@ BELOW = {
     "attnae.bench.keys": ("attnae.bench.keys", "attnae.bench.catalog", "attnae.errors", "attnae.files"),
     "attnae.bench.catalog": ("attnae.bench.catalog", "attnae.metrics.columns", "attnae.errors", "attnae.files"),
     "attnae.inference": ("attnae.inference", "attnae.training", "attnae.data", "attnae.metrics", "attnae.result", "attnae.errors",
-                   "attnae.files", "attnae.bench.catalog"),
+                   "attnae.files", "attnae.bench.catalog", "attnae.trust"),
     "attnae.training": ("attnae.training", "attnae.data", "attnae.metrics", "attnae.result", "attnae.errors", "attnae.files",
                         "attnae.online"),
     "attnae.data": ("attnae.data", "attnae.errors", "attnae.files"),
@@ -240,6 +240,7 @@ BELOW = {
     "attnae.files": ("attnae.errors",),
     "attnae.online": ("attnae.files",),
     "attnae.streams": (),
+    "attnae.trust": ("attnae.errors",),
     "attnae.errors": (),
     "attnae._version": (),
 }  # fmt: skip
@@ -263,7 +264,7 @@ def test_no_import_cycles() -> None:
         visit(module)
 
 
-PROCESSES = {("attnae.bench.running.child", "attnae.cli")}
+PROCESSES = {("attnae.bench.running.child", "attnae.cli"), ("attnae.bench.running.classes", "attnae.trust")}
 """Additional imports of modules that only run as separate processes, without the runner."""
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 from attnae.bench.catalog import configuration
@@ -265,6 +266,8 @@ class Benchmark:
         published: Published numbers; the paper's own come first.
         claims: Claims of the paper.
         findings: Notes on interpreting the published numbers.
+        file: The benchmark file if it is not one of the package's.
+        content: The file's content without references to other files.
     """
 
     name: str
@@ -289,6 +292,25 @@ class Benchmark:
     published: list[Published] = field(default_factory=list)
     claims: list[Claim] = field(default_factory=list)
     findings: list[str] = field(default_factory=list)
+    file: Path | None = field(default=None, compare=False)
+    content: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def code(self) -> Path | None:
+        """Folder of the file if a class of the benchmark belongs to that folder, which then is a Python package."""
+        if self.file is None:
+            return None
+        folder = self.file.absolute().parent
+        layers = [self.base_configuration, self.changes, *(variant.changes for variant in self.variants.values())]
+        layers += [one for p in self.profiles.values() for one in (p.changes, *p.variants.values())]
+        own = any(path.startswith(f"{folder.name}.") for layer in layers for path in configuration.classes(layer))
+        return folder if own else None
+
+    @property
+    def reproduces(self) -> bool:
+        """Whether the claims are those of a publication: always in the package; elsewhere if the file has its numbers."""
+        claimed = any(claim.published is not None or claim.claimed is not None for claim in self.claims)
+        return self.file is None or bool(self.published) or claimed
 
     @property
     def leading(self) -> list[str]:

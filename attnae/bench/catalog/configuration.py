@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 
@@ -60,6 +60,22 @@ def changed(configuration: Mapping[str, Any], overrides: Mapping[str, Any]) -> d
             more = value if isinstance(value, list) else [value]
             merged = merge(merged, nested({key[:-1]: [*(known if isinstance(known, list) else [known]), *more]}))
     return merged
+
+
+def classes(value: Any) -> Iterator[str]:
+    """Every ``class_path`` at any depth.
+
+    >>> list(classes({"model": {"class_path": "a.Task", "init_args": {"net": {"class_path": "b.Net"}}}}))
+    ['a.Task', 'b.Net']
+    """
+    if isinstance(value, Mapping):
+        if isinstance(path := value.get("class_path"), str):
+            yield path
+        for inner in value.values():
+            yield from classes(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from classes(inner)
 
 
 def section(configuration: Mapping[str, Any], *keys: str) -> dict[str, Any]:

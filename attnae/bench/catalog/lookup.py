@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,29 +16,54 @@ from attnae.files import read_yaml, shipped
 
 ENDINGS = (".yaml", ".yml")
 
+GENERIC = "benchmark"
+"""A file of this name is called by its folder: ``my_idea/benchmark.yaml`` is the benchmark ``my_idea``."""
+
+
+_others: dict[str, Benchmark] = {}
+"""Benchmarks that are not shipped, by name."""
+
 
 def names() -> list[str]:
-    """Names of the benchmarks shipped with the package."""
+    """Names of the benchmarks of the package, and of others that were registered."""
+    return sorted([*shipped_names(), *_others])
+
+
+def shipped_names() -> list[str]:
+    """Names of the benchmarks of the package."""
     return sorted(path.stem for path in shipped("benchmarks").glob("*.yaml"))
+
+
+def register(benchmark: Benchmark) -> None:
+    """Makes a benchmark that is not shipped known by its name in this process."""
+    _others[benchmark.name] = benchmark
 
 
 def find(text: str) -> Benchmark:
     """Finds a benchmark by its name or by the path of its file.
 
     Raises:
-        UserError: The benchmark does not exist, or its file is invalid.
+        UserError: The benchmark does not exist, its file is invalid, or it has the name of a shipped one.
     """
-    return read(Path(text).expanduser()) if text.endswith(ENDINGS) else load(text)
+    if text.endswith(ENDINGS):
+        found = read(Path(text).expanduser())
+        if found.file and found.name in shipped_names():
+            what = "folder" if found.file.stem == GENERIC else "file"
+            raise UserError(f"{text}: {found.name} is the name of a shipped benchmark. Rename the {what}.")
+        return found
+    if text not in names() and (file := Path(text, f"{GENERIC}.yaml")).is_file():
+        raise UserError(f"There is no benchmark {text!r}. To run your own, name its file: {file}")
+    return load(text)
 
 
 def load(name: str) -> Benchmark:
-    """Reads a benchmark shipped with the package.
+    """Reads a benchmark of the package, or returns a registered one.
 
     Raises:
         UserError: The benchmark does not exist, or its file is invalid.
     """
     choose("benchmark", name, names())
-    return read(shipped("benchmarks", f"{name}.yaml"))
+    return _others[name] if name in _others else read(shipped("benchmarks", f"{name}.yaml"))
 
 
 def read(path: Path) -> Benchmark:
@@ -55,8 +80,16 @@ def read(path: Path) -> Benchmark:
     base = _base(raw["base"], path, place)
     variants = {name: stated.resolved(path, name) for name in stated.stated(path)}
     rest = {key: value for key, value in raw.items() if key != "variants"}
-    given: dict[str, Any] = {"name": path.stem, "variants": variants, "base_configuration": base}
-    benchmark = build(Benchmark, rest, place, **given)
+    own = path.parent != shipped("benchmarks")
+    name = path.absolute().parent.name if own and path.stem == GENERIC else path.stem
+    given: dict[str, Any] = {"name": name, "variants": variants, "base_configuration": base}
+    whole = {name: asdict(variant) for name, variant in variants.items()}
+    for one in whole.values():
+        del one["name"]
+    content = {**rest, "base": base, "variants": whole}
+    # The base is read above; only the path of a file is kept.
+    rest["base"] = rest["base"] if isinstance(rest["base"], str) else ""
+    benchmark = build(Benchmark, rest, place, **given, file=path if own else None, content=content)
     check(benchmark, place)
     return benchmark
 
@@ -155,9 +188,11 @@ class _Variants:
         return path, name
 
 
-def _base(text: Any, path: Path, place: Place) -> dict[str, Any]:
-    """Reads the base configuration: a file in the folder of the benchmark, or one shipped with the package."""
-    name = convert(str, text, place.at("base"))
+def _base(stated: Any, path: Path, place: Place) -> dict[str, Any]:
+    """Reads the base configuration: in place, a file in the folder of the benchmark, or one shipped with the package."""
+    if isinstance(stated, dict):
+        return stated
+    name = convert(str, stated, place.at("base"))
     for file in (path.parent / name, shipped(name)):
         if file.is_file():
             return read_yaml(file)

@@ -60,6 +60,8 @@ def merge(options: argparse.Namespace) -> int:
     for problem in left_out:
         out.print(f"[yellow]Left out[/]: {escape(problem)}", soft_wrap=True, highlight=False)
     merged = sharing.tables(store.scan(options.out)[0])
+    for name in {table.benchmark for table in merged} & {*catalog.names()}:
+        catalog.keep(catalog.load(name), options.out)
     for table in merged:
         for label, why in table.beside.items():
             if label > table.label:  # each pair once

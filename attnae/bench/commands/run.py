@@ -10,16 +10,16 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from attnae.bench import catalog, extension, grid, plan, sharing, store, tracking
+from attnae.bench import catalog, extension, own, plan, sharing, store, tracking
 from attnae.bench.commands.arguments import Subparsers
 from attnae.bench.commands.cost import expected
 from attnae.bench.commands.run_options import add_options
 from attnae.bench.identity import Run
-from attnae.bench.markdown import plain, unmarked
+from attnae.bench.markdown import plain
 from attnae.bench.request import MEASURES, Request, shown
 from attnae.bench.terminal import console
 from attnae.errors import UserError
-from attnae.result import Record, label_part
+from attnae.result import Record
 
 if TYPE_CHECKING:
     from attnae.bench.reporting.material import Loaded, Report
@@ -69,66 +69,18 @@ class Outcome(NamedTuple):
 
 def run(options: argparse.Namespace) -> int:
     """Executes the runs and writes the report; returns the exit code."""
-    options.dry_run = options.dry_run or options.estimate
-    return _over(options) if options.grid else perform(options).code
+    return perform(options).code
 
 
 def perform(options: argparse.Namespace) -> Outcome:
-    """Executes the runs and writes the report."""
+    """Executes the runs, of all points of a grid if there is one, and writes the reports."""
+    options.dry_run = options.dry_run or options.estimate
     _login(options)
-    return _carry_out(options, _planned(options))
+    if options.grid:
+        from attnae.bench.commands import run_grid
 
-
-def _over(options: argparse.Namespace) -> int:
-    """Executes the runs of all points of a grid, and compares their conclusions."""
-    from attnae.bench.reporting import grid_page, report
-
-    _login(options)
-    points = grid.points(options.grid, options.overrides)
-    _asked(options, len(points), f"{len(points):,} points")
-    found = [
-        argparse.Namespace(
-            **{**vars(options), "overrides": [*options.overrides, *point], "label": _label(options, point)}
-        )
-        for point in points
-    ]
-    plans = [_planned(one) for one in found]  # all errors come before the first run
-    runs = sum(len(made.runs) for made in plans)
-    out = console()
-    _asked(options, runs, f"{len(plans):,} points with {runs:,} runs")
-    out.print(f"{len(plans)} points with {runs} runs in all", highlight=False)
-    labels: dict[str, str] = {}
-    worst = 0
-    for one, made, point in zip(found, plans, points, strict=True):
-        name = grid.name(point)
-        out.print(f"\n[bold]{escape(name)}[/]", highlight=False)
-        code = _carry_out(one, made).code
-        worst = max(worst, code)
-        if code == 130:
-            return code
-        labels[name] = made.label
-    if options.dry_run or options.launcher == "slurm":
-        return worst
-    made = plans[0]
-    keys = [text.partition("=")[0] for text in options.grid]
-    page = grid_page.record(made.benchmark, made.request.profile, keys, labels, options.reports)
-    report.refresh(options.reports)
-    out.print()
-    for line in grid_page.conclusions(page):
-        out.print(unmarked(line), soft_wrap=True, highlight=False, markup=False)
-    out.print(f"Over the grid: {escape(shown(page))}", soft_wrap=True)
-    return worst
-
-
-def _asked(options: argparse.Namespace, count: int, what: str) -> None:
-    """Refuses a large grid without ``--yes``."""
-    if count > grid.UNASKED and not (options.yes or options.dry_run):
-        raise UserError(f"This grid has {what}. Add --yes to start them.")
-
-
-def _label(options: argparse.Namespace, point: list[str]) -> str | None:
-    """The label of a point: the given one with the point's settings, else the default one."""
-    return options.label and label_part(f"{options.label}-{grid.name(point)}")
+        return run_grid.perform(options)
+    return carry_out(options, planned(options))
 
 
 def _login(options: argparse.Namespace) -> None:
@@ -141,22 +93,26 @@ def _login(options: argparse.Namespace) -> None:
         options.wandb = None
 
 
-def _planned(options: argparse.Namespace) -> plan.Plan:
+def planned(options: argparse.Namespace) -> plan.Plan:
     """The plan of the options.
 
     Raises:
         UserError: An option is wrong, or the data is missing.
     """
     request = _request(options)
+    if request.benchmark.file:
+        catalog.register(request.benchmark)
     made = plan.make(extension.longer(request, options.extend) if options.extend else request)
     if options.nodes > 1 and options.launcher != "slurm":
         raise UserError("--nodes requires --launcher slurm. Add it, or leave out --nodes.")
     if options.slurm_options and options.launcher != "slurm":
         raise UserError("--slurm-option requires --launcher slurm. Add it, or leave out --slurm-option.")
+    if request.benchmark.file:
+        own.check(request.benchmark, made.request.profile, {run.id.variant: run.stated for run in made.runs})
     return made
 
 
-def _carry_out(options: argparse.Namespace, made: plan.Plan) -> Outcome:
+def carry_out(options: argparse.Namespace, made: plan.Plan) -> Outcome:
     """Executes the runs of a plan and writes the report."""
     if options.dry_run:
         # This machine tells nothing about the nodes of a cluster.
@@ -171,6 +127,8 @@ def _carry_out(options: argparse.Namespace, made: plan.Plan) -> Outcome:
     if options.extend:
         made = extension.extended(made)
     report.prepare(options.reports)
+    for root in (options.out, options.reports):
+        catalog.keep(made.benchmark, root)
     out = console()
     work = _work(options, made, out)
     if options.launcher == "slurm" and work.waiting:
@@ -192,7 +150,7 @@ def _carry_out(options: argparse.Namespace, made: plan.Plan) -> Outcome:
 
 def _request(options: argparse.Namespace) -> Request:
     return Request(
-        benchmark=catalog.load(options.benchmark),
+        benchmark=catalog.find(options.benchmark),
         profile=options.profile or "",
         variants=options.variants,
         seeds=options.seeds,
@@ -349,7 +307,8 @@ def _next(made: plan.Plan) -> str:
     further = [name for name, profile in benchmark.profiles.items() if profile.evidence != "demonstration"]
     if made.request.profile not in further and further:
         return (
-            f"attnae-bench run {benchmark.name} --profile {further[0]} --data-root DIR   (DIR: train/ and test/ images)"
+            f"attnae-bench run {escape(plan.named(benchmark))} --profile {further[0]} --data-root DIR   "
+            "(DIR: train/ and test/ images)"
         )
     if left:
         return f"for the controls, the same command with --variants {','.join(left)}"

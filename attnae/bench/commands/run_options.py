@@ -17,7 +17,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def _what(parser: argparse.ArgumentParser) -> None:
     """Adds arguments that select the runs."""
-    parser.add_argument("benchmark", metavar="BENCHMARK", help="name, see attnae-bench list")
+    parser.add_argument(
+        "benchmark", metavar="BENCHMARK", help="name, see attnae-bench list, or file of your own (attnae-bench new)"
+    )
     parser.add_argument(
         "--profile", metavar="P", help="data and schedule, see attnae-bench show BENCHMARK; default: the first profile"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import shlex
@@ -155,10 +156,19 @@ def _plan(results: list[Result]) -> list[str]:
     if first.data.get("kind") not in ("official", "embedded"):
         further += ["--data-root", "DIR"]
     return [
-        shlex.join(["attnae-bench", "run", first.benchmark, "--profile", first.profile, "--variants", ",".join(variants),
+        shlex.join(["attnae-bench", "run", _named(first), "--profile", first.profile, "--variants", ",".join(variants),
                     "--seeds", _seeds(own), *further])
         for own, variants in groups.items()
     ]  # fmt: skip
+
+
+def _named(one: Result) -> str:
+    """The benchmark as the run's own command named it: by its name, or by the path of its file."""
+    with contextlib.suppress(IndexError, ValueError):
+        words = shlex.split(one.commands[0].partition(" > ")[0])
+        if words[:2] == ["attnae-bench", "config"] and words[2].endswith((".yaml", ".yml")):
+            return words[2]
+    return one.benchmark
 
 
 def _seeds(seeds: tuple[int, ...]) -> str:

@@ -64,8 +64,9 @@ def _condition(report: Report) -> str:
             f"{escape(data.get('title'))} at {escape(data.get('size'))}x{escape(data.get('size'))}."
         )
         if report.demonstration:
-            lines.append("A demonstration is not evidence for or against the paper.")
-        if report.departures:
+            what = "paper" if benchmark.reproduces else "claims"
+            lines.append(f"A demonstration is not evidence for or against the {what}.")
+        if report.departures and benchmark.reproduces:
             lines.append(
                 f"**Conditions differ from the paper's** ({', '.join(report.departures)}): the verdicts do not apply to the "
                 f"published numbers, which were measured on {escape(benchmark.dataset)}."
@@ -156,7 +157,7 @@ def _own_pictures(report: Report) -> str:
 
 
 def _claims(report: Report) -> str:
-    """A verdict on each of the paper's claims."""
+    """A verdict on each claim."""
     if not report.judged:
         return ""
     body = [[f"{one.number}. {escape(one.claim.claim)}", *claim_cells(one)] for one in report.judged]
@@ -172,7 +173,8 @@ def _claims(report: Report) -> str:
     lines += [f"- {', '.join(numbers)}: seeds {seeds} were run on one side only and are ignored."
               for seeds, numbers in lonely.items()]  # fmt: skip
     warnings = _warnings(report)
-    blocks = ["## The paper's claims", table(header, body), "\n".join(lines), "\n>\n".join(warnings)]
+    title = "## The paper's claims" if report.benchmark.reproduces else "## Claims"
+    blocks = [title, table(header, body), "\n".join(lines), "\n>\n".join(warnings)]
     blocks += [details.fold("What is compared, and how verdicts are made", _definitions(report))]
     return "\n\n".join(block for block in blocks if block)
 

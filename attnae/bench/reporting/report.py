@@ -162,6 +162,8 @@ def check(reports: Path) -> list[str]:
 def _stored(reports: Path) -> list[Report]:
     """Every report below a folder."""
     folders = sorted({path.parent.parent for path in reports.glob("*/*/runs/*.json")})
+    for folder in folders:
+        catalog.adopt(folder.parent.name, folder)
     loaded = [(catalog.load(folder.parent.name), folder) for folder in folders if folder.parent.name in catalog.names()]
     found = [
         Report(benchmark, folder.name,

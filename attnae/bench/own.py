@@ -1,0 +1,89 @@
+"""Code of a benchmark outside the package: its version, and whether its classes can be imported."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from attnae.bench import keys
+from attnae.bench.catalog.benchmark import Benchmark
+from attnae.bench.catalog.configuration import classes
+from attnae.errors import UserError
+
+SCRIPT = Path(__file__).with_name("running") / "classes.py"
+
+
+def version(folder: Path | None, configuration: Mapping[str, Any]) -> dict[str, str]:
+    """The digest of a folder's Python files as part of a run's identity, if the run uses a class of the folder.
+
+    After a change of the code, runs of other variants stay complete, and those of the folder are made anew.
+
+    Args:
+        folder: Folder of the code; ``None`` if there is none.
+        configuration: The merged configuration of the run.
+    """
+    if folder is None or not any(path.startswith(f"{folder.name}.") for path in classes(configuration)):
+        return {}
+    digest = hashlib.blake2b(digest_size=8)
+    for path in sorted(folder.rglob("*.py")):
+        inside = path.relative_to(folder)
+        if not any(part.startswith((".", "__")) for part in inside.parts[:-1]):
+            text = path.read_bytes().replace(b"\r\n", b"\n")
+            digest.update(f"{inside.as_posix()} {len(text)}\n".encode() + text)
+    return {"code": digest.hexdigest()}
+
+
+def check(benchmark: Benchmark, profile: str, configurations: Mapping[str, Mapping[str, Any]]) -> None:
+    """Checks the keys of a benchmark outside the package, and that its classes can be imported and take their arguments.
+
+    The classes are imported in a process of their own, so that changed code is read again.
+
+    Args:
+        benchmark: The benchmark.
+        profile: Name of the profile.
+        configurations: Merged configuration of each selected variant.
+
+    Raises:
+        UserError: A key, class or argument is wrong; the message gives the variant, the key and the reason.
+    """
+    asked = []
+    for variant, configuration in configurations.items():
+        keys.check_configuration(benchmark.configuration(variant, profile), f"{benchmark.file}, {variant}")
+        for key, path, given in _others(configuration):
+            asked.append({"where": f"{variant}: {key}", "path": path, "given": given, "task": key == "model"})
+    if not (asked or benchmark.code):
+        return
+    question = {"folder": str(benchmark.code) if benchmark.code else None, "classes": asked}
+    done = subprocess.run(
+        [sys.executable, str(SCRIPT)],
+        input=json.dumps(question, default=str),
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
+    )
+    try:
+        problem = json.loads(done.stdout)
+    except ValueError:  # the code ended the process
+        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        problem = f"importing its classes ended the process: {last}"
+    if problem:
+        raise UserError(f"{benchmark.file}: {problem}")
+
+
+def _others(value: Any, key: str = "") -> Iterator[tuple[str, str, list[str]]]:
+    """Key, path and names of the stated arguments of each class outside attnae and the libraries it configures."""
+    if isinstance(value, Mapping):
+        path = value.get("class_path")
+        if isinstance(path, str) and "." in path and path.split(".")[0] not in ("attnae", "torch", "lightning"):
+            yield key, path, list(value.get("init_args") or {})
+        for name, inner in value.items():
+            yield from _others(inner, f"{key}.{name}" if key else str(name))
+    elif isinstance(value, list):
+        for place, inner in enumerate(value):
+            yield from _others(inner, f"{key}[{place}]")
