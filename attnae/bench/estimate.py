@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,47 +42,75 @@ class Estimate:
     memory: float | None
 
 
-def estimate(
-    runs: Sequence[Run], images: dict[str, int | None], done: Iterable[Result], jobs: int, threads: int | None
-) -> Estimate:
-    """Estimates the remaining work of a plan.
+@dataclass(frozen=True)
+class Cost:
+    """What one run costs.
+
+    Attributes:
+        seconds: From its start to its end; ``None`` if unknown.
+        parameters: Trained values of the network; ``None`` if unknown.
+        memory: Peak memory of the training in bytes; ``None`` if unknown.
+    """
+
+    seconds: float | None = None
+    parameters: float | None = None
+    memory: float | None = None
+
+
+def cost(
+    run: Run, images: int | None, done: Iterable[Result], threads: int | None, others: Iterable[Result] = ()
+) -> Cost:
+    """The cost of a run by earlier ones.
 
     A run takes images x epochs / speed, plus what an earlier run needed per epoch for validation and tests. Earlier runs
     count if they trained the same network with the same precision, image size, processor and threads.
 
     Args:
-        runs: Runs that are left.
-        images: Training images per epoch by variant; ``None`` if unknown.
-        done: Earlier results.
-        jobs: Number of runs at a time.
-        threads: CPU threads of each; ``None`` for runs on GPUs.
+        run: The run.
+        images: Training images per epoch; ``None`` if unknown.
+        done: Earlier results of this machine.
+        threads: CPU threads; ``None`` on a GPU.
+        others: Results of any machine, which tell the size of a network.
     """
     here = processor()
-    earlier = [one for one in done if one.status == "complete"]
-    costs: dict[str, float | None] = {}
-    weights: dict[str, float] = {}
-    memories: dict[str, float] = {}
-    for run in {run.id.variant: run for run in reversed(runs)}.values():  # seeds of a variant cost the same
-        alike = [one for one in earlier if _network(one.configuration) == _network(run.id.configuration)]
-        timed = [one for one in alike if _timed(one, run, threads, here)]
-        counted = [one.efficiency["params_total"] for one in alike if "params_total" in one.efficiency]
-        weights[run.id.variant] = BYTES * counted[0] if counted else 0.0
-        costs[run.id.variant] = None
-        if not timed:
-            continue
-        closest = min(timed, key=lambda one: _distance(one, run))
-        same = (closest.benchmark, closest.profile) == (run.id.benchmark, run.id.profile)
-        count = images.get(run.id.variant) or (closest.data.get("train") if same else None)
-        if count or not run.trains:
-            costs[run.id.variant] = _seconds(closest, run.epochs, count or 0)
-            memories[run.id.variant] = 1e6 * closest.efficiency.get("peak_memory_mb", 0.0)
-    seconds = [cost for run in runs if (cost := costs[run.id.variant]) is not None]
-    memory = sorted((memories.get(run.id.variant, 0.0) for run in runs), reverse=True)
+    alike, elsewhere = (
+        [
+            one
+            for one in found
+            if one.status == "complete" and _network(one.configuration) == _network(run.id.configuration)
+        ]
+        for found in (done, others)
+    )
+    counted = [one.efficiency["params_total"] for one in [*alike, *elsewhere] if "params_total" in one.efficiency]
+    parameters = counted[0] if counted else None
+    timed = [one for one in alike if _timed(one, run, threads, here)]
+    if not timed:
+        return Cost(parameters=parameters)
+    closest = min(timed, key=lambda one: _distance(one, run))
+    same = (closest.benchmark, closest.profile) == (run.id.benchmark, run.id.profile)
+    count = images or (closest.data.get("train") if same else None)
+    if run.trains and not count:
+        return Cost(parameters=parameters)
+    memory = closest.efficiency.get("peak_memory_mb")
+    return Cost(_seconds(closest, run.epochs, count or 0), parameters, memory and 1e6 * memory)
+
+
+def estimate(runs: Sequence[Run], costs: Mapping[str, Cost], jobs: int) -> Estimate:
+    """Sums up the costs of runs, some at a time.
+
+    Args:
+        runs: Runs that are left.
+        costs: Cost of a run of each variant.
+        jobs: Number of runs at a time.
+    """
+    seconds = [each for run in runs if (each := costs[run.id.variant].seconds) is not None]
+    weights = {variant: BYTES * (one.parameters or 0.0) for variant, one in costs.items()}
+    memory = sorted((costs[run.id.variant].memory or 0.0 for run in runs), reverse=True)
     return Estimate(
         max(sum(seconds) / jobs, max(seconds)) if seconds else None,
-        [variant for variant in dict.fromkeys(run.id.variant for run in runs) if costs[variant] is None],
+        [variant for variant in dict.fromkeys(run.id.variant for run in runs) if costs[variant].seconds is None],
         sum(weights[run.id.variant] + PICTURES for run in runs),
-        CHECKPOINTS * max(weights.values()) * min(jobs, len(runs)),
+        CHECKPOINTS * max(weights[run.id.variant] for run in runs) * min(jobs, len(runs)),
         sum(memory[:jobs]) or None,
     )
 

@@ -9,8 +9,10 @@ import pytest
 from tiny_benchmark import RUN, bench
 
 from attnae.bench import catalog, plan
+from attnae.bench import estimate as costs
 from attnae.bench.catalog import configuration
-from attnae.bench.estimate import STARTUP, estimate
+from attnae.bench.estimate import STARTUP, Estimate
+from attnae.bench.identity import Run
 from attnae.bench.request import Request
 from attnae.result import Result, processor
 
@@ -30,6 +32,13 @@ def earlier(made: plan.Plan, variant: str, **changes: Any) -> Result:
         "wall_seconds": 10 * 10.0 + 10 * 4.0 + STARTUP,
     }  # fmt: skip
     return replace(Result(**values, label="short", status="complete"), **changes)
+
+
+def estimate(
+    runs: list[Run], images: dict[str, int | None], done: list[Result], jobs: int, threads: int | None
+) -> Estimate:
+    each = {run.id.variant: costs.cost(run, images[run.id.variant], done, threads) for run in runs}
+    return costs.estimate(runs, each, jobs)
 
 
 def test_a_longer_run_on_more_images_is_estimated_from_a_shorter_one(tmp_path: Path) -> None:

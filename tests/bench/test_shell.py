@@ -18,11 +18,15 @@ from filelock import FileLock
 from rich.console import Console
 
 from attnae import cli, result
-from attnae.bench import catalog
+from attnae.bench import catalog, plan
 from attnae.bench.app import main
 from attnae.bench.commands import doctor
+from attnae.bench.estimate import STARTUP
+from attnae.bench.request import Request
+from attnae.bench.running.launch import duration
+from attnae.bench.running.resources import cores
 from attnae.data.cache import cache_folder
-from attnae.result import Result
+from attnae.result import Result, processor
 
 
 @pytest.fixture
@@ -73,22 +77,29 @@ def test_show_prints_variants_profiles_and_claims(
         *(claim.claim for claim in benchmark.claims),
     ):
         assert text in out
-    assert "Times are unknown: no finished runs in runs." in out
+    assert "Times are unknown: no finished runs in runs with" in out
 
 
 def test_show_estimates_time_and_disk_from_finished_runs(elsewhere: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for variant in ("vae", "saaae"):
-        finished(elsewhere / "mine", variant)
-    finished(elsewhere / "mine", "vae", 2, status="failed")
+    """Also of other epochs, from the speed of a run; never from a run of another processor."""
+    made = plan.make(Request(catalog.load("saaae_vs_vae"), "quick", "vae,saaae", dry=True))
+    (run,) = [run for run in made.runs if run.id.variant == "vae"]
+    for variant, machine in (("vae", processor()), ("saaae", "another processor")):
+        one = next(one.id for one in made.runs if one.id.variant == variant)
+        values = one.stated() | {
+            "data": {"kind": "embedded", "title": "embedded photos", "train": 100, "size": 64},
+            "hardware": {"device": "CPU", "processor": machine, "threads": cores()},
+            "efficiency": {"images_per_second": 10.0, "seconds_per_epoch": 10.0, "params_total": 25e6},
+            "curves": {"epoch": [1.0]},
+            "wall_seconds": 10.0 + STARTUP,
+        }
+        result.write(Result(**values, label="x", status="complete"), elsewhere / "mine" / variant / "result.json")
     assert main(["show", "saaae_vs_vae", "--out", "mine"]) == 0
     out = capsys.readouterr().out
-    assert "4 epochs, 1:00" in out
-    assert "about 2:00 of training, 202.0 MB on disk, plus up to 600.0 MB during training" in out
-    assert "20 epochs, 25M" in out  # no time: times on embedded images do not apply to other data
-    assert "a processor, 2 threads; 500 images of embedded photos" in out
-    finished(elsewhere / "mine", "vae", profile="short", kind="folder")
-    assert main(["show", "saaae_vs_vae", "--out", "mine"]) == 0
-    assert "20 epochs, 5:00" in capsys.readouterr().out
+    assert f"{run.epochs} epochs, {duration(run.epochs * 100 / 10 + STARTUP)}, 25M" in out
+    assert f"{run.epochs} epochs, 25M" in out  # saaae
+    assert "default variants, one seed: unknown time, 202.0 MB on disk, plus up to 600.0 MB during training" in out
+    assert f"1 finished runs in mine with {cores()} threads" in out
 
 
 def test_show_unknown_benchmark(elsewhere: Path, capsys: pytest.CaptureFixture[str]) -> None:

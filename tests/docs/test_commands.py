@@ -20,7 +20,10 @@ from attnae.papers.moe_denoiser.net import released_names
 REPOSITORY = Path(__file__).resolve().parents[2]
 DOCUMENTS = [
     REPOSITORY / "README.md",
-    *(REPOSITORY / "docs" / "guide" / f"{name}.md" for name in ("options", "own-idea", "models", "python", "clusters", "training")),
+    *(
+        REPOSITORY / "docs" / "guide" / f"{name}.md"
+        for name in ("options", "own-idea", "models", "python", "clusters", "training")
+    ),
     *sorted((REPOSITORY / "attnae" / "papers").glob("*/README.md")),
 ]
 

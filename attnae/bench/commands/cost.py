@@ -1,31 +1,73 @@
-"""The time, disk space and memory that ``attnae-bench run`` expects."""
+"""The time, disk space and memory that ``attnae-bench run`` and ``show`` expect."""
 
 from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
+from pathlib import Path
 
 from attnae.bench import estimate, plan, store
+from attnae.bench.estimate import Cost
 from attnae.bench.identity import Run
 from attnae.bench.running import resources, trial
 from attnae.bench.running.launch import duration
 from attnae.bench.terminal import size
+from attnae.result import Result
+
+
+class Earlier:
+    """Earlier results by which costs are estimated.
+
+    Args:
+        out: Folder of the runs, which were made on this machine.
+        reports: Folder of the reports, whose runs may be from any machine.
+        slots: Environment of each concurrent run.
+    """
+
+    def __init__(self, out: Path, reports: Path, slots: list[dict[str, str]]):
+        self.done, self.others = ([one for _, one in store.scan(root)[0]] for root in (out, reports))
+        self.slot = slots[0]
+        self.threads = None if "CUDA_VISIBLE_DEVICES" in self.slot else int(self.slot["OMP_NUM_THREADS"])
+
+    def costs(self, runs: Sequence[Run], images: dict[str, int | None], measure: bool = False) -> dict[str, Cost]:
+        """Cost of a run of each variant; seeds of a variant cost the same.
+
+        Args:
+            runs: Runs of one plan.
+            images: Training images per epoch by variant.
+            measure: Whether to time a few steps of variants without earlier runs; their images must be there.
+        """
+        found: dict[str, Cost] = {}
+        for run in runs:
+            variant = run.id.variant
+            if variant in found:
+                continue
+            one = estimate.cost(run, images.get(variant), self.done, self.threads, self.others)
+            if measure and run.trains and one.seconds is None:
+                print(f"timing {variant}", file=sys.stderr)
+                self.done.append(trial.timed(run, self.slot, estimate.STARTUP))
+                one = estimate.cost(run, images.get(variant), self.done, self.threads, self.others)
+            found[variant] = one
+        return found
+
+    @property
+    def timed(self) -> list[Result]:
+        """Results that tell the speed of this machine with as many threads."""
+        return [
+            one
+            for one in self.done
+            if one.status == "complete"
+            and "images_per_second" in one.efficiency
+            and (self.threads is None or one.hardware.get("threads") == self.threads)
+        ]
 
 
 def expected(options: argparse.Namespace, made: plan.Plan, runs: list[Run]) -> str:
     """The estimated time, disk space and memory of runs in a sentence."""
     jobs = min(options.jobs or 1, len(runs))
-    slots = resources.slots(jobs, options.devices, made.accelerator)
-    threads = None if "CUDA_VISIBLE_DEVICES" in slots[0] else int(slots[0]["OMP_NUM_THREADS"])
-    done = [one for root in (options.out, options.reports) for _, one in store.scan(root)[0]]
-    cost = estimate.estimate(runs, made.images, done, jobs, threads)
-    if options.estimate and cost.unknown:
-        first = {run.id.variant: run for run in reversed(runs) if run.trains}
-        for name in cost.unknown:
-            if name in first:
-                print(f"timing {name}", file=sys.stderr)
-                done.append(trial.timed(first[name], slots[0], estimate.STARTUP))
-        cost = estimate.estimate(runs, made.images, done, jobs, threads)
+    earlier = Earlier(options.out, options.reports, resources.slots(jobs, options.devices, made.accelerator))
+    cost = estimate.estimate(runs, earlier.costs(runs, made.images, options.estimate), jobs)
     told = f"Estimated: {duration(cost.seconds)}" if cost.seconds is not None else "Estimated: unknown time"
     if cost.unknown:
         more = "plus " if cost.seconds is not None else ""
