@@ -13,7 +13,7 @@ from attnae.bench.identity import Run
 from attnae.bench.running import resources, trial
 from attnae.bench.running.launch import duration
 from attnae.bench.terminal import size
-from attnae.result import Result
+from attnae.result import Result, processor
 
 
 class Earlier:
@@ -59,6 +59,7 @@ class Earlier:
             for one in self.done
             if one.status == "complete"
             and "images_per_second" in one.efficiency
+            and one.hardware.get("processor") == processor()
             and (self.threads is None or one.hardware.get("threads") == self.threads)
         ]
 
