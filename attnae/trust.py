@@ -1,6 +1,6 @@
-"""Imports the code of a folder because a person named the folder on the command line or in Python.
+"""Imports the code of a folder because a person named it, or its benchmark file, in a command or in Python.
 
-Nothing else makes code importable: neither a configuration nor a checkpoint, an export, an archive or a record.
+Nothing else makes code importable: no configuration, checkpoint, export, archive or record does.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Denoise a photograph of any size with the models that travel with the package: nothing is trained."""
+"""Denoise a photograph of any size with the models that ship with the package: nothing is trained."""
 
 from __future__ import annotations
 

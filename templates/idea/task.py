@@ -29,7 +29,7 @@ class Task(ImageTask):
 
     def configure_optimizers(self) -> tuple[list[torch.optim.Optimizer], list[torch.optim.lr_scheduler.LRScheduler]]:
         """AdamW; the rate falls to zero over all epochs."""
-        optimizer = torch.optim.AdamW(self.net.parameters(), lr=self.lr)
+        optimizer = torch.optim.AdamW(self.net.parameters(), lr=self.lr, weight_decay=1e-4)  # as the shipped denoisers
         epochs = max(1, self.trainer.max_epochs or 1)
         return [optimizer], [torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=epochs)]
 

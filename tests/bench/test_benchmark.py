@@ -214,7 +214,7 @@ def test_invalid_files_are_rejected_in_one_line(changes: dict[str, Any], message
 
 
 def test_invalid_file_name(tmp_path: Path) -> None:
-    assert "the file name 'my benchmark' must consist" in refused(written(tmp_path, small(), "my benchmark.yaml"))
+    assert "the name 'my benchmark' must consist" in refused(written(tmp_path, small(), "my benchmark.yaml"))
 
 
 def test_duplicate_key(tmp_path: Path) -> None:

@@ -99,7 +99,7 @@ def test_show_estimates_time_and_disk_from_finished_runs(elsewhere: Path, capsys
     assert f"{run.epochs} epochs, {duration(run.epochs * 100 / 10 + STARTUP)}, 25M" in out
     assert f"{run.epochs} epochs, 25M" in out  # saaae
     assert "default variants, one seed: unknown time, 202.0 MB on disk, plus up to 600.0 MB during training" in out
-    assert f"1 finished runs in mine with {cores()} threads" in out
+    assert f"finished runs in mine with {cores()} threads: 1 so far" in out
 
 
 def test_show_unknown_benchmark(elsewhere: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -61,7 +61,7 @@ def check(benchmark: Benchmark, place: Place) -> None:
 
 def _names(benchmark: Benchmark, place: Place) -> None:
     if not NAME.fullmatch(benchmark.name):
-        raise place.error(f"the file name {benchmark.name!r} must consist of letters, digits and '_'")
+        raise place.error(f"the name {benchmark.name!r} must consist of letters, digits and '_'")
     for kind, known in (("variants", list(benchmark.variants)), ("profiles", list(benchmark.profiles))):
         if not known:
             raise place.at(kind).error("must not be empty")

@@ -71,7 +71,7 @@ def expected(options: argparse.Namespace, made: plan.Plan, runs: list[Run]) -> s
     cost = estimate.estimate(runs, earlier.costs(runs, made.images, options.estimate), jobs)
     told = f"Estimated: {duration(cost.seconds)}" if cost.seconds is not None else "Estimated: unknown time"
     if cost.unknown:
-        more = "plus " if cost.seconds is not None else ""
+        more = "without " if cost.seconds is not None else ""
         told += f" ({more}{', '.join(cost.unknown)}: not run on this machine yet)"
     told += f", {size(cost.disk)} on disk, up to {size(cost.extra)} more during training"
     return told + (f", {size(cost.memory)} of memory" if cost.memory else "")

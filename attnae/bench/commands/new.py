@@ -35,7 +35,7 @@ def new(options: argparse.Namespace) -> int:
     name = folder.name
     if not re.fullmatch(r"[a-z][a-z0-9_]{0,99}", name):
         raise UserError(
-            f"{name!r} cannot name a Python package. Use lowercase letters, digits and '_', such as {PLACEHOLDER}."
+            f"{name!r} cannot be used as a name. Use lowercase letters, digits and '_', beginning with a letter."
         )
     if name in catalog.names():
         raise UserError(f"{name} is the name of a shipped benchmark. Choose another one.")

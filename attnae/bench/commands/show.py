@@ -43,7 +43,7 @@ def register(commands: Subparsers[Any]) -> None:
     parser.add_argument(
         "--estimate",
         action="store_true",
-        help="time a few training steps of default variants that were not run here yet",
+        help="time a few training steps of each default variant whose time cannot be estimated from earlier runs",
     )
     add_out(parser)
     parser.set_defaults(handler=show)
@@ -63,7 +63,8 @@ def show(options: argparse.Namespace) -> int:
 def _paper(benchmark: Benchmark, out: Console) -> None:
     paper = benchmark.paper
     told = " ".join(filter(None, (paper.title, paper.url)))
-    out.print(f"[bold]The paper[/]  {escape(told)}. {escape(paper.notes)}", soft_wrap=True)
+    if benchmark.reproduces:
+        out.print(f"[bold]The paper[/]  {escape(told)}. {escape(paper.notes)}", soft_wrap=True)
     numbers = grid("variant", "number", "published", "source", right=True)
     for published in benchmark.published:
         for name, values in published.values.items():
@@ -133,7 +134,7 @@ def _costs(benchmark: Benchmark, options: argparse.Namespace, out: Console) -> N
         out.print(f"  default variants, one seed: {time}, {disk}{missing}", soft_wrap=True, highlight=False)
     where = f"in {escape(shown(options.out))}" + (f" with {earlier.threads} threads" if earlier.threads else "")
     if earlier.timed:
-        source = f"Times follow from the speed of {len(earlier.timed)} finished runs {where}."
+        source = f"Times are estimated from the speed of finished runs {where}: {len(earlier.timed)} so far."
     else:
         source = f"Times are unknown: no finished runs {where}. --estimate times a few steps."
     out.print(source, soft_wrap=True, highlight=False)

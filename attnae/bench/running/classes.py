@@ -1,6 +1,6 @@
 """The process that imports the classes of a benchmark outside the package: ``python classes.py < QUESTION``.
 
-Prints the first problem as JSON, or an empty text.
+Prints the first problem as JSON, or an empty string.
 """
 
 from __future__ import annotations

@@ -64,6 +64,11 @@ class Posterior(NamedTuple):
         return self.mean + (0.5 * self.log_variance).exp() * noise * self.gate.scale
 
 
+def _half_precision(device: str) -> torch.dtype | None:
+    """Precision of autocast; ``None`` if it is off."""
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
+
+
 def _at_least_float32(values: Tensor) -> Tensor:
     return values.to(torch.promote_types(values.dtype, torch.float32))
 
@@ -253,7 +258,7 @@ class SelfAttentionGate(nn.Module):
             not torch.compiler.is_compiling()
             and len(images) > self.importance.out_features
             and not images.requires_grad
-            and not torch.is_autocast_enabled(images.device.type)
+            and _half_precision(images.device.type) in (None, torch.bfloat16)  # float16 sums would overflow
         )
 
 

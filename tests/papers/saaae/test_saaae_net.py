@@ -1,5 +1,6 @@
 """VAE and SAAAE against closed forms and an independent implementation of the published formula."""
 
+import copy
 from collections.abc import Callable
 from importlib import import_module
 from typing import Any
@@ -17,6 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from attnae.bench import catalog
 from attnae.data import Batch
 from attnae.papers.saaae import SAAAE, VAE, SAAAETask
+from attnae.papers.saaae.folded import folded_importance
 from attnae.papers.saaae.net import Gate, Posterior, SelfAttentionGate
 from attnae.papers.saaae.task import objective
 
@@ -386,6 +388,41 @@ def test_importance_and_gradients_are_those_of_the_modules_in_either_order(
     ours, theirs = (torch.autograd.grad(made, seen, direction) for made in (importance, expected))
     for own, reference in zip(ours, theirs, strict=True):
         torch.testing.assert_close(own, reference, rtol=1e-10, atol=1e-12 * float(reference.abs().max()))
+
+
+@pytest.mark.parametrize("similar", [False, True], ids=["colorful", "nearly gray"])
+def test_folding_under_autocast_is_no_coarser_than_the_modules(similar: bool) -> None:
+    """Against float64; in nearly gray images the color planes differ by less than bfloat16 resolves."""
+    torch.manual_seed(0)
+    gate = SelfAttentionGate(16, 12)
+    for parameter in gate.parameters():
+        nn.init.normal_(parameter, std=0.1)
+    images = images_of(64, size=16)
+    if similar:
+        images = images[:, :1] + 0.002 * images
+    direction = torch.randn(64, 12)
+    exact = copy.deepcopy(gate).double()
+
+    def outcome(net: SelfAttentionGate, folded: bool) -> list[Tensor]:
+        pixels = images.to(next(net.parameters()))
+        if folded:
+            linear = folded_importance(pixels.flatten(2), net.attention, net.importance)
+        else:
+            linear = net.importance(net.attend(pixels).flatten(1))
+        return [linear.detach(), *torch.autograd.grad(linear, list(net.parameters()), direction.to(linear))]
+
+    reference = outcome(exact, False)
+    with torch.autocast("cpu", torch.bfloat16):
+        ours, modules = outcome(gate, True), outcome(gate, False)
+    names = ["importance", *dict(gate.named_parameters())]
+    for name, own, theirs, expected in zip(names, ours, modules, reference, strict=True):
+        assert own.dtype == theirs.dtype, name
+        errors = [float((made.double() - expected).norm() / expected.norm()) for made in (own, theirs)]
+        assert errors[0] < 1.5 * errors[1] + 2e-3, (name, errors)
+    # As a whole the gate takes the folded path under bfloat16.
+    with torch.autocast("cpu", torch.bfloat16), FlopCounterMode(display=False) as counter:
+        gate(images)
+    assert counter.get_total_flops() < 64 * 12 * 2 * 256**2
 
 
 def test_folding_saves_operations_for_large_batches() -> None:
