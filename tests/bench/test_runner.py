@@ -34,10 +34,14 @@ from tiny_benchmark import (
 )
 
 from attnae import result
-from attnae.bench import catalog
+from attnae.bench import catalog, plan
+from attnae.bench.commands import run as run_command
 from attnae.bench.identity import RunId
+from attnae.bench.reporting import page as page_module
 from attnae.bench.reporting.cells import unit_heading
 from attnae.bench.reporting.tables import chosen
+from attnae.bench.request import Request
+from attnae.data import content
 from attnae.metrics.columns import column
 
 FEW = 4
@@ -360,7 +364,7 @@ def test_failure_prints_end_of_log(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_folder_of_images(tmp_path: Path) -> None:
+def test_folder_of_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     images(tmp_path / "pets", 20, 6, nested=True)
     generator = np.random.default_rng(1)
     gray, transparent = (generator.integers(0, 256, shape, dtype=np.uint8) for shape in ((16, 16), (16, 16, 4)))
@@ -377,7 +381,15 @@ def test_folder_of_images(tmp_path: Path) -> None:
     assert said == "# VAE vs SAAAE: your images (pets), profile short, 2 epochs"
     assert settings == [", data.image_size=16, data.test_images=16, data.train_images=32, data.val_images=8, "
                         "net.channels=\\[4,4,4,4\\], net.image_size=16, net.latent_dim=8, trainer.accelerator=cpu"]  # fmt: skip
-    assert "Trained on 21 and tested on 7 images" in text
+    assert "Trained on 21 and tested on 7 of your images (pets) at 16x16." in text
+    assert "Too few held-out images" in text
+    assert page_module.FEW == content.FEW
+    assert "![The same images of pets for all variants" in text
+    assert text.index("## Held-out images") < text.index("## Cost") < text.index("## The paper's claims")
+    assert "Next: for the controls, the same command with --variants saaae" in done.out
+    made = plan.make(Request(catalog.load("saaae_vs_vae"), data_root=tmp_path / "pets", dry=True))
+    monkeypatch.chdir(tmp_path)
+    assert run_command._next(made) == "attnae-bench run saaae_vs_vae --profile short --data-root pets"
     assert "Converted images: 1 grayscale, 1 transparent (on white)." in text
     assert f"(saaae_vs_vae/{page.parent.name}/README.md)" in (tmp_path / "reports/README.md").read_text(
         encoding="utf-8"

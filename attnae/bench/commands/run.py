@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -306,10 +307,11 @@ def _next(made: plan.Plan) -> str:
     left = [name for name in benchmark.variants if name not in {one.id.variant for one in made.runs}]
     further = [name for name, profile in benchmark.profiles.items() if profile.evidence != "demonstration"]
     if made.request.profile not in further and further:
-        return (
-            f"attnae-bench run {escape(plan.named(benchmark))} --profile {further[0]} --data-root DIR   "
-            "(DIR: train/ and test/ images)"
-        )
+        command = f"attnae-bench run {escape(plan.named(benchmark))} --profile {further[0]} --data-root"
+        if made.request.data_root:
+            root = made.request.data_root
+            return f"{command} {escape(str(root) if str(root).startswith('hf:') else shlex.quote(shown(root)))}"
+        return f"{command} DIR   (DIR: train/ and test/ images)"
     if left:
         return f"for the controls, the same command with --variants {','.join(left)}"
     return "for intervals over seeds, the same command with --seeds 3"

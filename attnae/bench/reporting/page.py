@@ -23,6 +23,9 @@ from attnae.bench.reporting.judgment import DECIDED, Judgment
 from attnae.bench.reporting.material import Report
 from attnae.metrics.columns import column
 
+FEW = 8
+"""Number of held-out images below which a report says that they are too few."""
+
 CAPTIONS = {
     "grid.png": "The same {data} images for all variants, with the ground truth and the input.",
     "tradeoff.png": "Quality over cost, one point per variant. No variant is both cheaper and better than the gray line.",
@@ -38,7 +41,9 @@ def text(report: Report) -> str:
     """The report as Markdown."""
     first = next((name for name in ("grid.png", "tradeoff.png") if name in report.figures), None)
     parts = [f"# {escape(report.benchmark.title)}: {escape(kind_of(report.done))}"]
-    parts += [" ".join(answer.sentences(report)), _condition(report), _picture(report, first), _claims(report)]
+    parts += [" ".join(answer.sentences(report)), _condition(report), _picture(report, first)]
+    own = _own(report)
+    parts += [] if own else [_claims(report)]
     parts += tables.protocols(report)
     parts += [_picture(report, "relation.png", "## Relation between two metrics"), tables.differences(report)]
     parts += [
@@ -47,7 +52,8 @@ def text(report: Report) -> str:
     ]
     parts += [tables.sweep(report, spec) for spec in report.benchmark.sweeps]
     parts += [_picture(report, "sweep.png"), tables.published(report), _picture(report, "curves.png", "## Training")]
-    parts += [_own_pictures(report), details.failed(report), *details.folded(report)]
+    # People who bring their own images ask what works on them first, and about the paper last.
+    parts += [_own_pictures(report), _claims(report) if own else "", details.failed(report), *details.folded(report)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -59,10 +65,13 @@ def _condition(report: Report) -> str:
     lines.append(f"{len(done):,} of {len(report.results):,} runs complete" + (f"; seeds {seeds}." if seeds else "."))
     if done:
         data = done[0].data
+        size, images = escape(data.get("size")), "" if _own(report) else "images "
         lines.append(
-            f"Trained on {_count(data.get('train'))} and tested on {_count(data.get('test'))} images of "
-            f"{escape(data.get('title'))} at {escape(data.get('size'))}x{escape(data.get('size'))}."
+            f"Trained on {_count(data.get('train'))} and tested on {_count(data.get('test'))} {images}"
+            f"of {escape(data.get('title'))} at {size}x{size}."
         )
+        if isinstance(data.get("test"), int) and data["test"] < FEW:
+            lines.append("**Too few held-out images for a comparison**; the numbers only show that the run works.")
         if report.demonstration:
             what = "paper" if benchmark.reproduces else "claims"
             lines.append(f"A demonstration is not evidence for or against the {what}.")
@@ -79,6 +88,11 @@ def _condition(report: Report) -> str:
     if versions := _versions(report):
         blocks.append(versions)
     return "\n>\n".join(f"> {block}" for block in blocks)
+
+
+def _own(report: Report) -> bool:
+    """Whether the images are a user's own, see :attr:`attnae.data.location.Location.title`."""
+    return bool(report.done) and str(report.done[0].data.get("title", "")).startswith("your images")
 
 
 def _count(value: Any) -> str:
@@ -139,7 +153,11 @@ def _picture(report: Report, name: str | None, title: str = "") -> str:
         return ""
     data = escape(report.done[0].data.get("title", "")) if report.done else ""
     relations = " ".join(f"{one.title}. {one.note}" for one in report.benchmark.relations)
-    caption = {**CAPTIONS, "relation.png": escape(relations)}[name].replace("{data}", data)
+    caption = {**CAPTIONS, "relation.png": escape(relations)}[name]
+    if _own(report):
+        caption = caption.replace("The same {data} images", "The same images of {data}")
+        data = data.removeprefix("your images ").strip("()")
+    caption = caption.replace("{data}", data)
     return (f"{title}\n\n" if title else "") + f"![{escape(caption)}](figures/{name})\n\n*{caption}*"
 
 
