@@ -97,7 +97,7 @@ class TestRun:
 
     def test_commands_in_the_report_repeat_the_run(self, made: tuple[Path, str], tmp_path: Path) -> None:
         page = (made[0] / "reports/sharp/tiny/README.md").read_text(encoding="utf-8")
-        config, fit, _ = re.findall(r"^attnae(?:-bench)? .*$", page, re.MULTILINE)[1:4]
+        config, fit, test = re.findall(r"^attnae(?:-bench)? .*$", page, re.MULTILINE)[1:4]
         assert "--trust sharp" in fit
         shutil.copytree(made[0] / "sharp", tmp_path / "sharp")
         words = config.split(" > ")[0].split()[1:]
@@ -107,6 +107,11 @@ class TestRun:
         again = next(tmp_path.glob("runs/sharp/tiny/*/seed1-*/weights.safetensors"))
         first = made[0] / again.relative_to(tmp_path)
         assert again.read_bytes() == first.read_bytes()
+        done = call(tmp_path, *test.split()[1:], module="attnae.cli")
+        assert done.returncode == 0, done.stderr
+        alone = json.loads((again.parent / "test.json").read_text(encoding="utf-8"))["metrics"]
+        together = json.loads((first.parent / "result.json").read_text(encoding="utf-8"))["metrics"]
+        assert alone == together  # the runner's process does both
 
     def test_complete_runs_are_kept_until_the_code_changes(self, made: tuple[Path, str], tmp_path: Path) -> None:
         shutil.copytree(made[0], tmp_path / "own")

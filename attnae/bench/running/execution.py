@@ -53,6 +53,9 @@ class Execution:
         self.environment: dict[str, str] = {}
         self.before: result.Result | None = None  # kept until a retest has succeeded, see `Run.retest`
         self.process: subprocess.Popen[bytes] | None = None
+        # One process for both commands imports torch and Lightning once. Not where several processes train, or where a
+        # logger's connection belongs to a command.
+        self.joined = run.id.devices * run.id.nodes == 1 and not launch and not run.logger
         self.lifeline: int | None = None  # a pipe end; when it closes, the running command exits
         self.lock = FileLock(run.folder / ".lock")
         self.log: IO[bytes] | None = None
@@ -74,7 +77,7 @@ class Execution:
             self._end(DONE)
         elif self._prepare():
             if self.run.trains and not self.before and not self._trained():
-                self._spawn(FIT, self._resumed(self.run.fit))
+                self._spawn(FIT, self._resumed(self.run.fit), self.run.test if self.joined else ())
             else:
                 self._spawn(TEST, self.run.test)
 
@@ -118,6 +121,8 @@ class Execution:
 
     def poll(self) -> bool:
         """Starts the next command when one has ended; returns whether the run has ended."""
+        if self.stage == FIT and self.joined and self.process is not None and self._trained():
+            self.stage = TEST
         if self.process is not None and self.timeout is not None and time.time() - self.began > 60 * self.timeout:
             if not self.ended:
                 self.ended = time.time()
@@ -220,7 +225,8 @@ class Execution:
             return (*arguments, "--ckpt_path", checkpoint.as_posix())
         return (*arguments, "--ckpt_path", checkpoint.as_posix()) if checkpoint.exists() else arguments
 
-    def _spawn(self, stage: str, arguments: tuple[str, ...]) -> None:
+    def _spawn(self, stage: str, arguments: tuple[str, ...], then: tuple[str, ...] = ()) -> None:
+        """Starts a command, and in the same process a further one after it."""
         assert self.log is not None
         self.stage, arguments = stage, (*arguments, *self.run.logger)
         launch = self.launch if stage == FIT else ()
@@ -231,6 +237,8 @@ class Execution:
                 inherited = [end]
             self.log.write(f"$ attnae {' '.join(arguments)}\n".encode())
             self.log.flush()
+            if then:
+                arguments = (*arguments, child.THEN, *then)
             self.process = subprocess.Popen(
                 # Not -m, which would import modules from the working folder.
                 [*launch, sys.executable, child.__file__, *(map(str, inherited) if inherited else "-"), *arguments],
