@@ -47,7 +47,11 @@ class Rows:
         return self.starts[-1]
 
     def content(self, index: int) -> bytes | None:
-        """The stored bytes of an image; ``None`` if there are none."""
+        """The stored bytes of an image; ``None`` if there are none.
+
+        Raises:
+            UserError: The file is damaged, or the first rows of a file have no bytes at all.
+        """
         group = bisect_right(self.starts, index) - 1
         number, within, _ = self.groups[group]
         if group != self.group:
@@ -55,9 +59,14 @@ class Rows:
                 table = self.readers[number].read_row_group(within, columns=[self.columns[number]], use_threads=False)
             except Exception as error:  # damaged pages raise ArrowInvalid, OSError, ...
                 raise _damaged(self.files[number], error) from error
-            self.group, self.values = group, table.column(0)
-        value = self.values[index - self.starts[group]].as_py()
-        return value.get("bytes") if isinstance(value, dict) else value
+            self.group, self.values = group, _bytes(table.column(0))
+            if not within and self.values.null_count == len(self.values) > 0:
+                raise UserError(
+                    f"{printable(self.files[number].path)} stores no images: the column {self.columns[number]} is empty, as if "
+                    "only paths had been written. Write it with the bytes of the images, or name their folder instead."
+                )
+        content: bytes | None = self.values[index - self.starts[group]].as_py()
+        return content
 
     def decode(self, index: int, size: int, conversions: Counter[str]) -> UInt8:
         """An image, uint8 (size, size, 3).
@@ -102,6 +111,14 @@ def _column(reader: Any, file: File) -> str:
             f"{printable(file.path)} has no column of images. Provide bytes, or structs with bytes. Columns: {names[:500]}."
         )
     return found[next((name for name in PREFERRED if name in found), next(iter(found)))]
+
+
+def _bytes(column: Any) -> Any:
+    """The column of bytes, which may lie in a struct."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    return pc.struct_field(column, "bytes") if pa.types.is_struct(column.type) else column
 
 
 def _damaged(file: File, error: Exception) -> UserError:

@@ -415,6 +415,18 @@ def test_conversions_and_broken_bytes_are_counted(tmp_path: Path) -> None:
     assert "train.parquet[30] contains no image bytes" in taken.skipped[1]
 
 
+def test_parquet_of_paths_alone_says_so(tmp_path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    rows = [{"bytes": None, "path": f"photos/{number}.png"} for number in range(30)]
+    kind = pa.struct({"bytes": pa.binary(), "path": pa.string()})
+    pq.write_table(pa.table({"image": pa.array(rows, kind)}), tmp_path / "a.parquet")
+    message = refused(tmp_path / "a.parquet")
+    assert "stores no images" in message
+    assert "only paths" in message
+
+
 def test_parquet_without_images_lists_its_columns(tmp_path: Path) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
