@@ -22,7 +22,7 @@ from attnae.files import write_text
 from attnae.inference import images, inputs, pictures, summary
 from attnae.inference.inputs import Source
 from attnae.inference.load import Model, load
-from attnae.inference.terminal import progress
+from attnae.inference.terminal import progress, trusting
 from attnae.inference.tiles import PIXELS, Rows, blended, extended
 
 BAND = 256
@@ -244,9 +244,9 @@ def _report(
     if model.task.corruption == "noise" and options.sigma is None:
         print("Next: add noise with --sigma 0.1 to compare with the original.")
     elif model.task.codes:
-        print(f"Next: attnae encode {options.model} {' '.join(options.images[:1])} -o codes")
+        print(f"Next: attnae encode {options.model} {' '.join(options.images[:1])} -o codes{trusting(options.trust)}")
     else:
-        print(f"Next: attnae export {options.model} exported")
+        print(f"Next: attnae export {options.model} exported{trusting(options.trust)}")
     if warning:
         print(warning)
 

@@ -25,7 +25,7 @@ from attnae.files import atomic
 from attnae.inference import images
 from attnae.inference.inputs import CODES, Source
 from attnae.inference.load import Model, load
-from attnae.inference.terminal import progress, show_table
+from attnae.inference.terminal import progress, show_table, trusting
 from attnae.inference.tiles import PIXELS, blended, extended, starts
 
 MAGIC, VERSION = b"ATNC", 1
@@ -67,7 +67,7 @@ def encode(options: argparse.Namespace) -> int:
             rows.append(row | {"bits per pixel": 8 * len(data) / (pixels.size / 3), "file": source.name + CODES})
             advance(1)
     show_table(("image", "pixels", "bytes", "bits per pixel", "file"), rows)
-    print(f"Next: attnae decode {options.model} {options.out} -o decoded")
+    print(f"Next: attnae decode {options.model} {options.out} -o decoded{trusting(options.trust)}")
     return 1 if skipped else 0
 
 

@@ -61,7 +61,8 @@ def export(options: argparse.Namespace) -> int:
         print(f"{path}  {path.stat().st_size / 1e6:,.2f} MB")
     checked = f"checked on random images: loaded again, largest difference {reloaded:.1g}"
     print(checked if program is None else f"{checked}; model.pt2, {program:.1g}")
-    print(f'Next: python -c "import attnae; print(attnae.load({str(folder)!r}).title)"')
+    trust = f", trust={options.trust!r}" if options.trust else ""
+    print(f'Next: python -c "import attnae; print(attnae.load({str(folder)!r}{trust}).title)"')
     return 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -23,6 +24,11 @@ DIGITS = {
 }
 MOST = 40
 """Maximum number of rows in a table; metrics.csv has all of them."""
+
+
+def trusting(folder: str | None) -> str:
+    """The option with which a further command imports the code of the same folder; empty without one."""
+    return f" --trust {shlex.quote(folder)}" if folder else ""
 
 
 @contextmanager
