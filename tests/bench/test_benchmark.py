@@ -119,6 +119,13 @@ def test_show_accepts_path(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     assert "other.yaml" in capsys.readouterr().err
 
 
+def test_a_shipped_file_named_by_its_path_is_the_shipped_benchmark(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(shipped())
+    named = catalog.find("benchmarks/moe_ablation.yaml")
+    assert named == catalog.load("moe_ablation")
+    assert named.file is None
+
+
 # -- validation ---------------------------------------------------------------------------------------------------
 
 TABLE = {"title": "t", "protocol": "heldout", "columns": ["mse"]}

@@ -80,7 +80,7 @@ def read(path: Path) -> Benchmark:
     base = _base(raw["base"], path, place)
     variants = {name: stated.resolved(path, name) for name in stated.stated(path)}
     rest = {key: value for key, value in raw.items() if key != "variants"}
-    own = path.parent != shipped("benchmarks")
+    own = path.absolute().parent != shipped("benchmarks")
     name = path.absolute().parent.name if own and path.stem == GENERIC else path.stem
     given: dict[str, Any] = {"name": name, "variants": variants, "base_configuration": base}
     whole = {name: asdict(variant) for name, variant in variants.items()}
@@ -202,6 +202,6 @@ def _base(stated: Any, path: Path, place: Place) -> dict[str, Any]:
 
 def _shown(path: Path) -> str:
     """A file name for display; shipped files are shown by their path in the package."""
-    if path.parent == shipped("benchmarks"):
+    if path.absolute().parent == shipped("benchmarks"):
         return f"benchmarks/{path.name}"
     return str(path)
