@@ -91,6 +91,7 @@ class TestRun:
         folder, printed = made
         page = (folder / "reports/sharp/tiny/README.md").read_text(encoding="utf-8")
         assert "## Claims" in page
+        assert "published" not in page.split("## Claims")[1].split("<details>")[0]
         assert "paper" not in page.split("<details>")[0].replace("sharp", "").lower()
         assert "attnae-bench run sharp/benchmark.yaml --profile quick" in page
         assert "sharp/benchmark.yaml --profile short" in printed

@@ -180,6 +180,8 @@ def _claims(report: Report) -> str:
         return ""
     body = [[f"{one.number}. {escape(one.claim.claim)}", *claim_cells(one)] for one in report.judged]
     header = ["claim", "published", "ours", "n", "verdict"]
+    if not report.benchmark.reproduces:
+        header, body = [header[0], *header[2:]], [[row[0], *row[2:]] for row in body]
     lines: list[str] = []
     lonely: dict[str, list[str]] = {}
     for one in report.judged:
