@@ -9,7 +9,9 @@ from typing import Any
 
 HERE = Path(__file__).resolve().parent
 REPOSITORY = HERE.parent
-sys.path.insert(0, str(REPOSITORY))
+sys.path[:0] = [str(REPOSITORY), str(HERE)]
+
+import inventories  # noqa: E402
 
 from attnae import __version__  # noqa: E402
 
@@ -21,6 +23,7 @@ release = version = __version__
 extensions = [
     "myst_parser",
     "sphinx.ext.autodoc",
+    "sphinx.ext.intersphinx",
     "sphinx.ext.napoleon",
     "sphinx_copybutton",
     "sphinx_design",
@@ -31,9 +34,10 @@ html_theme = "furo"
 html_title = f"attnae {release}"
 html_copy_source = False
 
-# No intersphinx: its inventories come from the network, and the build must not need one. Names of other packages, such as
-# torch.Tensor, are plain text; nitpicky is off, so that Sphinx does not warn about them.
-nitpicky = False
+intersphinx_mapping = {
+    site: (address, str(HERE / "_inventories" / f"{site}.inv")) for site, (address, _) in inventories.SITES.items()
+}
+nitpicky = False  # other names of foreign packages are plain text
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
@@ -98,4 +102,5 @@ def without_fields(app: Any, what: str, name: str, obj: Any, skip: bool, options
 def setup(app: Any) -> None:
     """Copies the pages before Sphinx looks for them."""
     copy_pages()
+    inventories.write(HERE / "_inventories")
     app.connect("autodoc-skip-member", without_fields)

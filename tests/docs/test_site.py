@@ -115,6 +115,14 @@ def test_every_public_name_is_in_the_reference(pages: dict[Path, Page]) -> None:
     assert not [name for name in public_names() if name not in anchors]
 
 
+def test_types_of_torch_link_to_its_documentation(site: Path) -> None:
+    page = (site / "reference/papers.html").read_text(encoding="utf-8")
+    assert 'href="https://docs.pytorch.org/docs/stable/tensors.html#torch.Tensor"' in page
+    assert 'href="https://docs.pytorch.org/docs/stable/generated/torch.nn.Module.html#torch.nn.Module"' in "".join(
+        path.read_text(encoding="utf-8") for path in (site / "reference").glob("*.html")
+    )
+
+
 def test_code_of_the_gallery_is_shown(site: Path) -> None:
     for script in (DOCS / "gallery").glob("*.py"):
         if script.name == "build.py":
