@@ -32,6 +32,7 @@ CANNOT_WORK = {
     "trainer.reload_dataloaders_every_n_epochs": "images are kept in memory and never reloaded; leave it out.",
     "trainer.default_root_dir": "use --out.",
     "ckpt_path": "runs resume from their own checkpoints automatically; leave it out.",
+    "trust": "a setting cannot allow code to be imported; name your own benchmark file instead.",
     "weights": "a run trains its own weights; leave it out.",
     "weights_only": "runs resume from their own checkpoints automatically; leave it out.",
     "trainer.profiler": "it distorts the times in the report; profile `attnae fit` by hand.",
