@@ -15,6 +15,9 @@ from attnae.bench.catalog.benchmark import Benchmark
 from attnae.bench.catalog.configuration import classes
 from attnae.errors import UserError
 
+_checked: set[str] = set()
+"""Versions of code and classes that were found to be in order."""
+
 SCRIPT = Path(__file__).with_name("running") / "classes.py"
 
 
@@ -58,10 +61,14 @@ def check(benchmark: Benchmark, profile: str, configurations: Mapping[str, Mappi
             asked.append({"where": f"{variant}: {key}", "path": path, "given": given, "task": key == "model"})
     if not (asked or benchmark.code):
         return
+    version_of = version(benchmark.code, {"class_path": f"{benchmark.code.name}."} if benchmark.code else {})
     question = {"folder": str(benchmark.code) if benchmark.code else None, "classes": asked}
+    text = json.dumps(question, default=str)
+    if (known := f"{version_of} {text}") in _checked:  # the points of a grid
+        return
     done = subprocess.run(
         [sys.executable, str(SCRIPT)],
-        input=json.dumps(question, default=str),
+        input=text,
         capture_output=True,
         text=True,
         errors="replace",
@@ -74,6 +81,7 @@ def check(benchmark: Benchmark, profile: str, configurations: Mapping[str, Mappi
         problem = f"importing its classes ended the process: {last}"
     if problem:
         raise UserError(f"{benchmark.file}: {problem}")
+    _checked.add(known)
 
 
 def _others(value: Any, key: str = "") -> Iterator[tuple[str, str, list[str]]]:

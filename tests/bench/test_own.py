@@ -141,6 +141,26 @@ class TestRun:
         assert ours.read_text(encoding="utf-8") == theirs.read_text(encoding="utf-8")
         assert call(tmp_path, "report", "--check").returncode == 0
 
+    def test_text_of_other_people_is_no_html_and_no_markup(self, made: tuple[Path, str], tmp_path: Path) -> None:
+        shutil.copytree(made[0] / "runs", tmp_path / "runs")
+        path = tmp_path / "runs/sharp/benchmark.yaml"
+        stated = yaml.safe_load(path.read_text(encoding="utf-8"))
+        tag = "<script>alert(1)</script>[/x]"
+        stated |= {"title": tag, "question": tag, "findings": [tag], "paper": {"title": tag, "notes": tag}}
+        for table in stated["tables"]:
+            table |= {"title": tag, "note": tag}
+        for claim in stated["claims"]:
+            claim |= {"claim": tag, "where": tag}
+        for variant in stated["variants"].values():
+            variant |= {"title": tag, "about": tag}
+        path.write_text(yaml.safe_dump(stated), encoding="utf-8")
+        done = call(tmp_path, "report", "--format", "html")
+        assert done.returncode == 0, done.stderr
+        for written in tmp_path.glob("reports/**/*.*"):
+            if written.suffix in (".md", ".html"):
+                assert "<script>alert" not in written.read_text(encoding="utf-8"), written
+        assert call(tmp_path, "show", str(path)).returncode == 0
+
     def test_from_python(self, made: tuple[Path, str], monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.chdir(made[0])
         overrides = {"trainer.max_epochs": 1, "data.init_args.train_images": 64, "data.init_args.test_images": 16,

@@ -18,10 +18,9 @@ def keep(benchmark: Benchmark, root: Path) -> None:
     """Writes ``root/<name>/benchmark.yaml``, which refers to no other file, if the benchmark is not shipped."""
     if benchmark.file is None:
         return
-    path, text = root / benchmark.name / FILE, dump_yaml(benchmark.content)
-    if not path.is_file() or path.read_text(encoding="utf-8") != text:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_text(path, text)
+    path = root / benchmark.name / FILE
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_text(path, dump_yaml(benchmark.content))
 
 
 def adopt(name: str, path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -89,6 +90,8 @@ def read(path: Path) -> Benchmark:
     content = {**rest, "base": base, "variants": whole}
     # The base is read above; only the path of a file is kept.
     rest["base"] = rest["base"] if isinstance(rest["base"], str) else ""
+    if own:
+        rest = {key: _without_html(value) for key, value in rest.items()}
     benchmark = build(Benchmark, rest, place, **given, file=path if own else None, content=content)
     check(benchmark, place)
     return benchmark
@@ -198,6 +201,15 @@ def _base(stated: Any, path: Path, place: Place) -> dict[str, Any]:
             return read_yaml(file)
     bases = [f"configs/{file.name}" for file in sorted(shipped("configs").glob("*.yaml"))]
     raise place.at("base").error(f"file not found: {name!r}.{suggestion(name, bases)}")
+
+
+def _without_html(value: Any) -> Any:
+    """Text without HTML tags: notes may be Markdown, and a kept file may be another person's."""
+    if isinstance(value, str):
+        return re.sub(r"<(?=[A-Za-z/!?])", "&lt;", value)
+    if isinstance(value, dict):
+        return {key: _without_html(inner) for key, inner in value.items()}
+    return [_without_html(inner) for inner in value] if isinstance(value, list) else value
 
 
 def _shown(path: Path) -> str:

@@ -181,8 +181,9 @@ def _work(options: argparse.Namespace, made: plan.Plan, out: Console) -> Work:
         wanted = ("", "failed") if options.retry_failed else ("",)
         waiting = [one for one in made.runs if known[one.name] in wanted]
     where = f" on {escape(made.location.title)}" if made.location else ""
+    title = f"[bold]{escape(made.benchmark.title)}[/], profile {made.request.profile}{where}"
     out.print(
-        f"[bold]{made.benchmark.title}[/], profile {made.request.profile}{where}: {total} runs, {complete} already complete",
+        f"{title}: {total} runs, {complete} already complete",
         soft_wrap=True,
     )
     if waiting and options.launcher != "slurm" and not options.retest:
@@ -287,7 +288,7 @@ def _summary(out: Console, report: Report) -> None:
     from attnae.metrics.columns import COSTS, column
 
     keys = [*report.benchmark.leading, *COSTS]
-    grid = Table(title=report.benchmark.title)
+    grid = Table(title=escape(report.benchmark.title))
     grid.add_column("variant")
     for key in keys:
         protocol = f"{key.split('/')[0]}\n" if "/" in key else "\n"
