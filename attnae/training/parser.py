@@ -38,6 +38,8 @@ class OneLineParser(LightningArgumentParser):
             given = re.search(r"Given value: (.{1,80})$", line)  # omit the full configuration of a class
             reasons = dict.fromkeys(found[1].split(" - "))  # members of a union may give the same reason
             line = f"{line.split(':', 1)[0]}: {' - '.join(reasons)}" + (f", got {given[1]}" if given else "")
+        if own := re.search(r"class_path '(\w+)\..*No module named '\1'", line):
+            line += f". If {own[1]} is a folder of your own, add --trust and its path."
         raise UserError(line + self._nearest(line)) from ex
 
     def _nearest(self, line: str) -> str:

@@ -22,8 +22,9 @@ SMALL = ["--set", "trainer.max_epochs=1", "--set", "data.init_args.train_images=
 
 
 def call(cwd: Path, *words: str, module: str = "attnae.bench.app") -> subprocess.CompletedProcess[str]:
+    script = Path(sys.executable).with_name({"attnae.cli": "attnae"}.get(module, "attnae-bench"))
     return subprocess.run(
-        [sys.executable, "-m", module, *words],
+        [script, *words],  # not -m, by which code in the working folder can be imported
         cwd=cwd,
         capture_output=True,
         text=True,
@@ -103,7 +104,9 @@ class TestRun:
         shutil.copytree(made[0] / "sharp", tmp_path / "sharp")
         words = config.split(" > ")[0].split()[1:]
         (tmp_path / "run.yaml").write_text(call(tmp_path, *words).stdout, encoding="utf-8")
-        done = call(tmp_path, *fit.split()[1:], module="attnae.cli")
+        words = fit.split()[1:]
+        assert "add --trust" in refused(tmp_path, words[0], *words[3:], module="attnae.cli")
+        done = call(tmp_path, *words, module="attnae.cli")
         assert done.returncode == 0, done.stderr
         again = next(tmp_path.glob("runs/sharp/tiny/*/seed1-*/weights.safetensors"))
         first = made[0] / again.relative_to(tmp_path)
@@ -160,6 +163,12 @@ class TestRun:
             if written.suffix in (".md", ".html"):
                 assert "<script>alert" not in written.read_text(encoding="utf-8"), written
         assert call(tmp_path, "show", str(path)).returncode == 0
+
+    def test_steps_can_be_timed(self, made: tuple[Path, str], tmp_path: Path) -> None:
+        shutil.copytree(made[0] / "sharp", tmp_path / "sharp")
+        done = call(tmp_path, "run", "sharp/benchmark.yaml", "--variants", "control", *SMALL, "--estimate")
+        assert done.returncode == 0, done.stderr
+        assert re.search(r"^# Estimated: \d+:\d+, ", done.stdout, re.MULTILINE)
 
     def test_from_python(self, made: tuple[Path, str], monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.chdir(made[0])

@@ -35,7 +35,15 @@ def timed(run: Run, environment: dict[str, str], startup: float) -> result.Resul
         folder = Path(name)
         write_text(folder / "stated.yaml", dump_yaml(run.stated))
         short = {"max_epochs": 2, "limit_train_batches": STEPS, "limit_val_batches": 1, "check_val_every_n_epoch": 1}
-        arguments = ["fit", "-c", str(folder / "stated.yaml"), "--trainer.default_root_dir", name, "--last_epochs=0"]
+        arguments = [
+            "fit",
+            *run.trust,
+            "-c",
+            str(folder / "stated.yaml"),
+            "--trainer.default_root_dir",
+            name,
+            "--last_epochs=0",
+        ]
         arguments += [f"--trainer.{key}={value}" for key, value in short.items()]
         done = subprocess.run(
             [sys.executable, child.__file__, "-", *arguments],
