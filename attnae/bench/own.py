@@ -15,8 +15,8 @@ from attnae.bench.catalog.benchmark import Benchmark
 from attnae.bench.catalog.configuration import classes
 from attnae.errors import UserError
 
-_checked: set[str] = set()
-"""Versions of code and classes that were found to be in order."""
+_checked: set[tuple[str, str]] = set()
+"""Digests of code, with the questions about its classes, that were found to be in order."""
 
 SCRIPT = Path(__file__).with_name("running") / "classes.py"
 
@@ -32,13 +32,18 @@ def version(folder: Path | None, configuration: Mapping[str, Any]) -> dict[str, 
     """
     if folder is None or not any(path.startswith(f"{folder.name}.") for path in classes(configuration)):
         return {}
+    return {"code": _digest(folder)}
+
+
+def _digest(folder: Path) -> str:
+    """Digest of the names and contents of a folder's Python files, whatever their line endings."""
     digest = hashlib.blake2b(digest_size=8)
     for path in sorted(folder.rglob("*.py")):
         inside = path.relative_to(folder)
         if not any(part.startswith((".", "__")) for part in inside.parts[:-1]):
             text = path.read_bytes().replace(b"\r\n", b"\n")
             digest.update(f"{inside.as_posix()} {len(text)}\n".encode() + text)
-    return {"code": digest.hexdigest()}
+    return digest.hexdigest()
 
 
 def check(benchmark: Benchmark, profile: str, configurations: Mapping[str, Mapping[str, Any]]) -> None:
@@ -61,10 +66,10 @@ def check(benchmark: Benchmark, profile: str, configurations: Mapping[str, Mappi
             asked.append({"where": f"{variant}: {key}", "path": path, "given": given, "task": key == "model"})
     if not (asked or benchmark.code):
         return
-    version_of = version(benchmark.code, {"class_path": f"{benchmark.code.name}."} if benchmark.code else {})
-    question = {"folder": str(benchmark.code) if benchmark.code else None, "classes": asked}
-    text = json.dumps(question, default=str)
-    if (known := f"{version_of} {text}") in _checked:  # the points of a grid
+    folder = benchmark.code
+    text = json.dumps({"folder": str(folder) if folder else None, "classes": asked}, default=str)
+    known = (_digest(folder) if folder else "", text)
+    if known in _checked:  # the points of a grid
         return
     done = subprocess.run(
         [sys.executable, str(SCRIPT)],

@@ -100,10 +100,13 @@ def scan(root: Path) -> tuple[list[Record], list[str]]:
     found: list[Record] = []
     problems = []
     root = Path(relative(root))
+    known = set(catalog.names())
     for path in sorted([*root.rglob("result.json"), *root.rglob("runs/*.json")]):
         try:
             one = result.read_result(path)
-            catalog.adopt(one.benchmark, path)
+            if one.benchmark not in known:
+                catalog.adopt(one.benchmark, path)
+                known.update(catalog.names())
             found.append((path.parent, one))
         except UserError as error:
             problems.append(str(error))

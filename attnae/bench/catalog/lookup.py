@@ -84,15 +84,15 @@ def read(path: Path) -> Benchmark:
     own = path.absolute().parent != shipped("benchmarks")
     name = path.absolute().parent.name if own and path.stem == GENERIC else path.stem
     given: dict[str, Any] = {"name": name, "variants": variants, "base_configuration": base}
-    whole = {name: asdict(variant) for name, variant in variants.items()}
-    for one in whole.values():
-        del one["name"]
-    content = {**rest, "base": base, "variants": whole}
-    # The base is read above; only the path of a file is kept.
-    rest["base"] = rest["base"] if isinstance(rest["base"], str) else ""
+    given |= {"file": None, "content": {}}
     if own:
+        whole = {name: asdict(variant) for name, variant in variants.items()}
+        for one in whole.values():
+            del one["name"]
+        given |= {"file": path, "content": {**rest, "base": base, "variants": whole}}
         rest = {key: _without_html(value) for key, value in rest.items()}
-    benchmark = build(Benchmark, rest, place, **given, file=path if own else None, content=content)
+        rest["base"] = raw["base"] if isinstance(raw["base"], str) else ""  # a mapping is read above
+    benchmark = build(Benchmark, rest, place, **given)
     check(benchmark, place)
     return benchmark
 

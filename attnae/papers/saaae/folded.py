@@ -82,10 +82,8 @@ class _Folded(torch.autograd.Function):
          in_bias, out_bias) = ctx.saved_tensors  # fmt: skip
         size, exact, kind = planes.shape[-1], planes.dtype, rows.dtype
         value_bias = in_bias.chunk(3)[2]
-        grad_in, grad_in_bias = (
-            rows.new_empty(3 * size, size),
-            torch.zeros_like(in_bias),
-        )  # no gradient of the keys' bias
+        grad_in = rows.new_empty(3 * size, size)
+        grad_in_bias = torch.zeros_like(in_bias)  # the keys' bias has no gradient
         for_query, for_key, for_value = grad_in.chunk(3)
         for_query_bias, _, for_value_bias = grad_in_bias.chunk(3)
 
