@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import subprocess
-import sys
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 from attnae.bench import keys
 from attnae.bench.catalog.benchmark import Benchmark
 from attnae.bench.catalog.configuration import classes
+from attnae.bench.running import processes
 from attnae.errors import UserError
 
 _checked: set[tuple[str, str]] = set()
@@ -71,14 +71,7 @@ def check(benchmark: Benchmark, profile: str, configurations: Mapping[str, Mappi
     known = (_digest(folder) if folder else "", text)
     if known in _checked:  # the points of a grid
         return
-    done = subprocess.run(
-        [sys.executable, str(SCRIPT)],
-        input=text,
-        capture_output=True,
-        text=True,
-        errors="replace",
-        check=False,
-    )
+    done = processes.run(str(SCRIPT), [], os.environ, text)
     try:
         problem = json.loads(done.stdout)
     except ValueError:  # the code ended the process

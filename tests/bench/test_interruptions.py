@@ -13,7 +13,6 @@ from tiny_benchmark import (
     ENDLESS,
     RUN,
     bench,
-    child,
     ended,
     equal,
     folder,
@@ -22,6 +21,7 @@ from tiny_benchmark import (
     readme,
     start,
     table,
+    training,
     wait_for_an_epoch,
 )
 
@@ -72,7 +72,7 @@ def test_interrupted_run_resumes(uninterrupted: Path, tmp_path: Path) -> None:
 def test_killed_training_is_reported_as_failed_and_can_be_retried(uninterrupted: Path, tmp_path: Path) -> None:
     process = start(*LONG, "--variants", "vae,saaae", cwd=tmp_path)
     wait_for_an_epoch(process, tmp_path)
-    os.kill(child(process, b"/tiny/vae/"), signal.SIGKILL)
+    os.kill(training(process, "vae/seed1"), signal.SIGKILL)
     done = ended(process)
     assert done.code == 1, done.text
     assert "SIGKILL" in done.out

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import subprocess
 import sys
@@ -14,9 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from attnae import result
+from attnae.bench import app
+from attnae.bench.catalog import lookup
 
 PROGRAM = [sys.executable, "-m", "attnae.bench.app"]
 SMALL = ("trainer.accelerator=cpu", "data.init_args.train_images=32", "data.init_args.test_images=16",
@@ -61,15 +65,32 @@ def ended(process: subprocess.Popen[str], patience: float = 240) -> Done:
     """Waits for the command and checks its output: no traceback, and no control codes in a pipe."""
     began = time.monotonic()
     out, err = process.communicate(timeout=patience)
-    done = Done(process.returncode, out, err, time.monotonic() - began)
+    return checked(Done(process.returncode, out, err, time.monotonic() - began))
+
+
+def checked(done: Done) -> Done:
+    """Asserts what holds for every command."""
     assert "Traceback" not in done.text, done.text
     assert "\x1b" not in done.text, "control codes in a pipe"
     return done
 
 
 def bench(*arguments: str | Path, cwd: Path, path: Path | None = None) -> Done:
-    """Runs ``attnae-bench`` to completion."""
-    return ended(start(*arguments, cwd=cwd, path=path))
+    """Runs ``attnae-bench`` to completion, in this process: trainings are forked from one that has imported the libraries."""
+    out, err, words = io.StringIO(), io.StringIO(), list(map(str, arguments))
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        patch.chdir(cwd)
+        patch.setattr("sys.argv", ["attnae-bench", *words])
+        patch.setattr(lookup, "_others", {})
+        if path:
+            patch.setenv("PATH", f"{path}:{os.environ['PATH']}")
+        began = time.monotonic()
+        try:
+            code = app.main(words)
+        except SystemExit as end:
+            code = end.code if isinstance(end.code, int) else int(end.code is not None)
+        seconds = time.monotonic() - began
+    return checked(Done(code, out.getvalue(), err.getvalue(), seconds))
 
 
 def wait_for(what: Callable[[], Any], process: subprocess.Popen[str]) -> Any:
@@ -82,15 +103,25 @@ def wait_for(what: Callable[[], Any], process: subprocess.Popen[str]) -> Any:
     return found
 
 
-def child(process: subprocess.Popen[str], word: bytes) -> int:
-    """PID of the child process of the runner with this word in its arguments."""
+def training(process: subprocess.Popen[str], run: str) -> int:
+    """PID of the process that trains a run, such as ``vae/seed1``; a runner forks it from one that it has started."""
     found = []
     for path in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):  # the process has ended
-            if f"PPid:\t{process.pid}\n" in (path / "status").read_text() and word in (path / "cmdline").read_bytes():
+            if (path / "comm").read_text() == f"{run}\n" and process.pid in (parent(path), parent(path, 2)):
                 found.append(int(path.name))
     assert len(found) == 1
     return found[0]
+
+
+def parent(path: Path, generations: int = 1) -> int:
+    """PID of an ancestor of the process with this folder in ``/proc``."""
+    for _ in range(generations):
+        number = next(
+            line.split()[1] for line in (path / "status").read_text().splitlines() if line.startswith("PPid:")
+        )
+        path = path.with_name(number)
+    return int(path.name)
 
 
 def folders(cwd: Path, variant: str = "*") -> list[Path]:

@@ -280,6 +280,11 @@ def children(process: int) -> list[int]:
     return found
 
 
+def trainings(runner: int) -> list[int]:
+    """Processes that train runs; the runner has them forked by one that has imported the libraries."""
+    return [training for server in children(runner) for training in children(server)]
+
+
 def at_work_in(cwd: Path) -> list[int]:
     """Processes whose working folder this is."""
     found = []

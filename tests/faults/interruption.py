@@ -18,12 +18,12 @@ from harness import (
     at_work_in,
     background,
     bench,
-    children,
     fault,
     folder_of,
     run_arguments,
     same_run,
     scratch,
+    trainings,
     wait_until,
     whole,
 )
@@ -82,9 +82,9 @@ def kill(cwd: Path, benchmark: str, when: str, number: signal.Signals, who: str,
         assert wait_until(lambda: come() or process.poll() is not None, interval=0.002), "the moment did not come"
         assert process.poll() is None, f"over before {when}: {process.communicate()[0][-300:]}"
         if who == TRAINING:
-            assert wait_until(lambda: children(process.pid) or process.poll() is not None), "no training"
+            assert wait_until(lambda: trainings(process.pid) or process.poll() is not None), "no training"
         time.sleep(delay)
-        for target in [process.pid] if who == RUNNER else children(process.pid):
+        for target in [process.pid] if who == RUNNER else trainings(process.pid):
             os.kill(target, number)
         out, err = process.communicate(timeout=PATIENCE)
     finally:

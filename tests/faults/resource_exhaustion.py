@@ -13,11 +13,11 @@ from harness import (
     Tally,
     background,
     bench,
-    children,
     fault,
     refused,
     run_arguments,
     scratch,
+    trainings,
     wait_until,
 )
 
@@ -173,7 +173,7 @@ def hanging(tally: Tally, times: int, folder: Path) -> None:
     with tally.attempt("SIGSTOP"):
         process = background(*run_arguments("saaae_vs_vae", 10_000), "--timeout", "1.5", cwd=cwd)
         assert wait_until(lambda: any(cwd.glob("runs/**/metrics.csv"))), "it did not start"
-        (child,) = children(process.pid)
+        (child,) = trainings(process.pid)
         os.kill(child, signal.SIGSTOP)
         out, err = process.communicate(timeout=300)
         assert process.returncode == 1, out + err

@@ -9,7 +9,6 @@ import platform
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import IO, Any
@@ -19,7 +18,7 @@ from filelock import FileLock, Timeout
 from attnae import result
 from attnae.bench import jobs, store
 from attnae.bench.identity import Run
-from attnae.bench.running import child, outcome, resources
+from attnae.bench.running import child, outcome, processes
 from attnae.errors import UserError
 from attnae.files import dump_yaml, write_text
 
@@ -52,7 +51,7 @@ class Execution:
         self.timeout, self.launch = timeout, launch
         self.environment: dict[str, str] = {}
         self.before: result.Result | None = None  # kept until a retest has succeeded, see `Run.retest`
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: processes.Forked | subprocess.Popen[bytes] | None = None
         # One process for both commands imports torch and Lightning once. Not where several processes train, or where a
         # logger's connection belongs to a command.
         self.joined = run.id.devices * run.id.nodes == 1 and not launch and not run.logger
@@ -230,31 +229,33 @@ class Execution:
         assert self.log is not None
         self.stage, arguments = stage, (*arguments, *self.run.logger)
         launch = self.launch if stage == FIT else ()
-        inherited = list[int]()
+        end = None
         try:
-            if not launch:
-                end, self.lifeline = os.pipe()
-                inherited = [end]
             self.log.write(f"$ attnae {' '.join(arguments)}\n".encode())
             self.log.flush()
+            if launch:
+                arguments = ("-", *arguments)
+            else:
+                end, self.lifeline = os.pipe()
             if then:
                 arguments = (*arguments, child.THEN, *then)
-            self.process = subprocess.Popen(
-                # Not -m, which would import modules from the working folder.
-                [*launch, sys.executable, child.__file__, *(map(str, inherited) if inherited else "-"), *arguments],
-                stdin=subprocess.DEVNULL,
-                stdout=self.log,
-                stderr=subprocess.STDOUT,
-                env=self.environment,
-                start_new_session=True,  # only the runner receives Ctrl-C, and stops its children in order
-                pass_fds=inherited,
+            self.process = processes.start(
+                child.__file__,  # not -m, which would import modules from the working folder
+                arguments,
+                self.environment,
+                self.log.fileno(),
+                lifeline=end,
+                launch=launch,
+                name=self.run.name,
             )
-            resources.share_priority(self.process.pid)
         except OSError as error:  # a full disk, too many open files or processes, no memory
             self._forget()
             self._fail(f"{stage} could not be started: {error.strerror}")
+        except BaseException:  # interrupted while it was started
+            self._forget()
+            raise
         finally:
-            for end in inherited:
+            if end is not None:
                 os.close(end)
 
     def _why(self, code: int) -> str:
@@ -321,8 +322,6 @@ class Execution:
 def _environment(further: dict[str, str]) -> dict[str, str]:
     return {
         **os.environ,
-        "PYTHONUNBUFFERED": "1",
-        "TORCH_FORCE_WEIGHTS_ONLY_LOAD": "1",  # no checkpoint may carry code
         "WANDB_SILENT": "true",  # the last line of the log is the reason of a failure
         # With this job name, Lightning ignores SLURM's tasks; `launch` overrides it where the tasks are for training.
         "SLURM_JOB_NAME": "interactive",

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
 from attnae import result
 from attnae.bench.identity import Run
-from attnae.bench.running import child
+from attnae.bench.running import child, processes
 from attnae.errors import UserError
 from attnae.files import dump_yaml, write_text
 
@@ -45,15 +43,7 @@ def timed(run: Run, environment: dict[str, str], startup: float) -> result.Resul
             "--last_epochs=0",
         ]
         arguments += [f"--trainer.{key}={value}" for key, value in short.items()]
-        done = subprocess.run(
-            [sys.executable, child.__file__, "-", *arguments],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            env={**os.environ, **environment},
-            check=False,
-        )
+        done = processes.run(child.__file__, ["-", *arguments], {**os.environ, **environment})
         if done.returncode:
             reason = (done.stderr.strip().splitlines() or ["it was killed"])[-1]
             raise UserError(f"Cannot time {run.id.variant}: {reason.removeprefix('attnae: error: ')}")
