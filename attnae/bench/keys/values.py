@@ -111,8 +111,10 @@ def fits(kind: ast.expr, value: Any, typed: bool = False) -> bool:
         return isinstance(real, int) and not isinstance(real, bool)
     if name == "float":
         return isinstance(real, int | float) and not isinstance(real, bool)
-    if name in ("str", "Path"):
+    if name == "str":
         return typed or isinstance(value, str | Path)
+    if name == "Path":  # the parser does not take a list or mapping back to the text that was typed
+        return isinstance(value, str | Path) if not typed else not isinstance(real, list | dict)
     if name == "timedelta":
         return (typed and not isinstance(value, str)) or (isinstance(value, str) and bool(DURATION.match(value)))
     if name in ("list", "tuple"):
