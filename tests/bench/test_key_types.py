@@ -106,6 +106,7 @@ def test_checks_agree_with_parser(place: tuple[str, str, str], value: str) -> No
         ("moe_denoising", "moe", "trainer.callbacks+", "{class_path: lightning.pytorch.callbacks.Timer}"),
         ("moe_denoising", "moe", "trainer.logger", "TensorBoardLogger"),
         ("moe_denoising", "moe", "trainer", "{limit_val_batches: 3}"),
+        ("moe_denoising", "moe", "data.init_args.root", "2024"),
     ],
 )  # fmt: skip
 def test_valid_classes_are_accepted(benchmark: str, variant: str, key: str, value: str) -> None:
@@ -128,8 +129,10 @@ def test_valid_classes_are_accepted(benchmark: str, variant: str, key: str, valu
         ("trainer.max_epochs+", "3"),
         ("trainer.max_epochs.x", "3"),
         ("trainer", "{limit_val_batchs: 3}"),
+        ("data.init_args.root", "[]"),
+        ("data.init_args.root", "{a: 1}"),
     ],
 )
-def test_wrong_classes_are_rejected(key: str, value: str) -> None:
+def test_wrong_classes_and_types_are_rejected(key: str, value: str) -> None:
     assert refuses("saaae_vs_vae", "vae", key, value)
     assert not takes("saaae_vs_vae", "vae", key, value)
