@@ -147,7 +147,8 @@ def _classes_in(parser: ArgumentParser) -> set[type]:
     while waiting:
         hint = waiting.pop()
         waiting += get_args(hint) if get_origin(hint) is not Literal else ()
-        if inspect.isclass(hint) and hint.__module__ not in ("builtins", "pathlib", "datetime"):
+        # In Python 3.10, a parameterized generic such as Iterable[Logger] is a class.
+        if get_origin(hint) is None and inspect.isclass(hint) and hint.__module__ not in ("builtins", "pathlib", "datetime"):
             found.add(hint)
     return found
 
