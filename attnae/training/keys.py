@@ -148,7 +148,11 @@ def _classes_in(parser: ArgumentParser) -> set[type]:
         hint = waiting.pop()
         waiting += get_args(hint) if get_origin(hint) is not Literal else ()
         # In Python 3.10, a parameterized generic such as Iterable[Logger] is a class.
-        if get_origin(hint) is None and inspect.isclass(hint) and hint.__module__ not in ("builtins", "pathlib", "datetime"):
+        if (
+            get_origin(hint) is None
+            and inspect.isclass(hint)
+            and hint.__module__ not in ("builtins", "pathlib", "datetime")
+        ):
             found.add(hint)
     return found
 
