@@ -176,15 +176,14 @@ def _forked(request: dict[str, Any], descriptors: Sequence[int]) -> Forked:
 
 def _server(environment: Mapping[str, str]) -> _Server:
     """The server for programs with this environment."""
-    read = {key: value for key, value in environment.items() if key.startswith(READ_AT_IMPORT)}
-    read.pop("OMP_NUM_THREADS", None)  # the forked process sets its number of threads
-    if "PYTHONPATH" in read:
-        read["PYTHONPATH"] = os.pathsep.join(map(os.path.abspath, read["PYTHONPATH"].split(os.pathsep)))
-    key = json.dumps([os.getpid(), sys.executable, sorted(read.items())])
+    own = {name: value for name, value in environment.items() if name != "OMP_NUM_THREADS"}  # set after the fork
+    if "PYTHONPATH" in own:  # the working folder of the server stays the one it was started in
+        own["PYTHONPATH"] = os.pathsep.join(map(os.path.abspath, own["PYTHONPATH"].split(os.pathsep)))
+    read = sorted(item for item in own.items() if item[0].startswith(READ_AT_IMPORT))
+    key = json.dumps([os.getpid(), read])
     if key not in _servers:
         _servers.clear()  # one is kept, of half a gigabyte; the others end with their programs
-        without = {name: value for name, value in environment.items() if name != "OMP_NUM_THREADS"}
-        _servers[key] = _Server({**without, **read})
+        _servers[key] = _Server(own)
     return _servers[key]
 
 
