@@ -22,6 +22,7 @@ from attnae.data.base import ImageDataModule
 from attnae.errors import UserError
 from attnae.files import shown, typed, write_text
 from attnae.training import loggers, weights
+from attnae.training.bfloat16 import PortableBFloat16
 from attnae.training.memory import keep_freed_memory
 from attnae.training.parser import OneLineParser
 from attnae.training.progress import Progress
@@ -158,7 +159,9 @@ class AttnaeCLI(LightningCLI):
         selection = Selection(config.selection, config.last_epochs)
         self.record = Record(selection)
         # Progress runs first, so weights that are not finite are never selected. Lightning moves the checkpoint to the end.
-        self.trainer_defaults["callbacks"] = [self.progress, ScheduleCheck(), selection, self.record]
+        self.trainer_defaults["callbacks"] = [
+            *(PortableBFloat16(), self.progress, ScheduleCheck(), selection, self.record),
+        ]
         chosen = self.chosen_loggers
         kwargs["logger"] = chosen if chosen is None or isinstance(chosen, bool) else loggers.build(chosen)
         try:

@@ -29,6 +29,7 @@ from attnae.errors import UserError
 from attnae.files import atomic
 from attnae.result import processor
 from attnae.training import tracking, weights
+from attnae.training.bfloat16 import PortableBFloat16
 from attnae.training.pictures import save_rows
 from attnae.training.progress import Row, read_metrics
 from attnae.training.selection import Selection
@@ -235,6 +236,7 @@ def _versions() -> dict[str, str]:
 
 
 def _hardware(trainer: L.Trainer) -> dict[str, Any]:
+    rounds = any(isinstance(each, PortableBFloat16) and each.rounds for each in trainer.callbacks)
     return {
         "device": torch.cuda.get_device_name()
         if trainer.accelerator.__class__.__name__ == "CUDAAccelerator"
@@ -245,4 +247,5 @@ def _hardware(trainer: L.Trainer) -> dict[str, Any]:
         "cores": os.cpu_count() or 0,
         "threads": torch.get_num_threads(),
         "system": f"{platform.system()} {platform.machine()}",
+        **({"bfloat16": "rounded float32"} if rounds else {}),
     }

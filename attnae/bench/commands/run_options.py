@@ -52,7 +52,7 @@ def _what(parser: argparse.ArgumentParser) -> None:
         "--precision",
         choices=precision.CHOICES,
         default="fp32",
-        help="fp32: 32-bit (default); bf16: bfloat16 mixed precision; auto: bf16 if the hardware supports it",
+        help="fp32: 32-bit (default); bf16: bfloat16 mixed precision; auto: bf16 if the hardware is faster with it",
     )
     parser.add_argument("--label", metavar="NAME", help="name of the report; default: profile, data and settings")
 
