@@ -236,7 +236,7 @@ def _versions() -> dict[str, str]:
 
 
 def _hardware(trainer: L.Trainer) -> dict[str, Any]:
-    rounds = any(isinstance(each, PortableBFloat16) and each.rounds for each in trainer.callbacks)
+    rounds = any(isinstance(each, PortableBFloat16) and each.rounds for each in getattr(trainer, "callbacks", ()))
     return {
         "device": torch.cuda.get_device_name()
         if trainer.accelerator.__class__.__name__ == "CUDAAccelerator"

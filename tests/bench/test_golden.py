@@ -196,13 +196,16 @@ def test_precision_is_no_modified_setting_and_half_a_schedule_is_weak_evidence()
     one = [r for r in RESULTS if r.seed == 1 and r.status == "complete"]
     cut = {"data.init_args.train_images": 100}
     given = {
+        "migrated": [replace(r, reconstructed=True) for r in RESULTS if r.status == "complete"],
         "bf16": [replace(r, precision="bf16") for r in RESULTS if r.status == "complete"],
         "one seed": one,
+        "one modified": [replace(r, overrides={"model.init_args.lr": 0.1}) for r in one],
         "fewer images": [replace(r, overrides=cut, data={**r.data, "train": 100, "train_of": 400}) for r in one],
         "one epoch": [replace(r, curves={"epoch": [1.0]}) for r in RESULTS if r.status == "complete"],
     }
     order = evidence.ranked(planned, [Report(planned, name, runs) for name, runs in given.items()])
-    assert [report.label for report in order] == ["bf16", "one seed", "one epoch", "fewer images"]
+    expected = ["bf16", "one seed", "one modified", "migrated", "one epoch", "fewer images"]
+    assert [report.label for report in order] == expected
 
 
 def test_a_large_report_is_small_and_quick() -> None:

@@ -74,9 +74,9 @@ def test_convolutions_and_their_gradients_are_rounded_once(
     g = halves(*convolve(x.float(), w.float(), b.float(), stride=stride).shape)
 
     def results(*tensors: Tensor) -> list[Tensor]:
-        inputs = [tensor.clone().requires_grad_() for tensor in tensors[:3]]
-        y = convolve(*inputs, stride=stride)
-        return [y.detach(), *torch.autograd.grad(y, inputs, tensors[3])]
+        images, weights, bias = (tensor.clone().requires_grad_() for tensor in tensors[:3])
+        y = convolve(images, weights, bias, stride=stride)
+        return [y.detach(), *torch.autograd.grad(y, (images, weights, bias), tensors[3])]
 
     with RoundedProducts():
         ours = results(x, w, b, g)
@@ -108,7 +108,10 @@ def test_equals_the_kernels_of_bfloat16_but_for_the_order_of_summation() -> None
         ours = step(True)
     between, to_exact = distances(ours, native), distances(native, exact)
     assert max(between) < 0.01
-    assert sum(between) < sum(to_exact) * 2 / 3, (between, to_exact)  # arithmetic of another precision would be no nearer
+    assert sum(between) < sum(to_exact) * 2 / 3, (
+        between,
+        to_exact,
+    )  # arithmetic of another precision would be no nearer
 
 
 def test_leaves_other_precisions_alone() -> None:

@@ -25,18 +25,19 @@ def ranked(benchmark: Benchmark, reports: Sequence[Report]) -> list[Report]:
     """Reports of a benchmark, strongest evidence first.
 
     Sort order: official data; at least half of the profile's epochs and images; the profile's place in the benchmark file,
-    which lists the strongest last; fewer modified settings, apart from precision; more epochs; more seeds.
+    which lists the strongest last; results of the current format, because profiles have changed since the former one; fewer
+    modified settings, apart from precision; more epochs; more seeds.
 
     Demonstrations on embedded images are excluded.
     """
     places = {name: place for place, name in enumerate(benchmark.profiles)}
 
-    def weight(report: Report) -> tuple[bool, bool, int, int, int, int]:
+    def weight(report: Report) -> tuple[bool, bool, int, bool, int, int, int]:
         run = report.done[0]
         official, seeds = run.data.get("kind") == "official", len({r.seed for r in report.done})
         modified = len(set(settings_of(run)) - {run.precision})
         whole, place = complete_schedule(benchmark, report.done), places.get(run.profile, -1)
-        return official, whole, place, -modified, epochs_of(report.done), seeds
+        return official, whole, place, not run.reconstructed, -modified, epochs_of(report.done), seeds
 
     own = [one for one in reports if one.benchmark.name == benchmark.name and one.done and not one.demonstration]
     return sorted(own, key=weight, reverse=True)
