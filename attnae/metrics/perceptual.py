@@ -11,6 +11,7 @@ from torchmetrics import Metric
 from torchmetrics.image import FrechetInceptionDistance, LearnedPerceptualImagePatchSimilarity
 
 from attnae.errors import UserError
+from attnae.metrics.functional import full_precision
 
 DOWNLOADS = "AlexNet's (244 MB) and Inception's (96 MB) weights"
 
@@ -70,8 +71,12 @@ class Perceptual:
         """
         output = output.detach().float().clamp(0, 1)
         distance = self.distances.setdefault(protocol, self.frechet())
-        distance.update(target, real=True)
-        distance.update(output, real=False)
+        with full_precision(output.device):
+            distance.update(target, real=True)
+            distance.update(output, real=False)
+            return self._lpips(output, target)
+
+    def _lpips(self, output: Tensor, target: Tensor) -> Tensor:
         try:
             return self.lpips(output, target).reshape(-1)
         except RuntimeError as error:

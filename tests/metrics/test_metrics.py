@@ -119,6 +119,27 @@ def test_psnr_and_ssim_of_any_image(seed: int, side: int, low: float, span: floa
     assert psnr(output, target).item() == pytest.approx(expected, abs=2e-3 if expected > 60 else 1e-4)
 
 
+@pytest.mark.parametrize("allowed", ["highest", "high", "medium"])
+def test_metrics_have_full_precision_under_autocast(allowed: str) -> None:
+    torch.manual_seed(0)
+    target = torch.rand(4, 3, 8, 8).repeat_interleave(4, 2).repeat_interleave(4, 3)
+    output = (target + 0.05 * torch.randn_like(target)).clamp(0, 1)
+    before, quality = torch.get_float32_matmul_precision(), ImageQuality()
+    torch.set_float32_matmul_precision(allowed)
+    try:
+        with torch.autocast("cpu", torch.bfloat16):
+            quality.update(output, target)
+        assert torch.get_float32_matmul_precision() == allowed
+    finally:
+        torch.set_float32_matmul_precision(before)
+    images = [image.permute(1, 2, 0).double().numpy() for image in (*output, *target)]
+    expected = [structural_similarity(images[i], images[i + 4], channel_axis=2, data_range=1) for i in range(4)]
+    assert quality.compute()["ssim_mean"] == pytest.approx(np.mean(expected), abs=2e-6)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(ssim_gaussian(output, target), quality.ssim_gauss[0])
+    assert torch.equal(ssim_gaussian(output, target), quality.ssim_gauss[0])
+
+
 def test_ssim_of_known_images() -> None:
     black_and_white = ssim_uniform(flat(0.0), flat(1.0)).item()
     assert black_and_white == pytest.approx(1e-4 / (1 + 1e-4), rel=1e-3)  # c1 / (1 + c1) x c2 / c2
