@@ -32,7 +32,8 @@ def has_kernels() -> bool:
     Elsewhere it falls back to loops that take 10 to 100 times as long as those of float32
     (https://github.com/pytorch/pytorch/issues/118499).
     """
-    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    supported = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None)  # builds without oneDNN have none
+    return supported is not None and bool(supported())
 
 
 class RoundedProducts(TorchDispatchMode):
