@@ -26,19 +26,16 @@ def halves(*shape: int) -> Tensor:
     return torch.randn(*shape).bfloat16()
 
 
-def rounded(exact: Tensor, terms: Tensor) -> tuple[Tensor, Tensor]:
-    """A float64 result, and the error that one rounding and a float32 sum may have.
+def check(result: Tensor, exact: Tensor, terms: Tensor) -> None:
+    """Compares with a float64 result, within the error that one rounding and a float32 sum may have.
 
     Args:
-        exact: Result.
+        result: Rounded result.
+        exact: Float64 result.
         terms: Sum of the absolute values of its terms.
     """
-    return exact, exact.abs() * ULP / 2 + terms * 2.0**-20
-
-
-def check(result: Tensor, exact: Tensor, terms: Tensor) -> None:
     assert result.dtype == torch.bfloat16
-    exact, tolerance = rounded(exact, terms)
+    tolerance = exact.abs() * ULP / 2 + terms * 2.0**-20
     assert ((result.double() - exact).abs() <= tolerance).all()
 
 
@@ -108,10 +105,8 @@ def test_equals_the_kernels_of_bfloat16_but_for_the_order_of_summation() -> None
         ours = step(True)
     between, to_exact = distances(ours, native), distances(native, exact)
     assert max(between) < 0.01
-    assert sum(between) < sum(to_exact) * 2 / 3, (
-        between,
-        to_exact,
-    )  # arithmetic of another precision would be no nearer
+    # Arithmetic of another precision would be no nearer.
+    assert sum(between) < sum(to_exact) * 2 / 3, (between, to_exact)
 
 
 def test_leaves_other_precisions_alone() -> None:
