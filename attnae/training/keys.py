@@ -46,7 +46,7 @@ def catalog() -> dict[str, Any]:
         suite that can be a ``class_path`` to its ``arguments``, its one-line description ``about``, and ``fits``: the
         argument types it is valid for. ``lightning``: the Lightning version of the Trainer's keys.
     """
-    parser = fit_parser()
+    parser = parser_of("fit")
     arguments, wanted = _arguments(parser), _classes_in(parser)
     found: dict[type, dict[str, Any]] = {}
     types_asked: set[type] = set()
@@ -72,11 +72,11 @@ def text() -> str:
     return json.dumps(catalog(), indent=1, sort_keys=True, ensure_ascii=False) + "\n"
 
 
-def fit_parser() -> ArgumentParser:
-    """The parser of ``attnae fit``."""
+def parser_of(command: str) -> ArgumentParser:
+    """The parser of ``attnae fit`` or another command of Lightning's CLI."""
 
     def capture(cli: AttnaeCLI, parser: ArgumentParser, args: Any) -> None:
-        raise _Captured(cli._subcommand_parsers["fit"])
+        raise _Captured(cli._subcommand_parsers[command])
 
     usual = AttnaeCLI.parse_arguments
     AttnaeCLI.parse_arguments = capture  # type: ignore[method-assign, assignment]
@@ -87,7 +87,7 @@ def fit_parser() -> ArgumentParser:
         return captured.parser
     finally:
         AttnaeCLI.parse_arguments = usual  # type: ignore[method-assign]
-    raise RuntimeError("attnae fit has no parser")
+    raise RuntimeError(f"attnae {command} has no parser")
 
 
 def _suite() -> Iterator[type]:

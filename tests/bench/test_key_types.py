@@ -25,9 +25,9 @@ def configuration(benchmark: str, variant: str) -> dict[str, Any]:
 
 @lru_cache(maxsize=1)
 def parser() -> Any:
-    from attnae.training.keys import fit_parser
+    from attnae.training.keys import parser_of
 
-    return fit_parser()
+    return parser_of("fit")
 
 
 def takes(benchmark: str, variant: str, key: str, value: str) -> bool:

@@ -28,10 +28,12 @@ ALL_PLANS = [
     for variant in benchmark.variants
 ]
 
+SAAAE_VS_VAE = catalog.load("saaae_vs_vae")
+
 
 @pytest.fixture
 def benchmark() -> Benchmark:
-    return catalog.load("saaae_vs_vae")
+    return SAAAE_VS_VAE
 
 
 @pytest.fixture
@@ -91,7 +93,7 @@ def test_invalid_seeds(benchmark: Benchmark, text: str) -> None:
 
 @given(seeds=st.lists(st.integers(0, 2**32 - 1), min_size=1, max_size=6, unique=True))
 def test_any_list_of_seeds(seeds: list[int]) -> None:
-    made = make(catalog.load("saaae_vs_vae"), variants="vae", seeds=",".join(map(str, seeds)) + ",")
+    made = make(SAAAE_VS_VAE, variants="vae", seeds=",".join(map(str, seeds)) + ",")
     assert [run.id.seed for run in made.runs] == seeds
 
 

@@ -3,6 +3,7 @@
 import ast
 import re
 from collections.abc import Iterator
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 
@@ -104,6 +105,7 @@ def test_downloads_are_off_by_default() -> None:
                 assert named.get("download", "False") == "False", f"{source}: {node.name}"
 
 
+@cache
 def pins() -> dict[str, Version]:
     """Versions for the Python that runs this test."""
     lines = [line.split("#")[0].strip() for line in CONSTRAINTS.read_text(encoding="utf-8").splitlines()]

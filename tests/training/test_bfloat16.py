@@ -8,13 +8,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny_fits import FEW, attnae, config_of, part
+from tiny_fits import FEW, SHALLOW, attnae, config_of, part
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils._python_dispatch import _get_current_dispatch_mode
 
 from attnae.training import bfloat16
-from attnae.training.bfloat16 import RoundedProducts, has_kernels
+from attnae.training.bfloat16 import RoundedProducts
 
 ULP = 2.0**-7
 """Relative distance of neighboring bfloat16 numbers, at most; rounding errs by half of it."""
@@ -123,14 +123,14 @@ def test_leaves_other_precisions_alone() -> None:
     [
         (False, "bf16-mixed", "rounded float32"),
         (False, "32-true", None),
-        pytest.param(True, "bf16-mixed", None, marks=pytest.mark.skipif(not has_kernels(), reason="takes minutes")),
+        (True, "bf16-mixed", None),
     ],
 )
 def test_a_record_says_how_bfloat16_was_computed(
     kernels: bool, precision: str, told: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bfloat16, "has_kernels", lambda: kernels)
-    command = ["fit", "-c", config_of("moe_denoising", "dncnn"), *FEW, f"--trainer.precision={precision}"]
+    command = ["fit", "-c", config_of("moe_denoising", "dncnn"), *FEW, *SHALLOW, f"--trainer.precision={precision}"]
     done = attnae(*command, "--trainer.default_root_dir", tmp_path)
     assert done.code == 0, done.err
     hardware = part(tmp_path, "fit.json")["hardware"]
@@ -140,7 +140,7 @@ def test_a_record_says_how_bfloat16_was_computed(
 
 def test_ends_with_a_failed_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bfloat16, "has_kernels", lambda: False)
-    command = ["fit", "-c", config_of("moe_denoising", "dncnn"), *FEW, "--trainer.precision=bf16-mixed"]
+    command = ["fit", "-c", config_of("moe_denoising", "dncnn"), *FEW, *SHALLOW, "--trainer.precision=bf16-mixed"]
     done = attnae(
         *command, "--model.init_args.lr=1e30", "--trainer.max_epochs=3", "--trainer.default_root_dir", tmp_path
     )

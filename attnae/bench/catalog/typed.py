@@ -6,6 +6,7 @@ import difflib
 import math
 from collections.abc import Iterable
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
+from functools import cache
 from types import UnionType
 from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
@@ -73,7 +74,7 @@ def build(kind: type[T], raw: Any, place: Place, **given: Any) -> T:
     """
     if not isinstance(raw, dict):
         raise place.error(f"must be a mapping, got {_shown(raw)}")
-    hints = get_type_hints(kind)
+    hints = _hints(kind)
     known = {_key(field): field for field in fields(cast(Any, kind)) if field.name not in given and field.init}
     for key in raw:
         if key not in known:
@@ -85,6 +86,9 @@ def build(kind: type[T], raw: Any, place: Place, **given: Any) -> T:
         elif field.default is MISSING and field.default_factory is MISSING:
             raise place.error(f"missing key {key!r}")
     return kind(**values)
+
+
+_hints = cache(get_type_hints)
 
 
 def convert(hint: Any, value: Any, place: Place) -> Any:
