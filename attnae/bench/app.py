@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from typing import Any
+from typing import Any, NoReturn
 
 from attnae._version import __version__
 from attnae.errors import UserError
@@ -40,7 +41,13 @@ def main(arguments: list[str] | None = None) -> int:
 def console() -> None:
     """Console script entry point."""
     replace_unprintable()
+    signal.signal(signal.SIGTERM, _terminate)
     sys.exit(main())
+
+
+def _terminate(number: int, frame: Any) -> NoReturn:
+    """Ends like an exception, so that partial files are removed."""
+    sys.exit(128 + number)
 
 
 class _Parser(argparse.ArgumentParser):

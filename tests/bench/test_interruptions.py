@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -42,6 +44,20 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     done = bench(*LONG, "--variants", "vae", cwd=cwd)
     assert done.code == 0, done.text
     return folder(cwd, "vae")
+
+
+def test_terminated_report_leaves_no_partial_files(uninterrupted: Path, tmp_path: Path) -> None:
+    shutil.copytree(uninterrupted.parents[3], tmp_path / "runs")
+    process = start("report", cwd=tmp_path)
+    partial = lambda: list(tmp_path.glob("reports/**/.*.png"))  # noqa: E731
+    while not partial() and process.poll() is None:
+        time.sleep(0.001)
+    process.terminate()
+    done = ended(process)
+    assert done.code == 128 + signal.SIGTERM, done.text
+    assert done.err == ""
+    assert not partial()
+    assert bench("report", cwd=tmp_path).code == 0
 
 
 @pytest.mark.slow

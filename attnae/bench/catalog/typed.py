@@ -74,7 +74,7 @@ def build(kind: type[T], raw: Any, place: Place, **given: Any) -> T:
     """
     if not isinstance(raw, dict):
         raise place.error(f"must be a mapping, got {_shown(raw)}")
-    hints = _hints(kind)
+    hints = _hints(cast(Any, kind))
     known = {_key(field): field for field in fields(cast(Any, kind)) if field.name not in given and field.init}
     for key in raw:
         if key not in known:
