@@ -16,6 +16,7 @@ import re
 import types
 import typing
 from collections.abc import Iterator
+from functools import cache
 from importlib import import_module, metadata
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
@@ -72,6 +73,7 @@ def text() -> str:
     return json.dumps(catalog(), indent=1, sort_keys=True, ensure_ascii=False) + "\n"
 
 
+@cache
 def parser_of(command: str) -> ArgumentParser:
     """The parser of ``attnae fit`` or another command of Lightning's CLI."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from functools import lru_cache
 from typing import Any
 
 import pytest
@@ -23,18 +22,13 @@ def configuration(benchmark: str, variant: str) -> dict[str, Any]:
     return catalog.load(benchmark).configuration(variant, "quick")
 
 
-@lru_cache(maxsize=1)
-def parser() -> Any:
-    from attnae.training.keys import parser_of
-
-    return parser_of("fit")
-
-
 def takes(benchmark: str, variant: str, key: str, value: str) -> bool:
     """Whether ``attnae fit`` accepts a key and value."""
+    from attnae.training.keys import parser_of
+
     stated = dump_yaml(catalog.load(benchmark).configuration(variant, "quick"))
     try:
-        parser().parse_args(["-c", stated, f"--{key}={value}"])
+        parser_of("fit").parse_args(["-c", stated, f"--{key}={value}"])
     except UserError:
         return False
     return True

@@ -16,7 +16,7 @@ from attnae import result
 from attnae.papers.saaae import SAAAE, SAAAETask
 
 SCRIPT = Path(__file__).parents[2] / "experiments/masks.py"
-LARGE = {**VAE, "image_size": 64, "gate": "constant"}  # weights of the other gates grow with the square of the pixels
+LARGE = {**VAE, "image_size": 64, "gate": "constant"}  # the attention gate has millions of weights at this size
 
 
 @pytest.fixture

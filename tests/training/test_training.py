@@ -94,13 +94,12 @@ def test_variant_without_training_tests(benchmark: str, variant: str, tmp_path: 
 def test_profiles_fit_their_variants(benchmark: str, tmp_path: Path) -> None:
     """Every profile and variant changes keys that the command line knows."""
     loaded = catalog.load(benchmark)
-    parsers = {command: parser_of(command) for command in ("fit", "test")}
     for profile in loaded.profiles:
         for variant in loaded.variants.values():
             file = tmp_path / "config.yaml"
             file.write_text(dump_yaml(loaded.configuration(variant.name, profile)), encoding="utf-8")
             try:
-                parsed = parsers["fit" if variant.trains else "test"].parse_args(["-c", str(file)])
+                parsed = parser_of("fit" if variant.trains else "test").parse_args(["-c", str(file)])
             except UserError as error:
                 pytest.fail(f"{profile}/{variant.name}: {error}")
             assert parsed.model.class_path.endswith("Task")

@@ -46,14 +46,16 @@ TINY = [*keys("data", IMAGES), *keys("model.init_args.net", NET), "--trainer.acc
 
 FEW = [*keys("data", {"train_images": 4, "test_images": 2, "batch_size": 2}), "--trainer.accelerator=cpu"]
 
-IMAGES_32 = [
+FEW_32 = [
     *keys("data", {"image_size": 32, "train_images": 8, "test_images": 4, "batch_size": 4}),
     "--trainer.accelerator=cpu",
 ]
 
+NARROW_NET = keys("model.init_args.net", {"width": 4, "latent": 4, "codes": 8})
+
 NARROW = [
-    *IMAGES_32,
-    *keys("model.init_args.net", {"width": 4, "latent": 4, "codes": 8}),
+    *FEW_32,
+    *NARROW_NET,
     *keys("model.init_args.discriminator", {"width": 4}),
 ]
 
@@ -63,8 +65,8 @@ SHALLOW = keys("model.init_args.net", {"depth": 2, "channels": 4})
 SMALL: dict[str, list[str]] = {
     "saaae_vs_vae": TINY,
     "attentive_vqvae": NARROW,
-    "vqvae_adversary": [*IMAGES_32, *keys("model.init_args.net", {"width": 4, "latent": 4, "codes": 8})],
-    "vq_codebooks": [*IMAGES_32, *keys("model.init_args.net", {"width": 4})],
+    "vqvae_adversary": [*FEW_32, *NARROW_NET],
+    "vq_codebooks": [*FEW_32, *keys("model.init_args.net", {"width": 4})],
 }
 """Overrides that make a benchmark's configs small; without an entry its networks train as they are, on few images."""
 

@@ -14,6 +14,8 @@ from attnae.errors import UserError
 
 T = TypeVar("T")
 
+_hints = cache(get_type_hints)
+
 NAMES = {str: "a string", bool: "true or false", int: "a whole number", float: "a number", type(None): "null",
          list: "a list", dict: "a mapping"}  # fmt: skip
 
@@ -86,9 +88,6 @@ def build(kind: type[T], raw: Any, place: Place, **given: Any) -> T:
         elif field.default is MISSING and field.default_factory is MISSING:
             raise place.error(f"missing key {key!r}")
     return kind(**values)
-
-
-_hints = cache(get_type_hints)
 
 
 def convert(hint: Any, value: Any, place: Place) -> Any:
