@@ -1,7 +1,8 @@
-"""Sphinx settings. ``python -m sphinx -W --keep-going -b html docs build/docs`` builds the site without a network."""
+"""Sphinx settings. ``sphinx-build -W docs docs/_build`` builds the site without a network."""
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from pathlib import Path
@@ -81,6 +82,20 @@ def adapted(page: Path, files: set[Path]) -> str:
     return re.sub(r'(?<!!)\[([^\[\]]*)\]\(([^()\s]+)(?: "[^"]*")?\)', link, text)
 
 
+def to_copies(app: Any, docname: str, source: list[str]) -> None:
+    """Points links of the site's own pages, which a forge follows into the repository, to the copies."""
+    page, files = HERE / docname, set(copied_files())
+
+    def link(match: re.Match[str]) -> str:
+        path = (page.parent / match.group(2)).resolve()
+        if path not in files:
+            return match.group(0)
+        return f"{match.group(1)}({os.path.relpath(COPIES / path.relative_to(REPOSITORY), page.parent)}{match.group(3) or ''})"
+
+    if COPIES not in page.parents:
+        source[0] = re.sub(r"(\[[^\[\]]*\])\((\.\./[^()\s#]+)(#[^()\s]*)?\)", link, source[0])
+
+
 def copy_pages() -> None:
     """Copies them; a page that did not change keeps its time, so that Sphinx does not read it again."""
     files = copied_files()
@@ -103,4 +118,5 @@ def setup(app: Any) -> None:
     """Copies the pages before Sphinx looks for them."""
     copy_pages()
     inventories.write(HERE / "_inventories")
+    app.connect("source-read", to_copies)
     app.connect("autodoc-skip-member", without_fields)

@@ -228,7 +228,8 @@ class Results:
         Returns:
             ``benchmark``, ``label``, ``variant``, ``seed``, ``status``, ``reason``, ``profile``, ``precision``,
             ``data_digest``, then metrics by ``"<protocol>/<name>"`` and costs by name, in the units of the metrics page.
-            A metric that a run does not have is absent.
+            A metric that a run does not have is absent. Metrics are those that the report compares: where a benchmark
+            averages the last epochs, their means.
 
         Example:
             >>> row = bench.results("reports/moe_ablation").rows()[0]

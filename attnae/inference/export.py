@@ -154,9 +154,7 @@ def card(model: Model, graph: bool = True) -> str:
         f"Trained on {data.get('title', 'unknown images')}, {data.get('train', 'an unknown number of')} images.",
     ]
     if data.get("kind") in ("folder", "array"):
-        lines.append(
-            "These are images of a user's own, whose license only that user knows. Those that they stand in for:"
-        )
+        lines.append("The license of these images is not recorded. License of the dataset that they stand in for:")
     lines += [folders.data_license(origin), ""]
     lines += [
         "## Use",
@@ -209,6 +207,10 @@ def _built(name: str, given: dict[str, Any]) -> list[str]:
     return [line] if len(line) <= SHORT_LINE else [f"net = {name}(", *(f"    {one}," for one in told), ").eval()"]
 
 
+def _on_training_images(key: str) -> bool:
+    return key.startswith("train_set/")
+
+
 def _training(origin: Result) -> list[str]:
     """Where the model comes from, and its numbers."""
     commit = origin.git.get("commit")
@@ -224,8 +226,13 @@ def _training(origin: Result) -> list[str]:
         "## Numbers",
         "",
         f"Measured on {origin.data.get('title', 'unknown images')}, {origin.data.get('test', '?')} held-out images of "
-        f"{origin.data.get('size', '?')}x{origin.data.get('size', '?')}; protocol `train_set` is the paper's own. "
-        "The published numbers are for the paper's data and schedule.",
+        f"{origin.data.get('size', '?')}x{origin.data.get('size', '?')}. "
+        + (
+            "Protocol `train_set`: training images, as in the paper. "
+            if any(map(_on_training_images, origin.metrics))
+            else ""
+        )
+        + "The published numbers are for the paper's data and schedule.",
         "",
         "| protocol | measure | this model | published |",
         "|---|---|---:|---:|",

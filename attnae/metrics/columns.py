@@ -87,7 +87,7 @@ _ALL = [
     Column("route_edge", "edge correlation", "correlation over tokens of the probability with the mean Sobel gradient of the token's clean patch", "-", "[-1, 1]", "-", 3, indices=2),
     Column("route_entropy", "entropy", "mean entropy of a token's routing probabilities; _b is block b", "nat", "[0, log E]", "-", 3, indices=1),
     Column("dead", "dead", "share of an image's values that are exactly 0 or 1 in every output of the set", "-", "[0, 1]", "lower", 4),
-    Column("dead_rows", "dead rows", "number of rows of the last layer (C x p x p outputs per patch of p x p pixels) whose outputs are exactly 0 or 1 in every patch of every image of the set", "-", "[0, C p p]", "lower", 0),
+    Column("dead_rows", "dead rows", "number of rows of the last layer (C x p x p outputs per patch of p x p pixels) whose outputs are exactly 0 or 1 in every patch of every image of the set", "-", "[0, C p p]", "lower", 1),
     Column("images", "images", "number of images evaluated", "-", "[1, inf)", "-", 0),
     Column("loss", "training loss", "training objective, mean over the images of an epoch; see the paper's README", "-", "(-inf, inf)", "lower", 5, "curve"),
     Column("reconstruction", "reconstruction loss", "first term of the VQ-VAE's loss: mean absolute error over the images of an epoch; mean squared error with reconstruction=l2", "pixel value", "[0, 1]", "lower", 4, "curve"),

@@ -51,7 +51,9 @@ def test_a_difference_that_may_be_none_is_called_so() -> None:
     results = [run("plain", 1, 20.0), run("plain", 2, 20.4), run("better", 1, 20.3), run("better", 2, 20.2)]
     first, last = said(results)
     # differences 0.3, -0.2: mean 0.05, std 0.3536, times 12.706 / sqrt(2) is 3.18
-    assert first.startswith("Better and plain cannot be told apart on held-out images: +0.05 dB [-3.13, +3.23; 2 seeds")
+    assert first.startswith(
+        "Whether better or plain is better on held-out images is undecided: +0.05 dB [-3.13, +3.23; 2 seeds"
+    )
     assert "(undecided here); what would change the answer: more than 100 seeds." in last
 
 

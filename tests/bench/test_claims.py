@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -9,10 +12,10 @@ import pytest
 
 from attnae.bench import catalog
 from attnae.bench.catalog.benchmark import Claim
-from attnae.bench.reporting import page
+from attnae.bench.reporting import flat, page, tables
 from attnae.bench.reporting.averages import average
 from attnae.bench.reporting.claims import question
-from attnae.bench.reporting.conditions import departures, undisturbed
+from attnae.bench.reporting.conditions import counting, departures, undisturbed
 from attnae.bench.reporting.judgment import (
     HOLDS,
     NO_DIFFERENCE,
@@ -24,6 +27,7 @@ from attnae.bench.reporting.judgment import (
     judge_one,
 )
 from attnae.bench.reporting.material import Report
+from attnae.bench.reporting.report import csv_text
 from attnae.result import Result
 
 KEY = "heldout/psnr_mean"
@@ -171,6 +175,51 @@ def test_means_over_the_last_epochs_are_compared_for_all_alike() -> None:
     assert found.left_out == ["h/seed2"]
     assert average(results[-1:]).epochs is None  # old records have none
     assert results[0].metrics[KEY] == 6.0
+
+
+def test_rows_of_a_report_have_the_numbers_of_its_tables() -> None:
+    benchmark = catalog.load("attentive_vqvae")
+    epochs = [29.0, 30.0]
+    results = [
+        replace(
+            run(variant, 1, 0.0),
+            benchmark=benchmark.name,
+            metrics={"heldout/mae_over_sigma": last},
+            curves={"epoch": epochs, "val/mse": [None, 0.5]},
+            last_epochs={"epoch": epochs, "heldout/mae_over_sigma": [first, last]},
+        )
+        for variant, first, last in (("a_normalized", 0.1, 0.5), ("vqvae", 0.2, 0.1))
+    ]
+    report = Report(benchmark, "paper", results)
+    assert [row["heldout/mae_over_sigma"] for row in flat.runs(report)] == pytest.approx([0.3, 0.15])
+    rows = list(csv.DictReader(io.StringIO(csv_text(report.compared))))
+    assert [float(row["heldout/mae_over_sigma"]) for row in rows] == pytest.approx([0.3, 0.15])
+    text = page.text(report)
+    assert "0.3000" in text
+    assert "0.1500" in text
+    assert "means over epochs 29 to 30" in text
+    validated = text.split("Held-out MSE during training")[1].split("</details>")[0]
+    assert re.findall(r"^\| *(\d+) ", validated, re.MULTILINE) == ["30"]  # epoch 29 was not validated
+
+
+def test_memory_of_different_devices_is_not_averaged() -> None:
+    benchmark = catalog.load("moe_ablation")
+    results = [
+        replace(run("moe_clamped", seed, 22.0), efficiency={"peak_memory_mb": memory}, hardware={"device": device})
+        for seed, memory, device in ((1, 100.0, "GPU"), (2, 1100.0, "CPU"))
+    ]
+    assert [len(counting(some, "peak_memory_mb")) for some in (results, results[:1])] == [0, 1]
+    assert "1,100" not in tables.cost(Report(benchmark, "paper", results))
+    assert "1,100" in tables.cost(Report(benchmark, "paper", results[1:]))
+
+
+def test_seeds_without_a_partner_are_named() -> None:
+    benchmark = catalog.load("moe_ablation")
+    runs = [run("moe_clamped", seed, 22.0 + seed) for seed in (1, 2, 3)]
+    one = page.text(Report(benchmark, "paper", [*runs, *(run("dense_clamped", seed, 15.0) for seed in (1, 3))]))
+    assert ": seed 2 was run for one of the two variants only and is ignored." in one
+    two = page.text(Report(benchmark, "paper", [*runs, run("dense_clamped", 1, 15.0)]))
+    assert ": seeds 2, 3 were run for one of the two variants only and are ignored." in two
 
 
 def test_a_relative_margin_is_a_fraction_of_the_right_side() -> None:

@@ -153,7 +153,7 @@ def add_to_catalog() -> None:
     from harness import Tally, fault
 
     @fault(
-        "Lied to",
+        "Untrusted input",
         "Damaged images of every format that Pillow writes: truncated, bits flipped, changed headers, metadata and chunks",
         "Decoded, or one line that names the file; no other error, no hang",
         short=150,

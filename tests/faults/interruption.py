@@ -129,7 +129,7 @@ def campaign(tally: Tally, benchmark: str, kills: list[tuple[str, signal.Signals
 @fault(
     "Killed",
     "SIGKILL, SIGTERM or SIGINT to the runner or its training, in a cache build, an epoch, a checkpoint, between fit and "
-    "test, and in a report; all three benchmarks",
+    "test, and in a report; one benchmark per paper",
     "No processes or partial files are left; the next `run` resumes and ends with the same weights, metrics and curves as "
     "an uninterrupted run, bit for bit; a finished run is not repeated",
     short=3,

@@ -73,7 +73,7 @@ def page(records: list[tuple[Fault, dict[str, Any]]]) -> str:
     versions = ", ".join(f"{name} {metadata.version(name)}" for name in PACKAGES)
     total, failed = sum(r["tried"] for _, r in records), sum(len(r["failures"]) for _, r in records)
     lines = [
-        "# What goes wrong, and what happens then",
+        "# Reliability: faults and their outcomes",
         "",
         "Faults from outside, put through the commands that people type on tiny runs, and checked against what is "
         f"promised: **{total - failed} of {total} survived.** Written by `python tests/faults/long.py`; CI runs a short "

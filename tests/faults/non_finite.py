@@ -21,7 +21,7 @@ RATES = ("1e30", "inf", "nan", "1e12", "1e20")
 
 @fault(
     "Numerically safe",
-    "Learning rates of 1e12 to 1e30, infinite and none at all; all three benchmarks",
+    "Learning rates of 1e12 to 1e30, infinite and none at all; one benchmark per paper",
     "The run stops before non-finite weights are saved in a checkpoint, with one line that names the step and the first "
     "tensor or loss that is not finite; no weights are left that could be taken for finished ones",
     short=3,

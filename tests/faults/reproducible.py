@@ -37,7 +37,7 @@ def trained(cwd: Path, benchmark: str, *arguments: str) -> bytes:
 
 @fault(
     "Reproducible",
-    "The same seed twice, and another one, in one process; all three benchmarks",
+    "The same seed twice, and another one, in one process; one benchmark per paper",
     "The same seed gives the same weights, bit by bit; another one gives others",
     short=1,
     long=3,

@@ -72,7 +72,7 @@ def said(done: Done, word: str) -> None:
 
 
 @fault(
-    "Starved",
+    "Exhausted resources",
     "The disk of the runs is full: at the log, the configuration, the first checkpoint or a later one, whichever comes first",
     "The run fails with `No space left on device`, without a traceback",
     short=1,
@@ -87,7 +87,7 @@ def full_disk(tally: Tally, times: int, folder: Path) -> None:
 
 
 @fault(
-    "Starved",
+    "Exhausted resources",
     "The disk of the image cache is full",
     "One line states the required and the available disk space, before anything is trained",
     short=0,
@@ -102,7 +102,7 @@ def full_cache(tally: Tally, times: int, folder: Path) -> None:
 
 
 @fault(
-    "Starved",
+    "Exhausted resources",
     "A folder is read-only: the runs, one run, the reports, the cache",
     "Read-only runs, reports and caches are an error in one line before training; a read-only run folder fails that run, "
     "and the others continue",
@@ -131,7 +131,7 @@ def read_only(tally: Tally, times: int, folder: Path) -> None:
 
 
 @fault(
-    "Starved",
+    "Exhausted resources",
     "A training requests more memory than available",
     "The row of the run states that it ran out of memory, and the size of the request",
     short=0,
@@ -146,7 +146,7 @@ def no_memory(tally: Tally, times: int, folder: Path) -> None:
 
 
 @fault(
-    "Starved",
+    "Exhausted resources",
     "The limit of open files is too low for the runner or for the training",
     "One line, or a failed run, with `Too many open files`",
     short=0,
@@ -162,7 +162,7 @@ def no_files(tally: Tally, times: int, folder: Path) -> None:
 
 
 @fault(
-    "Starved",
+    "Exhausted resources",
     "A training hangs and ignores signals",
     "`--timeout` kills it after a grace period of 20 s; the row states it",
     short=0,

@@ -78,7 +78,7 @@ def not_executed(cwd: Path) -> None:
 
 
 @fault(
-    "Lied to",
+    "Untrusted input",
     "Checkpoints cut short or with one bit turned",
     "Refused in one line that names the file, or, where the bit means nothing, resumed to the very same weights",
     short=3,
@@ -131,7 +131,7 @@ MALICIOUS = [
 
 
 @fault(
-    "Lied to",
+    "Untrusted input",
     "Checkpoints with pickles that would execute, an `_instantiator` in the hyper-parameters, members with ../, another "
     "version",
     "Nothing is executed, nothing written elsewhere; pickles are refused in one line, names of classes are ignored",
@@ -154,7 +154,7 @@ def malicious_checkpoints(tally: Tally, times: int, folder: Path) -> None:
 
 
 @fault(
-    "Lied to",
+    "Untrusted input",
     "Weights cut short, with one bit turned, or that are a pickle",
     "Refused in one line that names the file; the digest in the file notices every bit of every weight",
     short=4,
@@ -175,7 +175,7 @@ def damaged_weights(tally: Tally, times: int, folder: Path) -> None:
 
 
 @fault(
-    "Lied to",
+    "Untrusted input",
     "Image caches cut short, with one bit turned, replaced by a pickle, or described wrongly",
     "Decoded anew: the numbers are those of the undamaged cache",
     short=2,
@@ -240,7 +240,7 @@ CONFIGS = {
 
 
 @fault(
-    "Lied to",
+    "Untrusted input",
     "YAML with tags that construct objects, aliases that multiply without end, classes of the system where networks and "
     "callbacks go, endless brackets, two documents",
     "Refused in one line; nothing is executed, nothing hangs",
@@ -282,7 +282,7 @@ def sound(page: str) -> None:
 
 
 @fault(
-    "Lied to",
+    "Untrusted input",
     "Folders of images with names that mean something to a shell, Markdown, HTML, a terminal or a path",
     "Planned like any other; labels hold letters, digits and -_.=+ alone",
     short=4,
@@ -375,7 +375,7 @@ def orderly(done: Done, *codes: int) -> None:
 
 
 @fault(
-    "Lied to",
+    "Untrusted input",
     "Generated result files with values of other types, hostile texts and paths out of the folder, through `report`, "
     "`report --check`, `status`, `compare` and `clean`",
     "Unreadable ones are left out or named in one line; what is shown cannot break a table, close a fence or become HTML; "
@@ -438,7 +438,7 @@ wrong = st.sampled_from(
 
 
 @fault(
-    "Lied to",
+    "Untrusted input",
     "Generated arguments of `attnae-bench run`",
     "Exit code 2 and one line that names the argument, before anything starts",
     short=15,
@@ -480,7 +480,7 @@ bad_values = st.sampled_from(
 
 
 @fault(
-    "Lied to",
+    "Untrusted input",
     "Generated values for the keys of `attnae fit`",
     "One line that names the key or the value; what happens to be sound trains",
     short=5,
@@ -521,7 +521,7 @@ IMAGES: list[Callable[[Path, random.Random], None]] = [
 
 
 @fault(
-    "Lied to",
+    "Untrusted input",
     "Generated folders in which a sixth of the images are none: noise, cut files, bombs, SVG, pickles, one pixel",
     "One line that names the first of them; nothing is executed",
     short=2,

@@ -204,9 +204,9 @@ class Claim:
         where: Where in the paper it is made.
         left: The variant it is about.
         metric: ``"<protocol>/<name>"``, a bare name for a cost, or a list of metrics to average.
-        relation: ``higher`` or ``lower`` than the right side by more than ``margin``, or ``equal`` within ``margin``.
+        relation: ``higher`` or ``lower`` than the right side, or ``equal`` to it to within ``margin``.
         right: The variant or number it is compared with.
-        margin: Margin in units of the metric.
+        margin: Largest negligible difference, in units of the metric; a smaller one is *no difference*.
         published: Published values, ``[left, right]`` or one number; ``None`` if the paper gives none.
         claimed: The difference that the paper reports under other conditions.
         primary: Whether this is one of the (at most three) main claims that the benchmark tests.

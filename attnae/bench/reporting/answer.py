@@ -125,18 +125,19 @@ def _first(report: Report, main: Effect) -> str:
     if main.estimate.std is None:
         statement = main.judged.statement if main.judged else None
         share = (
-            f", better on {100 * statement.better / statement.n:.0f}% of {statement.n:,} images with these weights"
+            f", better on {100 * statement.better / statement.n:.0f}% of {statement.n:,} images with "
+            f"{'the weights of the last epoch' if report.averaged else 'these weights'}"
             if statement
             else ""
         )
         return f"{said} on {where}{share} [{about}]{cost_words(report, main.left, main.right)}."
     equal = main.judged is not None and main.judged.judgment.direction == NO_DIFFERENCE
     if equal or not main.clear:
-        said = f"{left} and {right} {'differ negligibly' if equal else 'cannot be told apart'}"
-        size = f": {main.text(main.estimate.mean)}{main.unit}"
+        told = f"{left} and {right} differ negligibly" if equal else f"Whether {left} or {right} is better"
+        said = f"{told} on {where}{'' if equal else ' is undecided'}: {main.text(main.estimate.mean)}{main.unit}"
     else:
-        size = ""
-    return f"{said} on {where}{size} {_ends(main, about)}{cost_words(report, main.left, main.right)}."
+        said = f"{said} on {where}"
+    return f"{said} {_ends(main, about)}{cost_words(report, main.left, main.right)}."
 
 
 def _ends(one: Effect, about: str = "") -> str:

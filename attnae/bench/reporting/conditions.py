@@ -115,5 +115,10 @@ def undisturbed(run: Result) -> bool:
 
 
 def counting(runs: list[Result], key: str) -> list[Result]:
-    """The runs whose value of a column counts: all, but for seconds only undisturbed ones."""
+    """The runs whose value of a column counts: all, but for seconds only undisturbed ones, and memory of one kind of device only.
+
+    Memory is that allocated on a GPU, or that of the process on a CPU, which cannot be averaged.
+    """
+    if key == "peak_memory_mb" and len({r.hardware.get("device") for r in runs}) > 1:
+        return []
     return [r for r in runs if undisturbed(r)] if key == "seconds_per_epoch" else runs

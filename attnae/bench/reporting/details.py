@@ -60,7 +60,15 @@ def _curve(report: Report, spec: Curve) -> str:
     key, published = spec.key, spec.published
     names = [name for name, runs in report.rows.items() if any(key in r.curves for r in runs)]
     names = names[: MOST_COLUMNS - len(published.keys() & set(names))]
-    epochs = sorted({int(e or 0) for name in names for r in report.rows[name] for e in r.curves.get("epoch", [])})
+    epochs = sorted(
+        {
+            int(epoch or 0)
+            for name in names
+            for r in report.rows[name]
+            for epoch, value in zip(r.curves.get("epoch", []), r.curves.get(key, []), strict=False)
+            if value is not None  # many are, where not every epoch was validated
+        }
+    )
     known = {epoch for values in published.values() for epoch in values} & set(epochs)
     wanted = sorted(known) or epochs[:: max(1, len(epochs) // MOST_EPOCHS)]
     if not names or not wanted:

@@ -12,7 +12,7 @@ def runs(report: Report) -> list[dict[str, Any]]:
     names = ("variant", "seed", "status", "reason", "profile", "precision", "data_digest")
     return [
         {**_report(report), **{name: getattr(one, name) for name in names}, **one.metrics, **one.efficiency}
-        for one in report.results
+        for one in report.compared
     ]
 
 

@@ -48,9 +48,14 @@ class Report:
         return average(self.results) if self.benchmark.average == "last_epochs" else None
 
     @cached_property
+    def compared(self) -> list[Result]:
+        """All runs, with the metrics that are compared: those of the last epoch, or their means over the last epochs."""
+        return self.averaged.results if self.averaged else self.results
+
+    @cached_property
     def done(self) -> list[Result]:
         """Complete runs, with the metrics that are compared."""
-        return [r for r in (self.averaged.results if self.averaged else self.results) if r.status == "complete"]
+        return [r for r in self.compared if r.status == "complete"]
 
     @cached_property
     def rows(self) -> dict[str, list[Result]]:

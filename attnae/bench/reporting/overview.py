@@ -33,7 +33,11 @@ def brief(reports: Sequence[Report], benchmarks: Sequence[Benchmark], prefix: st
         for benchmark in benchmarks
         for first in evidence.ranked(benchmark, reports)[:1]
     ]
-    return "\n".join(lines) + f"\n\nAll verdicts: [reports]({prefix}README.md)." if lines else "No results yet."
+    if not lines:
+        return "No results yet."
+    waiting = [f"`{benchmark.name}`" for benchmark in benchmarks if not evidence.ranked(benchmark, reports)]
+    rest = f" Not run yet: {', '.join(waiting)}." if waiting else ""
+    return "\n".join(lines) + f"\n\nAll verdicts: [reports]({prefix}README.md).{rest}"
 
 
 def page(reports: Sequence[Report], benchmarks: Sequence[Benchmark]) -> str:
@@ -45,7 +49,7 @@ def page(reports: Sequence[Report], benchmarks: Sequence[Benchmark]) -> str:
     """
     verdicts = {benchmark.name: evidence.verdicts(benchmark, reports) for benchmark in benchmarks}
     states = Counter(one.judged.judgment.direction for found in verdicts.values() for one in found)
-    decided = ", ".join(f"{states[state]} {state}" for state in STATES if states[state])
+    decided = ", ".join(f"{state} {states[state]}" for state in STATES if states[state])
     body = []
     for benchmark in benchmarks:
         counts = Counter(one.judged.judgment.direction for one in verdicts[benchmark.name])
@@ -53,7 +57,7 @@ def page(reports: Sequence[Report], benchmarks: Sequence[Benchmark]) -> str:
             [f"[{escape(benchmark.title)}](#{benchmark.name})", *(str(counts[state] or "-") for state in STATES)]
         )
     note = (
-        f"{sum(states.values())} claims in {len(benchmarks)} benchmarks ({decided or 'none'}). "
+        f"{sum(states.values())} claims in {len(benchmarks)} benchmarks; verdicts: {decided or 'none'}. "
         "Each verdict comes from the strongest report that tests the claim: official data first, then complete schedules, "
         "the profile closest to the paper, unmodified settings, and the most seeds. Demonstrations do not count."
     )

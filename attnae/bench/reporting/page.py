@@ -187,11 +187,16 @@ def _claims(report: Report) -> str:
     for one in report.judged:
         if one.statement:
             digits, unit = column(one.claim.keys[0]).digits, unit_of(one.claim.keys[0]).strip() or "-"
-            lines.append(f"- {one.number}: one seed, {one.statement.words(digits, unit)}.")
+            epoch = "at the last epoch, not averaged, " if report.averaged else ""
+            lines.append(f"- {one.number}: one seed, {epoch}{one.statement.words(digits, unit)}.")
         if one.judgment.unpaired and one.judgment.seeds:
             lonely.setdefault(seeds_text(one.judgment.unpaired), []).append(str(one.number))
-    lines += [f"- {', '.join(numbers)}: seeds {seeds} were run on one side only and are ignored."
-              for seeds, numbers in lonely.items()]  # fmt: skip
+    for seeds, numbers in lonely.items():
+        several = not seeds.isdecimal()
+        were = f"seed{'s' * several} {seeds} {'were' if several else 'was'}"
+        lines.append(
+            f"- {', '.join(numbers)}: {were} run for one of the two variants only and {'are' if several else 'is'} ignored."
+        )
     warnings = _warnings(report)
     title = "## The paper's claims" if report.benchmark.reproduces else "## Claims"
     blocks = [title, table(header, body), "\n".join(lines), "\n>\n".join(warnings)]
@@ -277,15 +282,19 @@ def _definitions(report: Report) -> str:
     for one in report.judged:
         claim, key = one.claim, one.claim.keys[0]
         right = report.title(claim.right) if isinstance(claim.right, str) else number(claim.right, column(key).digits)
-        size = number(claim.margin, column(key).digits) if claim.margin else f"{claim.relative_margin:.0%}"
-        within = f" to within {size}" if claim.margin or claim.relative_margin else ""
+        size = f"{claim.margin:g}" if claim.margin else f"{claim.relative_margin:.0%}"
+        within = negligible = ""
+        if claim.relation == "equal":
+            within = f" to within {size}"
+        elif claim.margin or claim.relative_margin:
+            negligible = f"; negligible: {size}"
         metric = named(key) if len(claim.keys) == 1 else f"mean of {len(claim.keys)} times {column(key).title}"
         means = one.judgment.means
         told = f"; means {' and '.join(number(value, column(key).digits) for value in means)}" if means else ""
         level = f"; {one.judgment.level_words}" if one.judgment.low is not None else ""
         lines.append(
             f"{one.number}. {'Primary. ' if claim.primary else ''}{metric}: {escape(report.title(claim.left))} "
-            f"{RELATIONS[claim.relation]} {escape(right)}{within} ({escape(claim.where)}){told}{level}."
+            f"{RELATIONS[claim.relation]} {escape(right)}{within} ({escape(claim.where)}{negligible}){told}{level}."
         )
     return (
         "A verdict is based on the confidence interval of the difference over paired seeds (Student's t at 95%; primary "

@@ -125,7 +125,7 @@ def _write(table: Table, archive: Archive) -> Path:
     folder = archive.folder(table)
     figures.draw(report, folders, folder / "figures")
     archive.keep(table, report.benchmark)
-    write_text(folder / "results.csv", csv_text(report.results))
+    write_text(folder / "results.csv", csv_text(report.compared))
     write_text(folder / "README.md", page.text(report))
     return folder / "README.md"
 
@@ -149,7 +149,7 @@ def check(reports: Path) -> list[str]:
     for report in stored:
         folder = reports / report.benchmark.name / report.label
         expected[folder / "README.md"] = page.text(report)
-        expected[folder / "results.csv"] = csv_text(report.results)
+        expected[folder / "results.csv"] = csv_text(report.compared)
     if stored:
         expected |= _shared(reports, stored, _benchmarks())
     return [

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from attnae.bench.catalog.benchmark import Sweep, Table
 from attnae.bench.markdown import escape, number, table
 from attnae.bench.reporting.cells import cell, heading, interval, unbroken, unit_heading, unit_of
@@ -154,7 +156,9 @@ def published(report: Report) -> str:
     if not body and not benchmark.findings:
         return ""
     header = ["variant", *(["source"] if several else []), "number", "published", "ours", "difference"]
-    text = f"{escape(benchmark.paper.title)}. {benchmark.paper.notes}"
+    paper = benchmark.paper
+    linked = re.fullmatch(r"https?://[^\s()<>]+", paper.url)
+    text = f"{f'[{escape(paper.title)}]({paper.url})' if linked else escape(paper.title)}. {paper.notes}"
     if report.departures:
         text += f" Our numbers were measured under other conditions ({', '.join(report.departures)}) and are not comparable."
     text += f"\n\n{table(header, body)}" if body else ""
