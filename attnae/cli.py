@@ -8,6 +8,7 @@ import sys
 from itertools import pairwise
 from pathlib import Path
 
+from attnae.data.walk import printable
 from attnae.errors import UserError
 from attnae.files import read_yaml, shipped, typed
 from attnae.inference import commands
@@ -66,6 +67,10 @@ def main() -> int:
         run_cli()
     except UserError as error:
         print(f"attnae: error: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:  # a path that is too long, or in a folder that may not be entered
+        where = "" if error.filename is None else f"{printable(str(error.filename))}: "
+        print(f"attnae: error: {where}{error.strerror or error}", file=sys.stderr)
         return 2
     except (KeyboardInterrupt, SystemExit) as end:
         # Lightning turns Ctrl-C during training into exit code 1 and reports it in a log that is off by default.

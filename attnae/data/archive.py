@@ -64,10 +64,14 @@ def reader(path: Path) -> tuple[Callable[[str], int], Callable[[str], bytes]]:
     The second one raises ``ValueError`` if a member is damaged, and :class:`UserError` if the disk fails.
     """
     archive = opened(path)
+    first: dict[str, zipfile.ZipInfo] = {}
+    for info in archive.infolist():
+        if info.filename not in first and _kind(info) == "file":
+            first[info.filename] = info  # by name, zipfile finds the last one, whose size was not checked
 
     def content(name: str) -> bytes:
         try:
-            return archive.read(name)  # at most the size checked when listing
+            return archive.read(first[name])  # at most the size checked when listing
         except OSError as error:
             raise UserError(f"Cannot read {printable(path)}: {error.strerror or error}. Check the disk.") from error
         except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError, KeyError) as error:
@@ -75,7 +79,7 @@ def reader(path: Path) -> tuple[Callable[[str], int], Callable[[str], bytes]]:
         except Exception as error:  # other decompressors have their own errors
             raise ValueError(f"{type(error).__name__}: {error}") from error
 
-    return lambda name: archive.getinfo(name).CRC, content
+    return lambda name: first[name].CRC, content
 
 
 def opened(path: Path) -> zipfile.ZipFile:

@@ -69,13 +69,17 @@ class ImageDataModule(L.LightningDataModule):
         train_set_images: int = 256,
     ):
         super().__init__()
-        for name, value in (
-            ("image_size", image_size),
-            ("batch_size", batch_size),
-            ("eval_batch_size", eval_batch_size),
+        for name, value, least in (
+            ("image_size", image_size, 7),  # the window of SSIM
+            ("batch_size", batch_size, 1),
+            ("eval_batch_size", eval_batch_size, 1),
+            ("train_images", train_images, 0),
+            ("test_images", test_images, 0),
+            ("val_images", val_images, 0),
+            ("train_set_images", train_set_images, 0),
         ):
-            if value < 1:
-                raise ValueError(f"{name} must be at least 1, got {value}")
+            if value is not None and value < least:
+                raise ValueError(f"{name} must be at least {least}, got {value}")
         self.corruption, self.root, self.source, self.download = corruption, root, source, download
         self.image_size, self.batch_size, self.eval_batch_size = image_size, batch_size, eval_batch_size
         self.train_images, self.test_images, self.val_images = train_images, test_images, val_images

@@ -78,7 +78,7 @@ def cached(
         title: Title of the progress display.
 
     Raises:
-        UserError: The disk is full, or more images are unreadable than :func:`tolerated`.
+        UserError: There are no images, the disk is full, or more images are unreadable than :func:`tolerated`.
     """
     folder = cache_folder()
     path = folder / f"{hashlib.blake2b(f'{FORMAT}|{size}|{key}'.encode(), digest_size=12).hexdigest()}.npy"
@@ -211,6 +211,8 @@ class _Growing:
 
 def _build(path: Path, count: int, size: int, decode: Callable[[int, Counter[str]], UInt8], title: str) -> None:
     path.unlink(missing_ok=True)  # damaged or without a description
+    if not count:
+        raise UserError(f"{title} has no images. Add some.")
     try:
         # A thread writes and hashes the previous image while the next one is decoded.
         with _Growing(path, count, size) as growing, ThreadPoolExecutor(1) as writer:

@@ -44,6 +44,8 @@ class CIFAR10DataModule(ImageDataModule):
         **kwargs: Any,
     ):
         super().__init__(corruption, image_size=image_size, batch_size=batch_size, val_images=val_images, **kwargs)
+        if split < 1:
+            raise ValueError(f"split must be at least 1, got {split}")
         self.split = split
         self.sweep: dict[str, Corruption] = {f"heldout_sigma_{sigma:g}": GaussianNoise(sigma) for sigma in test_sigmas}
         self.test_splits = ("heldout", *self.sweep)

@@ -92,7 +92,8 @@ def decode_rgb(content: bytes, name: str, conversions: Counter[str]) -> Image.Im
                 if getattr(image, "is_animated", False):
                     found["animated (first frame)"] += 1
                 image.load()
-                rgb = _rgb(_upright(image, found), found)
+                whole = image.mode == "I" and image.format == "TIFF"  # other formats store at most 16 bits in this mode
+                rgb = _rgb(_upright(image, found), found, whole)
     except Exception as error:  # decoders raise struct.error, KeyError, ZeroDivisionError, MemoryError, ...
         why = (
             "not an image in a format supported by Pillow" if isinstance(error, UnidentifiedImageError) else str(error)
@@ -122,12 +123,18 @@ def _upright(image: Image.Image, conversions: Counter[str]) -> Image.Image:
     return image if turn is None else image.transpose(turn)
 
 
-def _rgb(image: Image.Image, conversions: Counter[str]) -> Image.Image:
+def _rgb(image: Image.Image, conversions: Counter[str], whole: bool = False) -> Image.Image:
+    """Converts to RGB of 8 bits; ``whole``: integers of 32 bits, whose range is the smallest of 8, 16 or 31 bits that fits."""
     if image.mode.startswith("I") or image.mode == "F":
-        # 16-bit images: PIL's conversion to 8 bits clips at 255 instead of scaling.
-        conversions["16-bit"] += 1
+        # PIL's conversion to 8 bits clips at 255 instead of scaling.
+        conversions["float" if image.mode == "F" else "32-bit" if whole else "16-bit"] += 1
         values = np.nan_to_num(np.asarray(image, dtype=np.float64), nan=0, posinf=0, neginf=0)
-        peak = 65535.0 if image.mode != "F" else max(1.0, float(values.max()))
+        most = float(values.max())
+        peak = 65535.0
+        if image.mode == "F":
+            peak = max(1.0, most)
+        elif whole:
+            peak = next(float(2**bits - 1) for bits in (8, 16, 31) if most < 2**bits)
         image = Image.fromarray(np.clip(values * (255.0 / peak), 0, 255).round().astype(np.uint8))
     if image.mode in ("LA", "La", "RGBA", "RGBa", "PA") or "transparency" in image.info:
         conversions["transparent (on white)"] += 1

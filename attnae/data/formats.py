@@ -6,18 +6,19 @@ import os
 
 FORMATS = (
     "JPEG", "PNG", "GIF", "WEBP", "BMP", "PPM", "TIFF",
-    "AVIF", "BLP", "CUR", "DCX", "DDS", "DIB", "FITS", "FLI", "FTEX", "GBR", "ICNS", "ICO", "IM", "IPTC", "JPEG2000", "MPO",
+    "AVIF", "BLP", "CUR", "DCX", "DDS", "DIB", "FITS", "FLI", "FTEX", "GBR", "ICNS", "ICO", "IM", "JPEG2000", "MPO",
     "MSP", "PCD", "PCX", "PIXAR", "PSD", "QOI", "SGI", "SUN", "TGA", "XBM", "XPM",
 )  # fmt: skip
 """Pillow's names of the formats that it decodes itself, in the order in which they are tried.
 
-Excluded: PostScript (EPS), which would run a PostScript interpreter on the file; BUFR, GRIB, HDF5, MPEG and WMF, which
+Excluded: PostScript (EPS), which would run a PostScript interpreter on the file; IPTC, which opens the image that it contains
+in any format, also PostScript; BUFR, GRIB, HDF5, MPEG and WMF, which
 Pillow identifies but cannot decode.
 """
 
 EXTENSIONS = {
     ".apng", ".avif", ".avifs", ".blp", ".bmp", ".bw", ".cur", ".dcx", ".dds", ".dib", ".fit", ".fits", ".flc", ".fli", ".ftc",
-    ".ftu", ".gbr", ".gif", ".icb", ".icns", ".ico", ".iim", ".im", ".j2c", ".j2k", ".jfif", ".jp2", ".jpc", ".jpe", ".jpeg",
+    ".ftu", ".gbr", ".gif", ".icb", ".icns", ".ico", ".im", ".j2c", ".j2k", ".jfif", ".jp2", ".jpc", ".jpe", ".jpeg",
     ".jpf", ".jpg", ".jpx", ".mpo", ".msp", ".pbm", ".pcd", ".pcx", ".pfm", ".pgm", ".png", ".pnm", ".ppm", ".psd", ".pxr",
     ".qoi", ".ras", ".rgb", ".rgba", ".sgi", ".tga", ".tif", ".tiff", ".vda", ".vst", ".webp", ".xbm", ".xpm",
 }  # fmt: skip

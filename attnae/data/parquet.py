@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
+from attnae.data.archive import LARGEST
 from attnae.data.decode import UInt8, UnreadableImage, decode_rgb, resize
 from attnae.data.hub import EXTRA
 from attnae.data.walk import File, printable
 from attnae.errors import UserError
+
+MOST_ROWS = 64
+"""Maximum number of rows in memory."""
 
 PREFERRED = ("image", "img", "jpg", "png", "bytes")
 """If several columns may contain images, the first of these names is used, else the first column."""
@@ -19,7 +23,7 @@ PREFERRED = ("image", "img", "jpg", "png", "bytes")
 class Rows:
     """The images of several Parquet files.
 
-    Keeps one row group in memory at a time, so images should be read in order.
+    Keeps a few images in memory at a time, so they should be read in order: going back begins the row group again.
 
     Args:
         files: Parquet files in order.
@@ -41,7 +45,8 @@ class Rows:
                 self.groups.append((number, group, first))
                 self.starts.append(self.starts[-1] + rows)
                 first += rows
-        self.group, self.values = -1, cast(Any, None)
+        self.group, self.begin, self.values = -1, 0, cast(Any, ())  # values of the rows of a group from begin
+        self.batches: Iterator[Any] = iter(())
 
     def __len__(self) -> int:
         return self.starts[-1]
@@ -53,20 +58,38 @@ class Rows:
             UserError: The file is damaged, or the first rows of a file have no bytes at all.
         """
         group = bisect_right(self.starts, index) - 1
-        number, within, _ = self.groups[group]
-        if group != self.group:
-            try:
-                table = self.readers[number].read_row_group(within, columns=[self.columns[number]], use_threads=False)
-            except Exception as error:  # damaged pages raise ArrowInvalid, OSError, ...
-                raise _damaged(self.files[number], error) from error
-            self.group, self.values = group, _bytes(table.column(0))
-            if not within and self.values.null_count == len(self.values) > 0:
-                raise UserError(
-                    f"{printable(self.files[number].path)} stores no images: the column {self.columns[number]} is empty, as if "
-                    "only paths had been written. Write it with the bytes of the images, or name their folder instead."
-                )
-        content: bytes | None = self.values[index - self.starts[group]].as_py()
+        number, row = self.groups[group][0], index - self.starts[group]
+        try:
+            if group != self.group or row < self.begin:
+                self._enter(group)
+            while row >= self.begin + len(self.values):
+                self.begin += len(self.values)
+                self.values = _bytes(next(self.batches).column(0))
+        except UserError:
+            raise
+        except Exception as error:  # damaged pages raise ArrowInvalid, OSError, StopIteration, ...
+            raise _damaged(self.files[number], error) from error
+        content: bytes | None = self.values[row - self.begin].as_py()
         return content
+
+    def _enter(self, group: int) -> None:
+        """Begins to read a row group, in batches.
+
+        A page of a dictionary stores a value once for any number of rows, so a small file can expand to any size. No value is
+        larger than the column's chunk, which limits the rows that may be expanded at once.
+        """
+        number, within, _ = self.groups[group]
+        reader, name = self.readers[number], self.columns[number]
+        about = reader.metadata.row_group(within)
+        chunk = next(one for one in map(about.column, range(about.num_columns)) if one.path_in_schema == name)
+        if not within and chunk.statistics is not None and chunk.statistics.null_count == about.num_rows > 0:
+            raise UserError(
+                f"{printable(self.files[number].path)} stores no images: the column {name} is empty, as if "
+                "only paths had been written. Write it with the bytes of the images, or name their folder instead."
+            )
+        rows = min(MOST_ROWS, max(1, LARGEST // max(1, chunk.total_uncompressed_size)))
+        self.batches = reader.iter_batches(rows, row_groups=[within], columns=[name], use_threads=False)
+        self.group, self.begin, self.values = group, 0, ()
 
     def decode(self, index: int, size: int, conversions: Counter[str]) -> UInt8:
         """An image, uint8 (size, size, 3).

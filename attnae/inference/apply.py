@@ -60,16 +60,21 @@ def apply(options: argparse.Namespace) -> int:
     conversions: Counter[str] = Counter()
     skipped: list[str] = []
     rows: list[dict[str, Any]] = []
-    with progress(model.title, len(found)) as advance:
-        for group in _groups(_prepared(model, found, options, conversions, skipped), model.size, options.batch_size):
-            began = time.perf_counter()
-            made = _restored(model, group, options.batch_size, advance)
-            seconds = (time.perf_counter() - began) / len(group)
-            for work, output in zip(group, made, strict=True):
-                rows.append(_saved(model, work, output, seconds, options.out))
     order = {str(source.path): place for place, source in enumerate(found)}
-    rows.sort(key=lambda row: order[row["image"]])  # small images have waited for a batch
-    write_text(options.out / "metrics.csv", summary.as_csv(rows))
+    try:
+        with progress(model.title, len(found)) as advance:
+            for group in _groups(
+                _prepared(model, found, options, conversions, skipped), model.size, options.batch_size
+            ):
+                began = time.perf_counter()
+                made = _restored(model, group, options.batch_size, advance)
+                seconds = (time.perf_counter() - began) / len(group)
+                for work, output in zip(group, made, strict=True):
+                    rows.append(_saved(model, work, output, seconds, options.out))
+    finally:  # also after an error or Ctrl-C: the finished images have their numbers
+        rows.sort(key=lambda row: order[row["image"]])  # small images have waited for a batch
+        if rows:
+            write_text(options.out / "metrics.csv", summary.as_csv(rows))
     _report(model, rows, conversions, skipped, options)
     return 1 if skipped else 0
 

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from attnae.data.decode import UInt8
+from attnae.data.decode import UInt8, UnreadableImage
 from attnae.errors import UserError
 from attnae.files import atomic
 from attnae.inference import images
@@ -55,11 +55,7 @@ def encode(options: argparse.Namespace) -> int:
     rows: list[dict[str, Any]] = []
     skipped: list[str] = []
     with progress(f"encoding with {model.title}", len(found)) as advance:
-        for source, pixels in images.usable(found, lambda one: np.asarray(images.read(one.path, Counter())), skipped):
-            if max(pixels.shape) > LONGEST:
-                raise UserError(
-                    f"{source.path} is longer than {LONGEST} pixels, the maximum of a code file. Resize it."
-                )
+        for source, pixels in images.usable(found, _pixels, skipped):
             data = pack(model, code_map(model, pixels, options.batch_size), pixels.shape[:2])
             with atomic(options.out / (source.name + CODES)) as temporary:
                 temporary.write_bytes(data)
@@ -93,6 +89,13 @@ def decode(options: argparse.Namespace) -> int:
             advance(1)
     show_table(("image", "pixels", "file"), rows)
     return 1 if refused else 0
+
+
+def _pixels(source: Source) -> UInt8:
+    pixels = np.asarray(images.read(source.path, Counter()))
+    if max(pixels.shape) > LONGEST:
+        raise UnreadableImage(f"{source.path} is longer than {LONGEST} pixels, the maximum of a code file. Resize it.")
+    return pixels
 
 
 def _coder(model: Model) -> Model:

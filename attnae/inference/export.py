@@ -153,7 +153,7 @@ def card(model: Model, graph: bool = True) -> str:
         "",
         f"Trained on {data.get('title', 'unknown images')}, {data.get('train', 'an unknown number of')} images.",
     ]
-    if data.get("kind") in ("folder", "array"):
+    if data.get("kind") not in (None, "official", "embedded"):
         lines.append("The license of these images is not recorded. License of the dataset that they stand in for:")
     lines += [folders.data_license(origin), ""]
     lines += [

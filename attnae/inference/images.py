@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import warnings
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -15,7 +14,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from attnae.data.decode import UInt8, UnreadableImage, read_rgb
+from attnae.data.decode import UInt8, UnreadableImage, decode_rgb
+from attnae.data.walk import printable
 from attnae.errors import UserError
 from attnae.files import atomic
 from attnae.inference.inputs import Source
@@ -62,12 +62,18 @@ def usable(
 
 
 def read(path: Path, conversions: Counter[str]) -> Image.Image:
-    """Reads an image of any size supported by PIL as 8-bit RGB; see :func:`attnae.data.decode.read_rgb`."""
-    with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore", Image.DecompressionBombWarning
-        )  # large images are allowed; PIL still rejects bombs
-        return read_rgb(path, conversions)
+    """Reads an image of any size supported by PIL as 8-bit RGB; see :func:`attnae.data.decode.decode_rgb`.
+
+    Raises:
+        UnreadableImage: The file cannot be read or decoded.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UnreadableImage(
+            f"Cannot read the image {printable(path)}: {error.strerror}. Repair or remove it."
+        ) from error
+    return decode_rgb(content, printable(path), conversions)
 
 
 def save(pixels: UInt8, path: Path) -> None:

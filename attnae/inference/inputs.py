@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import argparse
 import glob
+import os
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from attnae.data.location import EXTENSIONS, image_files
+from attnae.data.location import EXTENSIONS, counted
+from attnae.data.walk import printable, walk
 from attnae.errors import UserError
 from attnae.inference import folders
+
+LONGEST_NAME = 255
+"""Maximum number of bytes of a file's name on common file systems."""
 
 CODES = ".codes"
 """Extension of files written by ``attnae encode``."""
@@ -30,22 +36,33 @@ class Source:
     name: str
 
 
-def find(arguments: Sequence[str], extensions: set[str] = EXTENSIONS) -> list[Source]:
+def find(arguments: Sequence[str], out: Path | None = None, extensions: set[str] = EXTENSIONS) -> list[Source]:
     """Finds files by name, in folders, or by patterns such as ``photos/**/*.jpg``; in this order, without duplicates.
+
+    Says what it leaves out of folders.
 
     Args:
         arguments: Names of files and folders, and patterns. Files in a folder keep their relative path.
+        out: Folder of the results. If it lies inside a searched folder, it is not searched: it has the results of an earlier
+            command.
         extensions: Extensions of the files to use from folders.
 
     Raises:
         UserError: A name or pattern matches nothing.
     """
     found: dict[Path, Path] = {}  # path -> path without the folder that was searched
+    left_out: Counter[str] = Counter()
+    results = out and out.resolve()
     for argument in arguments:
         path = Path(argument)
         if path.is_dir():
-            inside = image_files(path) if extensions is EXTENSIONS else sorted(path.rglob("*"))
-            files = [(file, file.relative_to(path)) for file in inside if file.suffix.lower() in extensions]
+            inside, others = walk(path, lambda name: Path(name).suffix.lower() in extensions)
+            left_out += others
+            files = [
+                (file.path, Path(file.name))
+                for file in inside
+                if not (results and path.resolve() in results.parents and file.path.resolve().is_relative_to(results))
+            ]
         elif path.exists():
             files = [(path, Path(path.name))]
         else:
@@ -56,6 +73,8 @@ def find(arguments: Sequence[str], extensions: set[str] = EXTENSIONS) -> list[So
             raise UserError(f"{argument} {what} ({', '.join(sorted(extensions))}).")
         for file, short in files:
             found.setdefault(file, short)
+    if left_out:
+        print(f"Left out: {counted(left_out)}", file=sys.stderr)
     stems = Counter(short.with_suffix("") for short in found.values())
     names = [
         # a.jpg and a.png must not become the same a.png
@@ -69,14 +88,20 @@ def find(arguments: Sequence[str], extensions: set[str] = EXTENSIONS) -> list[So
     return [Source(path, name.as_posix()) for path, name in zip(found, names, strict=True)]
 
 
-def outputs(folder: Path, names: Sequence[str], overwrite: bool) -> None:
+def outputs(folder: Path, names: Sequence[str], found: Sequence[Source], overwrite: bool) -> None:
     """Checks that the outputs can be written.
 
     Raises:
-        UserError: The folder is a file, or one of the files exists and may not be overwritten.
+        UserError: The folder is a file, or one of the files has too long a name, would replace an input, or exists and may not
+            be overwritten.
     """
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder} is a file. Name a folder with -o.")
+    if long := [name for name in names if len(os.fsencode(Path(name).name)) > LONGEST_NAME]:
+        raise UserError(f"The name {printable(long[0])} would be too long for a file. Rename the image.")
+    read = {source.path.resolve() for source in found}
+    if replaced := [name for name in names if (folder / name).resolve() in read]:
+        raise UserError(f"{folder / replaced[0]} is also an input, which would be replaced. Choose another folder.")
     if not overwrite and (there := [name for name in names if (folder / name).exists()]):
         more = f" and {len(there) - 1} more" if len(there) > 1 else ""
         raise UserError(f"{folder / there[0]}{more} already exists. Use --overwrite, or choose another folder.")
@@ -95,11 +120,11 @@ def apply(options: argparse.Namespace) -> list[Source]:
     suits(stored.corruption, stored.title, options)
     if options.mask != "random" and not Path(options.mask).is_file():
         raise UserError(f"There is no mask {options.mask}. Name an image that is white where pixels are hidden.")
-    found = find(options.images)
+    found = find(options.images, options.out)
     names = [f"{source.name}{ending}" for source in found for ending in (".png", "-compared.png")]
     if clash := [name for name, count in Counter(names).items() if count > 1]:
         raise UserError(f"Two results would be named {clash[0]}. Rename one of the images.")
-    outputs(options.out, [*names, "metrics.csv"], options.overwrite)
+    outputs(options.out, [*names, "metrics.csv"], found, options.overwrite)
     return found
 
 
@@ -127,8 +152,8 @@ def encode(options: argparse.Namespace) -> list[Source]:
         UserError: There are none, or an output already exists.
     """
     folders.describe(options.model)
-    found = find(options.images)
-    outputs(options.out, [source.name + CODES for source in found], options.overwrite)
+    found = find(options.images, options.out)
+    outputs(options.out, [source.name + CODES for source in found], found, options.overwrite)
     return found
 
 
@@ -139,8 +164,8 @@ def decode(options: argparse.Namespace) -> list[Source]:
         UserError: There are none, or an output already exists.
     """
     folders.describe(options.model)
-    found = find(options.files, {CODES})
-    outputs(options.out, [f"{source.name}.png" for source in found], options.overwrite)
+    found = find(options.files, options.out, {CODES})
+    outputs(options.out, [f"{source.name}.png" for source in found], found, options.overwrite)
     return found
 
 

@@ -128,6 +128,13 @@ class ImageTask(L.LightningModule):
             mse = (prediction.images.float().clamp(0, 1) - batch.target).square().flatten(1).mean(1)
             self.log(f"{name}/mse", mse.mean(), batch_size=len(mse), prog_bar=True, sync_dist=True)
 
+    def on_predict_start(self) -> None:
+        """Removes the pictures of an earlier command, possibly of other weights."""
+        if self.trainer.is_global_zero:
+            for path in (Path(self.trainer.default_root_dir) / "predictions").glob("[0-9]*.png"):
+                path.unlink()
+        self.trainer.strategy.barrier()  # before other devices write theirs
+
     def predict_step(self, batch: Batch, batch_idx: int) -> None:
         """Saves the reconstruction of each held-out image as ``predictions/<index>.png`` in the run folder."""
         folder = Path(self.trainer.default_root_dir) / "predictions"

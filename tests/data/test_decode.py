@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from PIL import Image, ImageOps
+from PIL import EpsImagePlugin, Image, ImageOps
 from PIL.PngImagePlugin import PngImageFile
 
 from attnae.data.decode import UnreadableImage, read_image, resize, resize_array
@@ -103,6 +103,35 @@ def test_16_bits_are_scaled_not_clipped(tmp_path: Path, suffix: str) -> None:
     np.testing.assert_array_equal(pixels[..., 0], pixels[..., 2])
     assert pixels[0, :3, 0].tolist() == [0, 1, 255]
     assert conversions["16-bit"] == 1
+
+
+@pytest.mark.parametrize("bits", [8, 16, 31])
+def test_32_bit_integers_have_the_smallest_range_that_fits(tmp_path: Path, bits: int) -> None:
+    deep = RANDOM.integers(0, 2**bits, (16, 16), dtype=np.int64).astype(np.int32)
+    deep[0, :2] = (0, 2**bits - 1)
+    Image.fromarray(deep).save(tmp_path / "a.tiff")
+    pixels, conversions = read(tmp_path / "a.tiff")
+    np.testing.assert_array_equal(pixels[..., 0], np.round(deep / (2**bits - 1) * 255).astype(np.uint8))
+    assert conversions["32-bit"] == 1
+
+
+def test_no_image_opens_another_format_inside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An IPTC file contains an image of any format, such as PostScript, which would start an interpreter."""
+    started = []
+    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", lambda *args, **kwargs: started.append(args))
+    monkeypatch.setattr(EpsImagePlugin, "has_ghostscript", lambda: started.append("asked") or True)
+    program = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 16 16\n%%EndComments\nshowpage\n"
+
+    def field(record: int, number: int, data: bytes) -> bytes:
+        return b"\x1c" + bytes([record, number]) + struct.pack(">H", len(data)) + data
+
+    fields = [(3, 60, b"\x01\x01"), (3, 65, b"\x00"), (3, 20, b"\x00\x10"), (3, 30, b"\x00\x10"), (3, 120, b"\x05")]
+    whole = b"".join(field(*one) for one in fields) + field(8, 10, program)
+    for name in ("a.iim", "a.jpg"):
+        (tmp_path / name).write_bytes(whole)
+        with pytest.raises(UnreadableImage):
+            read(tmp_path / name)
+    assert not started
 
 
 def test_16_bit_rgb_is_scaled(tmp_path: Path) -> None:

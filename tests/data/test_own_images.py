@@ -20,6 +20,7 @@ from PIL import Image
 from attnae.data import PatchMask, STL10DataModule, archive, hub
 from attnae.data.content import Content, content
 from attnae.data.location import Location, locate
+from attnae.data.parquet import Rows
 from attnae.data.sources import splits_of
 from attnae.errors import UserError
 
@@ -63,8 +64,7 @@ def table(path: Path, images: list[bytes | None], column: str = "image", structs
     pq.write_table(
         pa.table({"label": pa.array(range(len(images))), column: pa.array(rows, kind)}),
         path,
-        row_group_size=7,
-        **options,
+        **{"row_group_size": 7, **options},
     )
     return path
 
@@ -315,6 +315,26 @@ def test_members_that_are_no_images_of_the_folder_are_left_out_and_counted(tmp_p
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_the_member_that_was_checked_is_read(tmp_path: Path) -> None:
+    """zipfile finds the last member of a name; the limits are those of the listed one."""
+    path = tmp_path / "a.zip"
+    first = png()
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as zipped:
+        zipped.writestr("bomb.png", bytes(3_000_000))
+        zipped.writestr("sound.png", first)
+        with pytest.warns(UserWarning, match="Duplicate"):
+            zipped.writestr("bomb.png", first)
+        with pytest.warns(UserWarning, match="Duplicate"):
+            zipped.writestr("sound.png", bytes(3_000_000))
+    listed, left_out = archive.members(path)
+    crc, content = archive.reader(path)
+    assert {file.name: file.size for file in listed} == dict.fromkeys(("bomb.png", "sound.png"), len(first))
+    for file in listed:
+        assert content(file.name) == first
+        assert crc(file.name) == zlib.crc32(first)
+    assert left_out == {archive.BOMBS: 2}
+
+
 def test_validation_members_beside_test_members_are_counted(tmp_path: Path) -> None:
     path = pack(tmp_path / "a.zip", many(6, "train/") | many(4, "test/") | many(5, "val/"))
     assert (known(path).train, known(path).test) == (6, 4)
@@ -415,6 +435,38 @@ def test_conversions_and_broken_bytes_are_counted(tmp_path: Path) -> None:
     assert "train.parquet[30] contains no image bytes" in taken.skipped[1]
 
 
+def test_a_value_stored_once_is_not_expanded_for_all_rows(tmp_path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    value, path = bytes(900_000), tmp_path / "a.parquet"
+    column = pa.DictionaryArray.from_arrays(pa.array([0] * 2000, pa.int32()), pa.array([value]))
+    pq.write_table(pa.table({"image": column}), path, store_schema=False)
+    assert path.stat().st_size < 100_000
+    rows, pool = Rows([found(path).files["train"][0]]), pa.default_memory_pool()
+    before = pool.max_memory()
+    assert [rows.content(index) == value for index in (0, 1, 70, 5)] == [True] * 4
+    assert pool.max_memory() <= max(before, 400_000_000)  # all rows have 1.8 GB
+
+
+@given(data=st.data())
+@settings(max_examples=30, deadline=None)
+def test_rows_are_found_in_any_order(data: st.DataObject) -> None:
+    images: list[bytes | None] = [None if number % 11 == 3 else bytes([number]) * 5 for number in range(150)]
+    with tempfile.TemporaryDirectory() as folder:
+        rows = Rows([found(table(Path(folder) / "a.parquet", images, row_group_size=70)).files["train"][0]])
+        for index in data.draw(st.lists(st.integers(0, 149), max_size=12)):
+            assert rows.content(index) == images[index]
+
+
+def test_a_split_without_rows_is_refused(tmp_path: Path) -> None:
+    table(tmp_path / "train.parquet", [png() for _ in range(30)])
+    table(tmp_path / "test.parquet", [])
+    module = STL10DataModule(PatchMask(), root=tmp_path, image_size=16, batch_size=4)
+    with pytest.raises(UserError, match="no images"):
+        module.prepare_data()
+
+
 def test_parquet_of_paths_alone_says_so(tmp_path: Path) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -483,3 +535,9 @@ def test_an_unreachable_hub_names_the_command(monkeypatch: pytest.MonkeyPatch) -
     message = refused("hf://owner/unreachable@v1")
     assert "hf download --repo-type dataset owner/unreachable --revision v1 --local-dir unreachable" in message
     assert content(found("hf://owner/unreachable@v1"), 16, decode=False) is None
+
+
+@pytest.mark.parametrize("name", ["train_images", "test_images", "val_images", "train_set_images", "image_size"])
+def test_negative_limits_are_refused(name: str) -> None:
+    with pytest.raises(ValueError, match=f"{name} must be at least"):
+        STL10DataModule(PatchMask(), **{name: -1})  # type: ignore[arg-type]

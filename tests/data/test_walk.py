@@ -218,6 +218,6 @@ def test_all_extensions_registered_by_pillow_are_images(change: Callable[[str], 
     for ending, name in Image.registered_extensions().items():
         assert is_image(change(f"a{ending}")) == (name in FORMATS), ending
     assert {name for name in Image.OPEN if name not in FORMATS} <= {
-        "BUFR", "EPS", "FPX", "GRIB", "HDF5", "IMT", "MCIDAS", "MIC", "MPEG", "SPIDER", "WMF", "XVTHUMB",
+        "BUFR", "EPS", "FPX", "GRIB", "HDF5", "IMT", "IPTC", "MCIDAS", "MIC", "MPEG", "SPIDER", "WMF", "XVTHUMB",
     }  # fmt: skip
     assert all(ending == ending.lower() for ending in EXTENSIONS)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -236,6 +238,75 @@ def test_nothing_is_overwritten_by_default(denoiser: Path, tmp_path: Path) -> No
     assert (tmp_path / "out" / "in.png").read_bytes() == b"mine"
     apply(denoiser, source, "-o", tmp_path / "out", "--overwrite")
     assert read(tmp_path / "out" / "in.png").shape == (16, 16, 3)
+
+
+def test_results_never_replace_inputs_nor_become_inputs(denoiser: Path, tmp_path: Path) -> None:
+    source = save(tmp_path / "photos" / "in.png", 16, 16)
+    before = source.read_bytes()
+    with pytest.raises(UserError, match=r"photos/in\.png is also an input"):
+        apply(denoiser, source.parent, "-o", source.parent, "--overwrite")
+    assert source.read_bytes() == before
+    for _ in range(2):
+        assert apply(denoiser, source.parent, "-o", source.parent / "out", "--overwrite") == 0
+    assert len(rows(source.parent / "out")) == 1
+    assert apply(denoiser, source.parent / "out" / "in.png", "-o", source.parent / "out" / "again") == 0
+
+
+def test_a_name_too_long_for_its_result_is_refused_first(denoiser: Path, tmp_path: Path) -> None:
+    source = save(tmp_path / f"{'a' * 246}.png", 16, 16)
+    with pytest.raises(UserError, match=r"aaa-compared\.png would be too long"):
+        apply(denoiser, source, "-o", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    assert apply(denoiser, save(tmp_path / f"{'b' * 242}.png", 16, 16), "-o", tmp_path / "out") == 0
+
+
+def test_a_name_of_any_bytes(denoiser: Path, tmp_path: Path) -> None:
+    source = save(tmp_path / "in.png", 16, 16)
+    named = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.png"))
+    try:
+        source.rename(named)
+    except OSError:
+        pytest.skip("this file system requires UTF-8")
+    assert apply(denoiser, named, "-o", tmp_path / "out") == 0
+    assert rows(tmp_path / "out")[0]["file"] == "caf\\udce9.png"
+
+
+def test_an_image_that_cannot_be_opened_is_skipped(
+    denoiser: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a.png", "b.png", "c.png"):
+        save(tmp_path / "in" / name, 16, 16)
+    (tmp_path / "in" / "notes.txt").write_text("text")
+    content = Path.read_bytes
+
+    def refusing(path: Path) -> bytes:
+        if path.name == "b.png":
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return content(path)
+
+    monkeypatch.setattr(Path, "read_bytes", refusing)
+    assert apply(denoiser, tmp_path / "in", "-o", tmp_path / "out") == 1
+    assert [row["file"] for row in rows(tmp_path / "out")] == ["a.png", "c.png"]
+    said = capsys.readouterr().err
+    assert "b.png: Permission denied" in said
+    assert "Left out: 1 .txt files" in said
+
+
+def test_finished_images_have_their_numbers_after_an_error(
+    denoiser: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sources = [save(tmp_path / "in" / name, 16, 16) for name in ("a.png", "b.png")]
+    written = images.save
+
+    def full(pixels: Any, path: Path) -> None:
+        if path.name == "b.png":
+            raise UserError("Cannot write b.png: No space left on device.")
+        written(pixels, path)
+
+    monkeypatch.setattr(images, "save", full)
+    with pytest.raises(UserError, match="No space left"):
+        apply(denoiser, *sources, "-o", tmp_path / "out", "--sigma", "0.2")
+    assert [row["file"] for row in rows(tmp_path / "out")] == ["a.png"]
 
 
 def test_names_patterns_and_equal_names(tmp_path: Path) -> None:

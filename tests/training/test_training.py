@@ -37,7 +37,7 @@ from tiny_fits import (
 
 from attnae.bench import catalog
 from attnae.errors import UserError
-from attnae.files import dump_yaml, shown
+from attnae.files import dump_yaml, shown, write_text
 from attnae.training.keys import parser_of
 from attnae.training.progress import Progress
 
@@ -256,6 +256,8 @@ def test_validate_and_predict(vae: Path, tmp_path: Path) -> None:
     assert {path: path.stat().st_mtime_ns for path in vae.rglob("*")} == before
     assert len(list((tmp_path / "predictions").glob("*.png"))) == 16
     assert f"{shown(tmp_path / 'predictions')}: 16 images" in done.out
+    assert attnae("predict", "-c", vae / "config.yaml", *given, "--data.init_args.test_images=3").code == 0
+    assert len(list((tmp_path / "predictions").glob("*.png"))) == 3  # none of the earlier command
 
 
 def test_evaluation_never_touches_the_saved_config(vae: Path, tmp_path: Path) -> None:
@@ -267,6 +269,24 @@ def test_evaluation_never_touches_the_saved_config(vae: Path, tmp_path: Path) ->
 
 
 # -- what goes wrong -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("benchmark", "variant", "key", "value", "words"),
+    [
+        ("moe_denoising", "noisy", "data.init_args.val_images", "0", "there are none"),
+        ("moe_denoising", "noisy", "data.init_args.corruption", "attnae.data.PatchMask", "GaussianNoise"),
+        ("saaae_vs_vae", "biharmonic", "data.init_args.corruption", "attnae.data.GaussianNoise", "PatchMask"),
+    ],
+)
+def test_a_method_without_its_images_is_refused(
+    tmp_path: Path, benchmark: str, variant: str, key: str, value: str, words: str
+) -> None:
+    write_text(tmp_path / "run.yaml", dump_yaml(catalog.load(benchmark).configuration(variant, "quick")))
+    given = {"data.init_args.train_images": 32, "data.init_args.test_images": 8, "trainer.accelerator": "cpu",
+             "trainer.default_root_dir": tmp_path, key: value}  # fmt: skip
+    options = [f"--{name}={setting}" for name, setting in given.items()]
+    refused(attnae("test", "-c", tmp_path / "run.yaml", *options), words)
 
 
 def test_finished_training_is_not_overwritten(vae: Path) -> None:

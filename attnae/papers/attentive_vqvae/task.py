@@ -280,6 +280,7 @@ class AttentiveVQVAETask(ImageTask):
 
     def on_predict_start(self) -> None:
         """Discards recomputed BatchNorm statistics: predictions use the network as trained."""
+        super().on_predict_start()
         self.recomputed = []
 
     def test_metrics(self) -> dict[str, float]:

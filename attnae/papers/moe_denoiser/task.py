@@ -10,6 +10,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from attnae.data.batch import Batch
+from attnae.errors import UserError
 from attnae.papers.moe_denoiser.baselines import ClassicalDenoiser, Method, choose_strength
 from attnae.papers.moe_denoiser.net import MoEDenoiser, load_balance_loss
 from attnae.papers.moe_denoiser.routing import RoutingStatistics
@@ -136,9 +137,15 @@ class ClassicalTask(ImageTask):
         """Selects the strength."""
         super().on_test_start()
         module = self.trainer.datamodule  # type: ignore[attr-defined]
-        pixels, index = next(iter(module.val_dataloader()))
+        first = next(iter(module.val_dataloader()), None)
+        if first is None:
+            raise UserError(
+                "A strength is selected on validation images, but there are none. Set data.init_args.val_images."
+            )
+        pixels, index = first
         batch: Batch = module.on_after_batch_transfer((pixels[: self.choose_on], index[: self.choose_on]), 0)
-        assert batch.sigma is not None
+        if batch.sigma is None:
+            raise UserError("Classical methods remove noise. Set data.init_args.corruption to GaussianNoise.")
         self.net = choose_strength(self.net.method, batch.target, batch.input, batch.sigma)
         self.selection = f"strength {self.net.strength:g}, best MSE on {len(batch.target)} validation images"
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from attnae.data.batch import Batch
+from attnae.errors import UserError
 from attnae.training.task import ImageTask, Prediction
 
 
@@ -42,7 +43,8 @@ class BiharmonicTask(ImageTask):
 
     def reconstruct(self, batch: Batch) -> Tensor:
         """See :class:`ImageTask`."""
-        assert batch.mask is not None
+        if batch.mask is None:
+            raise UserError("Inpainting fills in a mask. Set data.init_args.corruption to PatchMask or another mask.")
         images: Tensor = self.net(batch.input, batch.mask)
         return images
 
