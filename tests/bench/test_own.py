@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -13,27 +14,35 @@ import pytest
 import tiny_benchmark
 import torch
 import yaml
+from tiny_runs import save
 
 import attnae.bench as bench
+from attnae.bench.running import processes
 from attnae.files import shipped
 
 SMALL = ["--set", "trainer.max_epochs=1", "--set", "data.init_args.train_images=64", "--set", "data.init_args.test_images=16",
          "--set", "data.init_args.val_images=16", "--label", "tiny"]  # fmt: skip
 
 
-def call(cwd: Path, *words: str, module: str = "attnae.bench.app") -> subprocess.CompletedProcess[str]:
+def call(
+    cwd: Path, *words: str, module: str = "attnae.bench.app", own: bool = False
+) -> subprocess.CompletedProcess[str]:
+    """Runs a command; ``attnae`` in a process that is forked from one with the libraries, or in one of its ``own``."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("COLUMNS", "200")
         if module == "attnae.bench.app":
             done = tiny_benchmark.bench(*words, cwd=cwd)
             return subprocess.CompletedProcess(words, done.code, done.out, done.err)
         script = Path(sys.executable).with_name("attnae")  # not -m, by which code in the working folder can be imported
-        return subprocess.run([script, *words], cwd=cwd, capture_output=True, text=True, check=False)
+        if own:
+            return subprocess.run([script, *words], cwd=cwd, capture_output=True, text=True, check=False)
+        patch.chdir(cwd)
+        return processes.run(str(script), words, os.environ)
 
 
-def refused(cwd: Path, *words: str, module: str = "attnae.bench.app") -> str:
+def refused(cwd: Path, *words: str, module: str = "attnae.bench.app", own: bool = False) -> str:
     """The error of a command: one line, exit code 2."""
-    done = call(cwd, *words, module=module)
+    done = call(cwd, *words, module=module, own=own)
     assert done.returncode == 2, done.stdout + done.stderr
     assert done.stderr.count("\n") == 1, done.stderr
     return done.stderr
@@ -225,15 +234,18 @@ class TestWrong:
 
 class TestTrust:
     def apply(self, made: tuple[Path, str], tmp_path: Path, *further: str) -> list[str]:
-        return ["apply", str(run_of(made[0], "idea")), str(made[0] / "reports/sharp/tiny/figures/grid.png"), "-o",
-                str(tmp_path / "out"), "--sigma", "0.2", "--json", *further]  # fmt: skip
+        photo = str(save(tmp_path / "photo.png", 32, 40))
+        return ["apply", str(run_of(made[0], "idea")), photo, "-o", str(tmp_path / "out"), "--sigma", "0.2", "--json",
+                *further]  # fmt: skip
 
     def test_apply(self, made: tuple[Path, str], tmp_path: Path) -> None:
-        done = call(made[0], *self.apply(made, tmp_path, "--trust", "sharp"), module="attnae.cli")
+        done = call(made[0], *self.apply(made, tmp_path, "--trust", "sharp"), module="attnae.cli", own=True)
         assert done.returncode == 0, done.stderr
         assert json.loads(done.stdout)
 
-    def test_load_gives_the_network_of_the_folder(self, made: tuple[Path, str]) -> None:
+    def test_load_gives_the_network_of_the_folder(
+        self, made: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         code = (
             "import attnae, sys, torch\n"
             "model = attnae.load(sys.argv[1], trust='sharp')\n"
@@ -242,21 +254,17 @@ class TestTrust:
             "torch.manual_seed(0)\n"
             "print(model(torch.rand(1, 3, 40, 50)).shape)\n"
         )
-        done = subprocess.run(
-            [sys.executable, "-c", code, str(run_of(made[0], "idea"))],
-            cwd=made[0],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        (tmp_path / "load.py").write_text(code, encoding="utf-8")
+        monkeypatch.chdir(made[0])
+        done = processes.run(str(tmp_path / "load.py"), [str(run_of(made[0], "idea"))], os.environ)
         assert done.stdout == f"{torch.Size([1, 3, 40, 50])}\n", done.stderr
 
     def test_export_keeps_the_need_for_trust(self, made: tuple[Path, str], tmp_path: Path) -> None:
         words = ["export", str(run_of(made[0], "idea")), str(tmp_path / "exported"), "--no-graph"]
         done = call(made[0], *words, "--trust", "sharp", module="attnae.cli")
         assert done.returncode == 0, done.stderr
-        images = str(made[0] / "reports/sharp/tiny/figures/grid.png")
-        words = ["apply", str(tmp_path / "exported"), images, "-o", str(tmp_path / "out"), "--sigma", "0.2"]
+        photo = str(save(tmp_path / "photo.png", 32, 40))
+        words = ["apply", str(tmp_path / "exported"), photo, "-o", str(tmp_path / "out"), "--sigma", "0.2"]
         assert "--trust" in refused(made[0], *words, module="attnae.cli")
 
     def test_nothing_else_imports_code(self, made: tuple[Path, str], tmp_path: Path) -> None:
@@ -270,8 +278,9 @@ class TestTrust:
             done = call(folder, *words)
             assert "imported" not in done.stdout + done.stderr
             assert done.returncode == 0, done.stderr
-        done = call(folder, *self.apply((folder, ""), tmp_path), module="attnae.cli")
-        assert "imported" not in done.stderr
+        told = refused(folder, *self.apply((folder, ""), tmp_path), module="attnae.cli", own=True)
+        assert "imported" not in told
+        assert "--trust" in told
 
     def test_installed_package_and_missing_folder(self, tmp_path: Path) -> None:
         told = refused(tmp_path, "apply", "dncnn", "x.png", "-o", "out", "--trust", "nowhere", module="attnae.cli")
