@@ -5,8 +5,10 @@ import shutil
 from collections.abc import Iterator
 
 import pytest
-import torch
 from hypothesis import settings
+
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # read when torch is loaded; waiting threads would take the CPU
+import torch
 
 settings.register_profile("attnae", deadline=None)  # on a busy machine, an example may take any time
 settings.load_profile("attnae")
