@@ -169,17 +169,20 @@ def environment(cwd: Path) -> dict[str, str]:
 
 
 def bench(*arguments: str | Path, cwd: Path, before: tuple[str, ...] = (), timeout: float = 600) -> Done:
-    """``attnae-bench`` in a process, behind another command if there is one."""
-    process = subprocess.run(
-        [*before, *PROGRAM, *map(str, arguments)],
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        check=False,
-        env=environment(cwd),
-    )
-    done = Done(process.returncode, process.stdout, process.stderr)
+    """``attnae-bench`` in this process, or behind another command in one of its own."""
+    if before:
+        process = subprocess.run(
+            [*before, *PROGRAM, *map(str, arguments)],
+            cwd=cwd,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+            env=environment(cwd),
+        )
+        done = Done(process.returncode, process.stdout, process.stderr)
+    else:
+        done = here("attnae-bench", *arguments, cwd=cwd)
     assert "Traceback" not in done.text, done.text[-600:]
     return done
 
