@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-import subprocess
-import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from attnae.bench.running import processes
 from attnae.data import CelebAHQDataModule, STL10DataModule, Uncorrupted
 from attnae.errors import UserError
 from attnae.papers.attentive_vqvae import AttentiveVQVAE, AttentiveVQVAETask, PatchDiscriminator
@@ -157,24 +157,29 @@ trainer.fit(task, data)
 
 @pytest.mark.slow
 def test_two_processes_train_one_model(tmp_path: Path) -> None:
-    """Both ranks end with the same weights and codebooks; an invalid strategy is rejected with a suggestion."""
+    """Both ranks end with the same weights and codebooks."""
     script = tmp_path / "ddp.py"
     script.write_text(DDP)
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[3])}
-
-    def train(strategy: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, str(script), str(tmp_path), strategy]
-        return subprocess.run(command, capture_output=True, text=True, timeout=240, env=environment, check=False)
-
-    done = train("ddp_find_unused_parameters_true")
+    done = processes.run(str(script), [str(tmp_path), "ddp_find_unused_parameters_true"], environment)
     assert done.returncode == 0, done.stderr[-2000:]
     first, second = (torch.load(tmp_path / f"rank{rank}.pt", weights_only=True) for rank in (0, 1))
     same = [name for name in first if "running" not in name and "tracked" not in name]  # BatchNorm is each rank's own
     assert any("codebook" in name for name in same)
     assert all(torch.equal(first[name], second[name]) for name in same)
-    refused = train("ddp")
-    assert refused.returncode != 0
-    assert "ddp_find_unused_parameters_true" in refused.stderr
+
+
+@pytest.mark.parametrize("strategy", ["ddp", "ddp_find_unused_parameters_true"])
+def test_a_strategy_that_awaits_all_gradients_is_rejected(
+    strategy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "environ", os.environ.copy())  # Lightning leaves its address and rank there
+    refused = pytest.raises(UserError, match="ddp_find_unused_parameters_true") if strategy == "ddp" else nullcontext()
+    try:
+        with refused:
+            trainer(tmp_path, strategy=strategy).fit(task(), faces())
+    finally:
+        torch.distributed.destroy_process_group()
 
 
 def test_only_held_out_images_count(tmp_path: Path) -> None:
