@@ -35,8 +35,8 @@ from attnae.training.parser import OneLineParser
 from attnae.training.progress import Progress
 
 DNCNN, MOE = config_of("moe_denoising", "dncnn"), config_of("moe_denoising", "moe")
-WOBBLY = [*FEW, "--trainer.max_epochs=4", "--model.init_args.lr=0.3"]
-"""A learning rate at which the last epoch is not the best one."""
+WOBBLY = [*FEW, *SHALLOW, "--trainer.max_epochs=4", "--model.init_args.lr=0.1"]
+"""A learning rate at which the lowest val/mse, the lowest train/mse and the last epoch are three epochs."""
 
 STOP = {
     "class_path": "lightning.pytorch.callbacks.EarlyStopping",
@@ -63,6 +63,7 @@ def selected(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_epoch_with_the_lowest_error_is_selected(selected: Path) -> None:
     errors = [float(row["val/mse"]) for row in rows(selected)]
     best = errors.index(min(errors)) + 1
+    assert len(set(errors)) == 4, "the epochs hardly differ: this learning rate decides nothing"
     assert best < 4, "the last epoch is the best: this learning rate decides nothing"
     assert part(selected, "fit.json")["selection"] == f"best val/mse (epoch {best})"
     every = {n: load_file(selected / f"checkpoints/epoch-{n:05}.safetensors") for n in range(1, 5)}
@@ -129,8 +130,10 @@ def test_without_a_rule_the_last_epoch_is_selected(tmp_path: Path) -> None:
 
 def test_other_metrics_can_select(tmp_path: Path) -> None:
     run = wobbly(tmp_path, "--selection=train/mse")
-    errors = [float(row["train/mse"]) for row in rows(run)]
-    assert part(run, "fit.json")["selection"] == f"best train/mse (epoch {errors.index(min(errors)) + 1})"
+    errors, validated = ([float(row[name]) for row in rows(run)] for name in ("train/mse", "val/mse"))
+    best = errors.index(min(errors)) + 1
+    assert best not in (4, validated.index(min(validated)) + 1), "this learning rate decides nothing"
+    assert part(run, "fit.json")["selection"] == f"best train/mse (epoch {best})"
 
 
 def test_unknown_rules_are_one_line(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from tiny_fits import (
     FEW,
     NARROW,
     SAAAE,
+    SHALLOW,
     SMALL,
     TINY,
     VAE,
@@ -158,8 +159,8 @@ def test_stopped_within_an_epoch_equals_uninterrupted(
 
 def test_selected_weights_are_the_best_epoch(tmp_path: Path) -> None:
     """With selection by validation, the epoch with the lowest error is kept and evaluated."""
-    run = ["--trainer.default_root_dir", tmp_path, "--trainer.max_epochs=4", "--model.init_args.lr=0.3"]
-    done = attnae("fit", "-c", config_of("moe_denoising", "dncnn"), *FEW, *run)
+    run = ["--trainer.default_root_dir", tmp_path, "--trainer.max_epochs=4", "--model.init_args.lr=0.1"]
+    done = attnae("fit", "-c", config_of("moe_denoising", "dncnn"), *FEW, *SHALLOW, *run)
     assert done.code == 0, done.err
     errors = [float(row["val/mse"]) for row in rows(tmp_path)]
     best = errors.index(min(errors))
