@@ -136,6 +136,12 @@ def test_other_metrics_can_select(tmp_path: Path) -> None:
     assert part(run, "fit.json")["selection"] == f"best train/mse (epoch {best})"
 
 
+def test_the_earliest_of_equal_epochs_is_selected(tmp_path: Path) -> None:
+    run = fit(tmp_path, "--selection=val/mse", "--model.init_args.lr=1e-30", epochs=2)
+    assert len({row["val/mse"] for row in rows(run)}) == 1
+    assert part(run, "fit.json")["selection"] == "best val/mse (epoch 1)"
+
+
 def test_unknown_rules_are_one_line(tmp_path: Path) -> None:
     run = ["fit", "-c", DNCNN, *WOBBLY, "--trainer.default_root_dir"]
     refused(attnae(*run, tmp_path / "a", "--selection=val/nope"), "val/nope", "val/mse")
