@@ -127,7 +127,10 @@ def parse_yaml(text: str) -> Any:
     Raises:
         yaml.YAMLError: The text is not valid YAML.
     """
-    return yaml.load(text, _Loader)
+    try:
+        return yaml.load(text, _Loader)
+    except (KeyError, IndexError, AttributeError, TypeError) as error:  # of explicit tags, such as `!!bool maybe`
+        raise yaml.YAMLError(f"invalid value: {error}") from error
 
 
 def dump_yaml(value: Any) -> str:

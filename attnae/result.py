@@ -100,6 +100,9 @@ NAMES = {"benchmark", "label", "profile", "variant"}
 
 TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z)?", re.ASCII)
 
+LARGEST = 1e100
+"""Largest magnitude of a metric; squares of larger ones would overflow."""
+
 MOST_LEVELS = 50
 """Maximum nesting depth of a result; typical configurations have ten levels."""
 
@@ -189,9 +192,13 @@ def parse(raw: Any, kind: type[P], path: Path) -> P:
             fits = isinstance(value, (int, float) if expected is float else expected)
             if not fits or isinstance(value, bool) != (expected is bool):
                 raise ValueError(f"{name} is not a {expected.__name__}")
+            if isinstance(value, float) and not math.isfinite(value):
+                raise ValueError(f"{name} is not a finite number")
         for name in ("metrics", "efficiency"):  # null is a non-finite number, treated as missing and shown as "-"
             numbers = {key: float(number) for key, number in raw.get(name, {}).items() if number is not None}
             raw[name] = {key: number for key, number in numbers.items() if math.isfinite(number)}
+            if huge := [key for key, number in raw[name].items() if abs(number) > LARGEST]:
+                raise ValueError(f"{huge[0]!r:.60} is above {LARGEST:g}")
         for curve in (*raw.get("curves", {}).values(), *raw.get("last_epochs", {}).values()):
             if not isinstance(curve, list) or not all(value is None or _is_number(value) for value in curve):
                 raise ValueError("a curve is not a list of numbers")
@@ -202,6 +209,7 @@ def parse(raw: Any, kind: type[P], path: Path) -> P:
                 raise ValueError(f"the {name} {raw[name]!r:.60} is not a valid folder name")
         if not isinstance(raw.get("data", {}).get("converted", {}), dict):
             raise ValueError("data.converted is not an object")
+        json.dumps(raw, ensure_ascii=False).encode()  # fails for half a surrogate pair, which no file can hold
         return kind(**raw)
     except (ValueError, TypeError, OverflowError, RecursionError) as error:
         raise UserError(f"Cannot read {path}: {error}. Delete it to repeat the run.") from error

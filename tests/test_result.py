@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from attnae import files
 from attnae.errors import UserError
-from attnae.result import VERSION, Part, Result, now, read_part, read_result, write
+from attnae.result import LARGEST, VERSION, Part, Result, now, read_part, read_result, write
 
 FULL = Result(
     metrics={"heldout/mse": 0.25, "train_set/kl": 3.0},
@@ -84,7 +85,7 @@ def test_equal_results_give_equal_bytes(tmp_path: Path) -> None:
     assert (tmp_path / "a.json").read_bytes() == (tmp_path / "b.json").read_bytes()
 
 
-numbers = st.floats(allow_nan=False, allow_infinity=False)
+numbers = st.floats(-LARGEST, LARGEST)
 
 
 @given(
@@ -181,6 +182,22 @@ def test_an_unknown_key(tmp_path: Path) -> None:
 
 def test_a_part_has_no_keys_of_a_result(tmp_path: Path) -> None:
     refused(changed(tmp_path / "fit.json"), read_part)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"wall_seconds": math.nan}, "wall_seconds is not a finite number"),
+        ({"reason": "half a pair: \ud800"}, "surrogates not allowed"),
+        ({"metrics": {"heldout/psnr_mean": 1e308}}, "is above 1e+100"),
+    ],
+)
+def test_what_no_report_can_hold_is_refused(tmp_path: Path, change: dict[str, Any], words: str) -> None:
+    write(Result(benchmark="b", variant="v"), tmp_path / "result.json")
+    raw = json.loads((tmp_path / "result.json").read_text(encoding="utf-8"))
+    (tmp_path / "result.json").write_text(json.dumps(raw | change), encoding="utf-8")
+    with pytest.raises(UserError, match=re.escape(words)):
+        read_result(tmp_path / "result.json")
 
 
 def test_an_unknown_status(tmp_path: Path) -> None:

@@ -73,5 +73,5 @@ def noted(folder: Path) -> str | None:
     """ID of the job that a run was last submitted as; ``None`` if it was not submitted or is complete."""
     try:
         return str(json.loads((folder / RECORD).read_text(encoding="utf-8"))["job"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None

@@ -167,9 +167,13 @@ def parsed(value: str, text: str) -> Any:
         UserError: The value is not valid YAML; the message quotes the whole setting ``text``.
     """
     try:
-        return plain(parse_yaml(value))
+        found = parse_yaml(value)
+        whole = plain(found)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise UserError(f"--set {text}: the value is not valid YAML.") from error
+    if finite(found) != found:
+        raise UserError(f"--set {text}: expected a finite number.")
+    return whole
 
 
 def plain(value: Any) -> Any:

@@ -10,10 +10,19 @@ from attnae.errors import UserError
 from attnae.files import absolute
 
 
+def wanted_folder() -> Path:
+    """The first three; without a home folder, the temporary one."""
+    if chosen := os.environ.get("ATTNAE_CACHE"):
+        return absolute(chosen)
+    home = os.path.expanduser("~")  # noqa: PTH111 - Path.home() raises for a user without one
+    caches = os.environ.get("XDG_CACHE_HOME") or (tempfile.gettempdir() if home == "~" else f"{home}/.cache")
+    return Path(caches) / "attnae"
+
+
 def cache_folder() -> Path:
     """``$ATTNAE_CACHE``, else ``$XDG_CACHE_HOME/attnae``, else ``~/.cache/attnae``; a temporary folder if none is writable."""
     chosen = os.environ.get("ATTNAE_CACHE")
-    folder = absolute(chosen) if chosen else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "attnae"
+    folder = wanted_folder()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):

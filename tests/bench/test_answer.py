@@ -8,6 +8,7 @@ import pytest
 from test_golden import BENCHMARK, FAILED, FOREIGN, ONE, RESULTS, run
 
 from attnae.bench.reporting import answer
+from attnae.bench.reporting.judgment import HOLDS
 from attnae.bench.reporting.material import Report
 from attnae.result import Result
 
@@ -55,6 +56,37 @@ def test_a_difference_that_may_be_none_is_called_so() -> None:
         "Whether better or plain is better on held-out images is undecided: +0.05 dB [-3.13, +3.23; 2 seeds"
     )
     assert "(undecided here); what would change the answer: more than 100 seeds." in last
+
+
+def test_an_answer_agrees_with_its_verdict() -> None:
+    equal = replace(BENCHMARK.claims[0], relation="equal", margin=0.5, metric="heldout/psnr_mean", primary=True)
+    near = [
+        run(name, seed, 20.0 + seed / 10 + d) for name, d in (("better", 0.01), ("plain", 0.0)) for seed in (1, 2, 3)
+    ]
+    report = Report(replace(BENCHMARK, claims=[equal]), "paper", near)
+    assert report.judged[0].judgment.direction == HOLDS
+    assert answer.sentences(report)[0].startswith("Better and plain differ negligibly on held-out images: +0.01 dB")
+    # MSE is lower by the same amount at every seed, but one seed's PSNR hides it: both are as recorded
+    lower = replace(BENCHMARK.claims[0], relation="lower", metric="heldout/mse", primary=True, published=None)
+    mixed = [
+        replace(one, metrics={**one.metrics, "heldout/mse": one.seed + d, "heldout/psnr_mean": 20.0 + seed_psnr})
+        for name, d, offsets in (("better", -0.5, (1.0, -1.0, 0.1)), ("plain", 0.0, (0.0, 0.0, 0.0)))
+        for one, seed_psnr in zip([run(name, seed, 20.0) for seed in (1, 2, 3)], offsets, strict=True)
+    ]
+    report = Report(replace(BENCHMARK, claims=[lower]), "paper", mixed)
+    assert report.judged[0].judgment.direction == HOLDS
+    assert answer.sentences(report)[0].startswith("Better has a 25.0% lower MSE (better) than plain")
+
+
+def test_a_metric_without_direction_is_not_better() -> None:
+    spread = replace(BENCHMARK.claims[0], relation="higher", metric="heldout/psnr_std", primary=True, published=None)
+    results = [
+        replace(one, metrics={**one.metrics, "heldout/psnr_std": 1.0 + (one.variant == "better") / 2 + one.seed / 100})
+        for one in RESULTS
+        if one.variant in ("plain", "better")
+    ]
+    first = answer.sentences(Report(replace(BENCHMARK, claims=[spread]), "paper", results))[0]
+    assert first.startswith("Better has a 0.50 dB higher PSNR std than plain on held-out images")
 
 
 def test_a_negligible_difference_is_called_so() -> None:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -54,6 +58,32 @@ def test_dry_run_with_folder_in_home(home: Path, capsys: pytest.CaptureFixture[s
 def test_url_is_rejected_as_path(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["status", "hf://name"]) == 2
     assert "'hf://name' is not a path" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [["clean", "", "--yes"], ["run", "moe_denoising", "--out", " "], ["report", ""]])
+def test_an_empty_path_is_not_this_folder(arguments: list[str], home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments) == 2
+    assert "the path is empty" in capsys.readouterr().err
+
+
+def test_a_path_that_no_record_can_hold_is_refused(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "moe_denoising", "--out", os.fsdecode(b"r\xffx")]) == 2
+    assert "is not UTF-8" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "value", [".nan", "-.inf", "[1, .inf]", "!!bool maybe", "!!timestamp abc", "!!int", "!!map [a]"]
+)
+def test_a_value_that_is_none_is_refused_in_one_line(value: str, capsys: pytest.CaptureFixture[str]) -> None:
+    given = ["run", "moe_denoising", "--set", f"model.init_args.lr={value}", "--dry-run"]
+    assert main(given) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_closed_terminal_is_no_error() -> None:
+    script = f"{shlex.quote(sys.executable)} -m attnae.bench.app list >&-"
+    done = subprocess.run(["sh", "-c", script], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_paths_are_shown_relative_to_working_folder_or_home(home: Path, tmp_path: Path) -> None:

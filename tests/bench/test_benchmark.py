@@ -202,6 +202,10 @@ VARIANT = {"title": "t", "about": "a", "default": True}
         ({"claims": [claim(right=[])]}, "claims[0].right: must be a string or a number, got []"),
         ({"claims": [claim(metric="heldout/msi")]}, "claims[0].metric: unknown metric 'msi'. Did you mean mse?"),
         ({"claims": [claim(metric="param_total")]}, "claims[0].metric: unknown metric 'param_total'. Did you mean params_total?"),
+        (
+            {"claims": [claim(metric=["heldout/mse", "heldout/psnr_mean"])]},
+            "claims[0].metric: must name one metric under several protocols, because their mean is compared",
+        ),
         ({"claims": [claim(metric=[])]}, "claims[0].metric: must name at least one metric"),
         ({"claims": [claim(relation="better")]}, "claims[0].relation: must be one of higher, lower, equal, got 'better'"),
         ({"claims": [claim(relation="equal")]}, "claims[0].margin: must be above 0 if relation is equal"),

@@ -109,6 +109,11 @@ def test_slowdown_is_a_regression_only_over_several_seeds_on_the_same_machine(tm
     assert compared(tmp_path / "single", seeds(25.0), seeds(25.0), efficiency=slow) == 0
 
 
+def test_a_missing_metric_is_a_regression(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert compared(tmp_path, seeds(25.0), seeds(25.0), metrics={"heldout/psnr_std": 1.0}) == 1
+    assert "moe/seed1: heldout/psnr_mean is missing in B" in capsys.readouterr().out
+
+
 def test_new_failure_is_a_regression(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert compared(tmp_path, seeds(25.0), seeds(25.0), status="failed", reason="out of [memory]") == 1
     assert "moe/seed1 failed in B: out of [memory]" in capsys.readouterr().out

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -14,11 +15,12 @@ import pytest
 from markdown_it import MarkdownIt
 
 from attnae.bench.catalog.benchmark import Benchmark, Claim, Paper, Profile, Published, Table, Variant
-from attnae.bench.reporting import evidence, overview, page, report
+from attnae.bench.reporting import effects, evidence, overview, page, report
 from attnae.bench.reporting.judgment import ONE_SEED
 from attnae.bench.reporting.material import Report
+from attnae.errors import UserError
 from attnae.files import write_text
-from attnae.result import Result
+from attnae.result import Result, write
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -162,6 +164,41 @@ def test_demonstration_is_not_evidence() -> None:
     assert "50.00" not in text
     assert f"not run {len(BENCHMARK.claims)}" in text
     assert overview.brief(REPORTS[1:], [BENCHMARK], "") == "No results yet."
+
+
+def test_a_page_without_sound_markers_stays_as_it_is(tmp_path: Path) -> None:
+    for content in (b"f\xfcr", f"{overview.END}\n{overview.BEGIN}\n".encode(), b"# Mine"):
+        (tmp_path / "README.md").write_bytes(content)
+        assert overview.insert(tmp_path / "README.md", "text") is None
+
+
+def test_reports_are_written_beside_other_peoples_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    reports, one = tmp_path / "reports", run("moe", 1, 22.0, benchmark="moe_ablation")
+    write(one, tmp_path / "run" / "result.json")
+    write_text(reports / "README.md", "# My notes")
+    with pytest.raises(UserError, match=r"reports/README\.md was not written by attnae"):
+        report.build([(tmp_path / "run", one)], reports)
+    (reports / "README.md").unlink()
+    write_text(reports / "moe_ablation" / "theirs" / "runs" / "moe-seed1.json", "<<<<<<< HEAD")
+    (page_of,) = report.build([(tmp_path / "run", one)], reports)
+    assert page_of.is_file()
+    assert "were not updated" in capsys.readouterr().err
+    assert not report.current([(tmp_path / "run", one)], reports)  # the next run tries again
+    shutil.rmtree(reports / "moe_ablation" / "theirs")
+    report.build([(tmp_path / "run", one)], reports)
+    assert report.current([(tmp_path / "run", one)], reports)
+    write_text(page_of, page_of.read_text(encoding="utf-8").replace("MoE", "other"))  # as by another benchmark file
+    assert not report.current([(tmp_path / "run", one)], reports)
+
+
+def test_a_difference_from_nothing_has_no_percentage(tmp_path: Path) -> None:
+    claim = replace(
+        BENCHMARK.claims[0], metric="params_trainable", relation="lower", published=[0.5, 0.0], primary=True
+    )
+    results = [replace(one, efficiency={"params_trainable": float(one.variant == "better")}) for one in RESULTS[:6]]
+    found = Report(replace(BENCHMARK, claims=[claim]), "paper", results)
+    assert page.claim_cells(found.judged[0], relative=True)[1] == "-"
+    assert effects.effects([found.benchmark], [found]) in ({}, {found.benchmark.title: []})
 
 
 def test_hostile_text_stays_text() -> None:

@@ -13,7 +13,7 @@ from attnae.bench.catalog.configuration import merge
 from attnae.bench.catalog.typed import Place, build, convert, suggestion
 from attnae.bench.catalog.validation import check
 from attnae.errors import UserError
-from attnae.files import read_yaml, shipped
+from attnae.files import absolute, read_yaml, shipped
 
 ENDINGS = (".yaml", ".yml")
 
@@ -47,7 +47,7 @@ def find(text: str) -> Benchmark:
         UserError: The benchmark does not exist, its file is invalid, or it has the name of a shipped one.
     """
     if text.endswith(ENDINGS):
-        found = read(Path(text).expanduser())
+        found = read(absolute(text))
         if found.file and found.name in shipped_names():
             what = "folder" if found.file.stem == GENERIC else "file"
             raise UserError(f"{text}: {found.name} is the name of a shipped benchmark. Rename the {what}.")

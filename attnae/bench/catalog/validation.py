@@ -175,6 +175,8 @@ def _claim(claim: Claim, benchmark: Benchmark, place: Place) -> None:
         raise place.at("metric").error("must name at least one metric")
     for metric in claim.keys:
         _metric(metric, place.at("metric"))
+    if len({metric.rpartition("/")[2] for metric in claim.keys}) > 1:
+        raise place.at("metric").error("must name one metric under several protocols, because their mean is compared")
     if claim.margin < 0 or (claim.relation == "equal" and claim.margin == 0):
         raise place.at("margin").error("must be above 0 if relation is equal, and must not be negative")
     if claim.relative_margin and (claim.margin or not 0 < claim.relative_margin < 1):

@@ -6,6 +6,7 @@ import argparse
 import re
 from pathlib import Path
 
+from attnae.data.walk import printable
 from attnae.files import SCHEME, absolute
 
 Subparsers = argparse._SubParsersAction
@@ -32,6 +33,12 @@ def path(text: str) -> Path:
     """Argument type: a path, see :func:`attnae.files.absolute`."""
     if re.match(SCHEME, text):
         raise argparse.ArgumentTypeError(f"{text!r} is not a path")
+    if not text.strip():
+        raise argparse.ArgumentTypeError("the path is empty; use . for this folder")
+    try:
+        text.encode()  # it becomes part of records, which are UTF-8
+    except UnicodeEncodeError as error:
+        raise argparse.ArgumentTypeError(f"{printable(text)!r} is not UTF-8; rename it") from error
     return absolute(text)
 
 

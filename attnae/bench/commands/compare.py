@@ -17,7 +17,7 @@ from attnae.bench.identity import RunId
 from attnae.bench.markdown import number
 from attnae.bench.reporting.cells import commit_of, heading, interval, title_of
 from attnae.bench.reporting.seeds import Estimate, paired
-from attnae.bench.reporting.statistics import by_seed, tolerance
+from attnae.bench.reporting.statistics import by_seed, tolerance, value_of
 from attnae.bench.request import shown
 from attnae.bench.terminal import console, grid
 from attnae.errors import UserError
@@ -97,6 +97,12 @@ def _show(benchmark: Benchmark, title: str, before: Runs, after: Runs, share: fl
     out.print(f"[bold]{escape(benchmark.title)}[/]  {escape(title)}", soft_wrap=True)
     done_before, done_after = ({k for k, r in side.items() if r.status == "complete"} for side in (before, after))
     both = sorted(done_before & done_after)
+    missing = [
+        f"{variant}/seed{seed}: {key} is missing in B"
+        for variant, seed in both
+        for key in benchmark.leading
+        if value_of(before[variant, seed], key) is not None and value_of(after[variant, seed], key) is None
+    ]
     a, b = ([side[run] for run in both] for side in (before, after))
     changed = _changed(a, b)
     same_machine = not any(fact.startswith("hardware") for fact in changed)
@@ -129,7 +135,9 @@ def _show(benchmark: Benchmark, title: str, before: Runs, after: Runs, share: fl
         marks += 1
         why = f"{variant}/seed{seed} failed in B: {after[variant, seed].reason}"
         out.print(f"  [red]{REGRESSION}[/] {escape(why)}", highlight=False, soft_wrap=True)
-    return marks
+    for why in missing:
+        out.print(f"  [red]{REGRESSION}[/] {escape(why)}", highlight=False, soft_wrap=True)
+    return marks + len(missing)
 
 
 def verdict(key: str, found: Estimate, before: float, share: float, same_machine: bool = True) -> str:

@@ -23,9 +23,9 @@ from attnae.bench.catalog.configuration import section
 from attnae.bench.commands.arguments import Subparsers, add_out
 from attnae.bench.running.resources import cores
 from attnae.bench.terminal import console, grid, size
+from attnae.data.cache_folder import wanted_folder
 from attnae.data.location import HINTS, OFFICIAL, Location, locate
 from attnae.errors import UserError
-from attnae.files import absolute
 
 OK, NOTE, BROKEN = "ok", "note", "broken"
 
@@ -143,19 +143,13 @@ def _machine(out: Path) -> Iterator[Finding]:
         "machine",
         f"{cores()} of {os.cpu_count()} cores, {size(memory)} memory, {platform.system()} {platform.machine()}",
     )
-    for title, folder in (("runs", out), ("image cache", cache_folder())):
+    for title, folder in (("runs", out), ("image cache", wanted_folder())):
         there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
         free = f"{folder}: {size(shutil.disk_usage(there).free)} free"
         if there.is_dir() and os.access(there, os.W_OK):
             yield OK, title, free
         else:
             yield BROKEN if title == "runs" else NOTE, title, f"{free}, but {there} is not writable"
-
-
-def cache_folder() -> Path:
-    """Folder where ``attnae.data.cache`` keeps decoded images; duplicated because that module imports numpy."""
-    chosen = os.environ.get("ATTNAE_CACHE")
-    return absolute(chosen) if chosen else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "attnae"
 
 
 def _data() -> Iterator[Finding]:

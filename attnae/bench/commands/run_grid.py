@@ -47,7 +47,7 @@ def perform(options: argparse.Namespace) -> run.Outcome:
         worst = max(worst, code)
         if code == 130:
             break
-        labels[name] = made.label
+        labels[name] = found_here[0][0].label if found_here else made.label
     made = plans[0]
     if worst == 130 or options.dry_run or options.launcher == "slurm":
         return run.Outcome(worst, made, compared)

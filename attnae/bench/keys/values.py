@@ -52,7 +52,7 @@ def loaded(text: Any) -> Any:
             pass
     try:
         return yaml.load(text, _Loader) if stripped else text
-    except (yaml.YAMLError, ValueError):
+    except (yaml.YAMLError, ValueError, KeyError, IndexError, AttributeError, TypeError):  # of explicit tags
         return text
 
 

@@ -8,7 +8,7 @@ from attnae.bench.markdown import escape, number
 from attnae.bench.reporting.cells import cell, unit_of
 from attnae.bench.reporting.claims import Judged
 from attnae.bench.reporting.conditions import undisturbed
-from attnae.bench.reporting.judgment import DECIDED, NO_DIFFERENCE, ONE_SEED, UNDECIDED
+from attnae.bench.reporting.judgment import DECIDED, HOLDS, NO_DIFFERENCE, ONE_SEED, UNDECIDED
 from attnae.bench.reporting.material import Report
 from attnae.bench.reporting.seeds import ALPHA, MOST_SEEDS, Estimate, paired
 from attnae.bench.reporting.statistics import epochs_of, mean_by_seed, summary
@@ -78,13 +78,22 @@ class Effect:
 
 
 def effect(report: Report, left: str, right: str, keys: list[str], judged: Judged | None = None) -> Effect | None:
-    """The difference between two variants, in decibels where possible; ``None`` if they share no seed."""
+    """The difference between two variants, in decibels where possible; ``None`` if they share no seed.
+
+    A verdict on an error that does not follow in decibels, too, is told in its own unit.
+    """
     rows = report.rows
     protocol, _, name = keys[0].rpartition("/")
     decibels = f"{protocol}/psnr_mean"
     if len(keys) == 1 and name in ERRORS and all(summary(rows.get(side, []), decibels) for side in (left, right)):
-        keys = [decibels]
-    mine, base = (mean_by_seed(rows.get(side, []), keys) for side in (left, right))
+        found = _measured(report, left, right, [decibels], judged)
+        if found is None or judged is None or found.clear == (judged.judgment.direction in DECIDED):
+            return found
+    return _measured(report, left, right, keys, judged)
+
+
+def _measured(report: Report, left: str, right: str, keys: list[str], judged: Judged | None) -> Effect | None:
+    mine, base = (mean_by_seed(report.rows.get(side, []), keys) for side in (left, right))
     found = paired(mine, base)
     if found is None:
         return None
@@ -120,8 +129,11 @@ def _first(report: Report, main: Effect) -> str:
         said = (
             f"{left} has a {size} {'higher' if more else 'lower'} {column(main.keys[0]).title} ({value}) than {right}"
         )
-    else:
+    elif main.sign:
         said = f"{left} is {size} {'better' if main.sign * main.estimate.mean >= 0 else 'worse'} than {right}"
+    else:
+        which = "higher" if main.estimate.mean > 0 else "lower"
+        said = f"{left} has a {size} {which} {column(main.keys[0]).title} than {right}"
     if main.estimate.std is None:
         statement = main.judged.statement if main.judged else None
         share = (
@@ -131,7 +143,11 @@ def _first(report: Report, main: Effect) -> str:
             else ""
         )
         return f"{said} on {where}{share} [{about}]{cost_words(report, main.left, main.right)}."
-    equal = main.judged is not None and main.judged.judgment.direction == NO_DIFFERENCE
+    known = main.judged
+    equal = known is not None and (
+        known.judgment.direction == NO_DIFFERENCE
+        or (known.claim.relation == "equal" and known.judgment.direction == HOLDS)
+    )
     if equal or not main.clear:
         told = f"{left} and {right} differ negligibly" if equal else f"Whether {left} or {right} is better"
         said = f"{told} on {where}{'' if equal else ' is undecided'}: {main.text(main.estimate.mean)}{main.unit}"

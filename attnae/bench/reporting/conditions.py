@@ -119,6 +119,6 @@ def counting(runs: list[Result], key: str) -> list[Result]:
 
     Memory is that allocated on a GPU, or that of the process on a CPU, which cannot be averaged.
     """
-    if key == "peak_memory_mb" and len({r.hardware.get("device") for r in runs}) > 1:
+    if key == "peak_memory_mb" and len({str(r.hardware.get("device")) for r in runs}) > 1:
         return []
     return [r for r in runs if undisturbed(r)] if key == "seconds_per_epoch" else runs

@@ -51,13 +51,14 @@ def effects(benchmarks: Sequence[Benchmark], reports: Sequence[Report]) -> dict[
 
 
 def _effect(one: Judged, same_schedule: bool) -> Effect | None:
-    """The effect of a claim; ``None`` for an error of which no two figures are published: its scale is not known."""
+    """The effect of a claim; ``None`` for an error of which no two figures are published, or that is compared
+    with 0: its scale is not known."""
     claim, ours, metric = one.claim, one.judgment, column(one.claim.keys[0])
     if not claim.effect or ours.estimate is None or ours.means is None or not isinstance(claim.right, str):
         return None
     percent, scale, published = metric.better == "lower", 1.0, claim.effect
     if percent:
-        if not isinstance(claim.published, list):
+        if not isinstance(claim.published, list) or not claim.published[1] or not ours.means[1]:
             return None
         scale, published = 100 / ours.means[1], 100 * published / claim.published[1]
     ends = None if ours.low is None or ours.high is None else (scale * ours.low, scale * ours.high)

@@ -89,9 +89,12 @@ def _path(report: Report) -> str:
 
 
 def insert(readme: Path, overview: str) -> str | None:
-    """The project's README with the overview inserted between its markers; ``None`` if it has no markers."""
-    page = readme.read_text(encoding="utf-8") if readme.is_file() else ""
-    if BEGIN not in page or END not in page:
+    """The project's README with the overview inserted between its markers; ``None`` if it has no markers, or is not UTF-8."""
+    try:
+        page = readme.read_text(encoding="utf-8") if readme.is_file() else ""
+    except UnicodeDecodeError:
+        return None
+    if not -1 < page.find(BEGIN) < page.find(END):
         return None
     before, rest = page.split(BEGIN, 1)
     return f"{before}{BEGIN}\n{overview}\n{END}{rest.split(END, 1)[1]}"

@@ -242,6 +242,8 @@ def _percent(one: Judged) -> list[str]:
     judgment = one.judgment
     if judgment.estimate is None or judgment.means is None:
         return ["-", "-"]
+    if not judgment.means[1]:
+        return ["-", str(judgment.estimate.n)]
     ends = judgment.estimate.interval(judgment.alpha)
     values = [f"{100 * value / judgment.means[1]:+.1f}" for value in (judgment.estimate.mean, *(ends or ()))]
     told = f"{values[0]}% [{values[1]}, {values[2]}]" if ends else f"{values[0]}%"

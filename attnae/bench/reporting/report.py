@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import sys
 import tempfile
 from collections.abc import Iterable
 from dataclasses import replace
@@ -41,9 +42,12 @@ def build(found: list[Record], reports: Path) -> list[Path]:
     archive.tidy()
     from attnae.bench.reporting import effects  # matplotlib is slow to import
 
-    stored, benchmarks = _stored(reports), _benchmarks()
-    effects.draw(benchmarks, stored, reports / effects.NAME)
-    _refresh(reports, stored, benchmarks)
+    try:
+        stored, benchmarks = _stored(reports), _benchmarks()
+        effects.draw(benchmarks, stored, reports / effects.NAME)
+        _refresh(reports, stored, benchmarks)
+    except UserError as error:  # another report is damaged; these are complete
+        print(f"The pages about all reports were not updated: {error}", file=sys.stderr)
     return pages
 
 
@@ -51,7 +55,10 @@ def _shared(reports: Path, stored: list[Report], benchmarks: list[Benchmark]) ->
     """Pages about several reports: the overview, the findings, and the project's README next to the reports folder."""
     pages = {reports / "README.md": overview.page(stored, benchmarks)}
     if (text := reports / findings.NAME).is_file():
-        pages[text] = findings.refresh(text.read_text(encoding="utf-8"), stored, benchmarks)
+        try:
+            pages[text] = findings.refresh(text.read_text(encoding="utf-8"), stored, benchmarks)
+        except UnicodeDecodeError as error:
+            raise UserError(f"{text} is not UTF-8. Save it as such.") from error
     pages |= {path: grid_page.refreshed(path, stored) for path in sorted(reports.glob(grid_page.PATTERN))}
     readme = reports.parent / "README.md"  # the project's README, if it has markers for the answers
     if (wanted := overview.insert(readme, overview.brief(stored, benchmarks, f"{reports.name}/"))) is not None:
@@ -64,9 +71,19 @@ def current(found: list[Record], reports: Path) -> bool:
     for table in tables(found, reports):
         folder = reports / table.benchmark / table.label
         kept = {(one.variant, one.seed): one for _, one in store.scan(folder)[0]}
-        if not (folder / "README.md").exists() or kept != {(one.variant, one.seed): one for _, one in table.records}:
+        if kept != {(one.variant, one.seed): one for _, one in table.records}:
             return False
-    return bool(found)
+        made, _ = loaded(table, reports)  # by the benchmark file as it is now
+        if not _holds(folder / "README.md", page.text(made)) or not _holds(
+            folder / "results.csv", csv_text(made.compared)
+        ):
+            return False
+    return bool(found) and (reports / "README.md").is_file()
+
+
+def _holds(path: Path, content: str) -> bool:
+    """Whether a file has this content."""
+    return path.is_file() and path.read_bytes() == content.encode()
 
 
 def tables(found: list[Record], reports: Path) -> list[Table]:
@@ -90,7 +107,7 @@ def refresh(reports: Path) -> None:
 
 def _refresh(reports: Path, stored: list[Report], benchmarks: list[Benchmark]) -> None:
     for path, content in _shared(reports, stored, benchmarks).items():
-        if not path.is_file() or content != path.read_text(encoding="utf-8"):
+        if not _holds(path, content):
             write_text(path, content)
 
 
@@ -98,8 +115,11 @@ def prepare(reports: Path) -> None:
     """Creates the reports folder before any run starts.
 
     Raises:
-        UserError: It cannot be created or written to.
+        UserError: It cannot be created or written to, or has a page of the user's own where the overview will be.
     """
+    overview_page = reports / "README.md"
+    if overview_page.is_file() and not overview_page.read_bytes().startswith((b"# Results", b"# Published figures")):
+        raise UserError(f"{overview_page} was not written by attnae. Move it, or choose another folder with --reports.")
     try:
         reports.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=reports):
@@ -155,7 +175,7 @@ def check(reports: Path) -> list[str]:
     return [
         f"{path} differs from its result files. Regenerate it with `attnae-bench report`."
         for path, content in expected.items()
-        if not path.is_file() or path.read_text(encoding="utf-8") != content
+        if not _holds(path, content)
     ]
 
 

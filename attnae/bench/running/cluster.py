@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import sys
 import time
@@ -183,9 +184,10 @@ def _option(text: str) -> tuple[str, Any]:
     key = key.strip().lstrip("-").replace("-", "_")
     if not sign or not key.isidentifier():
         raise UserError(f"--slurm-option {text!r}: expected key=value with an option of sbatch, such as partition=gpu.")
-    if key == "time" and not value.isdigit():
+    whole = re.fullmatch("[0-9]{1,18}", value) is not None
+    if key == "time" and not whole:
         raise UserError(f"--slurm-option {text!r}: expected minutes, such as time=240.")
-    return key, int(value) if value.isdigit() else True if value == "true" else value
+    return key, int(value) if whole else True if value == "true" else value
 
 
 class LocalJob(Execution):

@@ -108,7 +108,7 @@ def _values(axes: Axes, panel: Panel, shown: Mapping[str, Look]) -> None:
                 list(published), list(published.values()), "x", linestyle=(0, (1, 2)), color=look.color, markersize=6
             )
             everything += published.values()
-    if panel.ratio and min(everything) > 0 and max(everything) > 3 * min(everything):
+    if panel.ratio and everything and min(everything) > 0 and max(everything) > 3 * min(everything):
         axes.set_yscale("log")
         near = max(everything) < 100 * min(everything)
         axes.yaxis.set_minor_locator(LogLocator(subs=(2, 3, 5) if near else ()))
