@@ -209,8 +209,8 @@ def test_networks_import_only_torch(net: str) -> None:
 
 BELOW = {
     "attnae.bench": ("attnae.bench", "attnae.result", "attnae.errors", "attnae.files", "attnae.data.location",
-                     "attnae.data.cache_folder", "attnae.data.content", "attnae.data.walk", "attnae.metrics.columns", "attnae.online",
-                     "attnae.streams"),
+                     "attnae.data.cache_folder", "attnae.data.content", "attnae.data.walk", "attnae.metrics.columns",
+                     "attnae.online", "attnae.streams"),
     "attnae.bench.running": ("attnae.bench.running", "attnae.bench.plan", "attnae.bench.identity", "attnae.bench.store",
                              "attnae.bench.request", "attnae.bench.sharing", "attnae.bench.jobs", "attnae.bench.markdown",
                              "attnae.result", "attnae.errors", "attnae.files"),
