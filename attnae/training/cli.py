@@ -27,7 +27,7 @@ from attnae.training.memory import keep_freed_memory
 from attnae.training.parser import OneLineParser
 from attnae.training.progress import Progress
 from attnae.training.record import Record
-from attnae.training.schedule import ScheduleCheck
+from attnae.training.resume import ResumeCheck
 from attnae.training.selection import LAST, Selection, last_epochs
 from attnae.training.task import ImageTask
 
@@ -48,7 +48,23 @@ PATHS = ("trainer.default_root_dir", "checkpoint.dirpath", "data.init_args.root"
 
 
 class SaveConfigOnce(SaveConfigCallback):
-    """Saves the resolved configuration in the run folder when training. An evaluation never overwrites it."""
+    """Saves the resolved configuration in the run folder when training. An evaluation never overwrites it.
+
+    A training that resumes saves it once the checkpoint has been accepted: a refusal must not change the run.
+    """
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Saves it unless a training resumes."""
+        if stage != "fit" or not self.config.ckpt_path:
+            super().setup(trainer, pl_module, stage)
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Saves it after all checks of the checkpoint."""
+        super().setup(trainer, pl_module, "fit")
+
+    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Saves it if the checkpoint was of the last epoch, so that no training started."""
+        super().setup(trainer, pl_module, "fit")
 
     def save_config(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Saves ``config.yaml`` in the run folder and logs the hyperparameters.
@@ -160,7 +176,7 @@ class AttnaeCLI(LightningCLI):
         self.record = Record(selection)
         # Progress runs first, so weights that are not finite are never selected. Lightning moves the checkpoint to the end.
         self.trainer_defaults["callbacks"] = [
-            *(PortableBFloat16(), self.progress, ScheduleCheck(), selection, self.record),
+            *(PortableBFloat16(), self.progress, ResumeCheck(), selection, self.record),
         ]
         chosen = self.chosen_loggers
         kwargs["logger"] = chosen if chosen is None or isinstance(chosen, bool) else loggers.build(chosen)

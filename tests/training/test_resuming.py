@@ -1,0 +1,63 @@
+"""Resuming a training: what is refused, and that a refusal changes nothing."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+from tiny_fits import FEW, SHALLOW, Outcome, attnae, config_of, curves, refused
+
+DNCNN = config_of("moe_denoising", "dncnn")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two epochs of a DnCNN. Do not modify."""
+    run = tmp_path_factory.mktemp("finished")
+    done = train(run, "--trainer.max_epochs=2")
+    assert done.code == 0, done.err
+    return run
+
+
+@pytest.fixture
+def run(finished: Path, tmp_path: Path) -> Path:
+    """The same training, killed after its last checkpoint."""
+    folder = shutil.copytree(finished, tmp_path / "run")
+    for name in ("weights.safetensors", "fit.json"):
+        (folder / name).unlink()
+    return folder
+
+
+def train(run: Path, *arguments: str | Path) -> Outcome:
+    return attnae("fit", "-c", DNCNN, *FEW, *SHALLOW, "--trainer.default_root_dir", run, *arguments)
+
+
+def resume(run: Path, *arguments: str | Path, of: Path | None = None) -> Outcome:
+    """Resumes with the run's own configuration and checkpoint, or those of another run."""
+    of = of or run
+    given = ["-c", of / "config.yaml", "--ckpt_path", of / "checkpoints/last.ckpt", "--trainer.default_root_dir", run]
+    return attnae("fit", *given, *arguments)
+
+
+def content(run: Path) -> dict[str, bytes]:
+    return {path.relative_to(run).as_posix(): path.read_bytes() for path in run.rglob("*") if path.is_file()}
+
+
+def test_a_refusal_changes_nothing(run: Path, finished: Path) -> None:
+    before = content(run)
+    refused(resume(run, "--trainer.max_epochs=3"), "schedule", "max_epochs=3")
+    assert content(run) == before
+    done = resume(run)
+    assert done.code == 0, done.err
+    assert yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))["trainer"]["max_epochs"] == 2
+    assert curves(run) == curves(finished)
+
+
+def test_the_configuration_of_a_resumed_training_is_saved(finished: Path, run: Path, tmp_path: Path) -> None:
+    assert resume(run, "--last_epochs=1").code == 0
+    assert yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))["last_epochs"] == 1
+    elsewhere = tmp_path / "elsewhere"
+    assert resume(elsewhere, of=finished).code == 0
+    assert (elsewhere / "config.yaml").exists()
