@@ -163,10 +163,8 @@ class AttnaeCLI(LightningCLI):
             raise UserError(
                 f"selection is {config.selection}, but trainer.limit_val_batches is 0. Set --selection {LAST}."
             )
-        if self.subcommand == "fit" and (folder / "weights.safetensors").exists() and not config.ckpt_path:
-            raise UserError(
-                f"{shown(folder)} contains a finished training. Set --trainer.default_root_dir to another folder."
-            )
+        if self.subcommand == "fit" and not config.ckpt_path:
+            _check_unused(folder, Path(config.checkpoint.dirpath) / "last.ckpt")
 
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
         """Builds the trainer. The suite's callbacks run after the user's."""
@@ -239,6 +237,19 @@ def _expand_paths(config: Namespace) -> None:
     for key in (*PATHS, "weights", "ckpt_path"):
         if (value := config.get(key)) is not None:
             config[key] = type(value)(typed(str(value)))
+
+
+def _check_unused(folder: Path, checkpoint: Path) -> None:
+    """Rejects a folder with the results of another training, which a new one would overwrite."""
+    if (folder / "weights.safetensors").exists():
+        raise UserError(
+            f"{shown(folder)} contains a finished training. Set --trainer.default_root_dir to another folder."
+        )
+    if checkpoint.exists() and (folder / "metrics.csv").exists():
+        raise UserError(
+            f"{shown(folder)} contains an unfinished training. Resume it with --ckpt_path {shown(checkpoint)}, or set "
+            "--trainer.default_root_dir to another folder."
+        )
 
 
 def _checkpoints(folder: str | Path) -> str:

@@ -9,6 +9,8 @@ import pytest
 import yaml
 from tiny_fits import FEW, SHALLOW, Outcome, attnae, config_of, curves, refused
 
+from attnae.files import shown
+
 DNCNN = config_of("moe_denoising", "dncnn")
 
 
@@ -61,3 +63,12 @@ def test_the_configuration_of_a_resumed_training_is_saved(finished: Path, run: P
     elsewhere = tmp_path / "elsewhere"
     assert resume(elsewhere, of=finished).code == 0
     assert (elsewhere / "config.yaml").exists()
+
+
+def test_an_unfinished_training_is_not_overwritten(run: Path) -> None:
+    before = content(run)
+    one = "--trainer.max_epochs=1"
+    refused(train(run, one), shown(run), "unfinished", f"--ckpt_path {shown(run / 'checkpoints/last.ckpt')}")
+    assert content(run) == before
+    (run / "checkpoints/last.ckpt").unlink()  # nothing to resume
+    assert train(run, one).code == 0
