@@ -6,8 +6,9 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
-from tiny_fits import FEW, SHALLOW, Outcome, attnae, config_of, curves, refused
+from tiny_fits import FEW, NARROW, SHALLOW, Outcome, attnae, config_of, curves, refused
 
 from attnae.files import shown
 
@@ -72,3 +73,38 @@ def test_an_unfinished_training_is_not_overwritten(run: Path) -> None:
     assert content(run) == before
     (run / "checkpoints/last.ckpt").unlink()  # nothing to resume
     assert train(run, one).code == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "culprits"),
+    [
+        ("--model.init_args.lr=0.01", ["lr of optimizer 1 = 0.002", "0.01 is configured"]),
+        ("--model.init_args.weight_decay=0.5", ["weight_decay of optimizer 1 = 0.0001", "0.5 is configured"]),
+        ("--trainer.max_epochs=1", ["2 epochs", "trainer.max_epochs is 1"]),
+    ],
+    ids=["lr", "weight decay", "fewer epochs"],
+)
+def test_other_settings_are_refused(change: str, culprits: list[str], run: Path) -> None:
+    """The state of the optimizer would have priority over the configured settings."""
+    before = content(run)
+    refused(resume(run, change), *culprits)
+    assert content(run) == before
+
+
+def test_settings_of_a_second_optimizer_are_compared(tmp_path: Path) -> None:
+    gan = config_of("attentive_vqvae", "ah_revived")
+    done = attnae("fit", "-c", gan, *NARROW, "--trainer.max_epochs=1", "--trainer.default_root_dir", tmp_path)
+    assert done.code == 0, done.err
+    for key, culprit in (("discriminator_lr=0.5", "lr of optimizer 2"), ("betas=[0.1,0.2]", "betas of optimizer 1")):
+        refused(resume(tmp_path, "--trainer.max_epochs=2", f"--model.init_args.{key}"), culprit, "is configured")
+    done = resume(tmp_path, "--trainer.max_epochs=2")  # betas are lists in the saved configuration
+    assert done.code == 0, done.err
+
+
+def test_checkpoints_of_earlier_versions_resume(run: Path) -> None:
+    """They have no settings to compare."""
+    path = run / "checkpoints/last.ckpt"
+    checkpoint = torch.load(path, weights_only=True)
+    del checkpoint["callbacks"]["ResumeCheck"]
+    torch.save(checkpoint, path)
+    assert resume(run).code == 0
