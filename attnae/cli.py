@@ -12,7 +12,7 @@ from attnae.data.walk import printable
 from attnae.errors import UserError
 from attnae.files import read_yaml, shipped, typed
 from attnae.inference import commands
-from attnae.streams import replace_unprintable
+from attnae.streams import discard_output, flush_output, replace_unprintable
 from attnae.trust import trust
 
 USAGE = """\
@@ -47,13 +47,15 @@ A network of your own (attnae-bench new) is code in a folder; name that folder w
 def main() -> int:
     """Runs ``sys.argv`` and returns the exit code. Errors the user can fix are printed in one line without a traceback."""
     args = sys.argv[1:]
-    if not args or args[0] in ("-h", "--help", "--version"):
-        from attnae._version import __version__
-
-        print(f"attnae {__version__}" if args == ["--version"] else USAGE, end="\n" if args == ["--version"] else "")
-        return 0
-    sys.argv[1:] = args = [_shipped_config(_at_home(arg)) for arg in args]
     try:
+        if not args or args[0] in ("-h", "--help", "--version"):
+            from attnae._version import __version__
+
+            print(
+                f"attnae {__version__}" if args == ["--version"] else USAGE, end="\n" if args == ["--version"] else ""
+            )
+            return 0
+        sys.argv[1:] = args = [_shipped_config(_at_home(arg)) for arg in args]
         if args[0] == "--print-completion":
             print(_completion(args[-1]))
             return 0
@@ -68,6 +70,9 @@ def main() -> int:
     except UserError as error:
         print(f"attnae: error: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:  # | head
+        discard_output()
+        return 1
     except OSError as error:  # a path that is too long, or in a folder that may not be entered
         where = "" if error.filename is None else f"{printable(str(error.filename))}: "
         print(f"attnae: error: {where}{error.strerror or error}", file=sys.stderr)
@@ -137,7 +142,10 @@ def _values(args: list[str], *flags: str) -> list[str]:
 def console() -> None:
     """Console script entry point."""
     replace_unprintable()
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    finally:
+        flush_output()
 
 
 if __name__ == "__main__":  # Lightning starts additional processes this way, with this file's folder first in sys.path

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 from attnae._version import __version__
 from attnae.errors import UserError
-from attnae.streams import replace_unprintable
+from attnae.streams import discard_output, flush_output, replace_unprintable
 
 COMMANDS = ("list", "show", "config", "doctor", "new", "run", "status", "report", "compare", "merge", "clean")
 """Subcommands in the order of ``--help``; each is a module in :mod:`attnae.bench.commands`."""
@@ -28,7 +28,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"attnae-bench: error: {error}", file=sys.stderr)
         return 2
     except BrokenPipeError:  # | head
-        sys.stderr.close()
+        discard_output()
         return 0
     except OSError as error:  # such as a full disk; errors in user files raise UserError
         print(f"attnae-bench: error: {' '.join(str(error).split())}", file=sys.stderr)
@@ -42,7 +42,10 @@ def console() -> None:
     """Console script entry point."""
     replace_unprintable()
     signal.signal(signal.SIGTERM, _terminate)
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    finally:
+        flush_output()
 
 
 def _terminate(number: int, frame: Any) -> NoReturn:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
@@ -16,6 +17,7 @@ from torch.utils._pytree import tree_leaves
 
 from attnae.errors import UserError
 from attnae.files import write_text
+from attnae.streams import say
 from attnae.training.task import ImageTask
 
 Row = dict[str, float | None]
@@ -168,9 +170,7 @@ class Progress(Callback):
         self.rows.append(row)
         self._save()
         shown = "  ".join(f"{name} {value:.5g}" for name, value in row.items() if "/" in name and value is not None)
-        print(
-            f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  {self.epoch_seconds:.1f} s  {shown}", flush=True
-        )
+        say(f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  {self.epoch_seconds:.1f} s  {shown}")
         self._beat(trainer, force=True)
 
     def _save(self) -> None:
@@ -217,7 +217,7 @@ class Progress(Callback):
                 "first_epoch": 0,
                 "seconds": now - self.began,
             }
-            write_text(self.folder / "progress.json", json.dumps(beat))
+            self._write_beat(beat)
 
     def _beat(self, trainer: L.Trainer, loss: torch.Tensor | None = None, force: bool = False) -> None:
         now = time.monotonic()
@@ -235,4 +235,8 @@ class Progress(Callback):
                 "first_epoch": self.first_epoch,
                 "seconds": now - self.began,
             }
+            self._write_beat(beat)
+
+    def _write_beat(self, beat: dict[str, Any]) -> None:
+        with contextlib.suppress(UserError):  # a full disk must not end a training between its checkpoints
             write_text(self.folder / "progress.json", json.dumps(beat))

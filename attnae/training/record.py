@@ -28,6 +28,7 @@ from attnae.data.base import ImageDataModule
 from attnae.errors import UserError
 from attnae.files import atomic
 from attnae.result import processor
+from attnae.streams import say
 from attnae.training import tracking, weights
 from attnae.training.bfloat16 import PortableBFloat16
 from attnae.training.pictures import save_rows
@@ -174,7 +175,7 @@ class Record(Callback):
         tracking.show(trainer, {**part.metrics, **part.efficiency}, pictures)
         for protocol in task.quality:
             shown = {k.split("/")[1]: v for k, v in sorted(part.metrics.items()) if k.startswith(f"{protocol}/")}
-            print(f"{protocol}: " + "  ".join(f"{name} {value:.5g}" for name, value in shown.items()), flush=True)
+            say(f"{protocol}: " + "  ".join(f"{name} {value:.5g}" for name, value in shown.items()))
 
 
 def _by_epoch(metrics: dict[int, dict[str, float]]) -> dict[str, list[float | None]]:

@@ -16,6 +16,7 @@ from attnae.data.sampler import run_seed
 from attnae.errors import UserError
 from attnae.files import shown
 from attnae.metrics.images import ImageQuality
+from attnae.streams import say
 from attnae.training import weights
 from attnae.training.pictures import save_rows
 
@@ -147,9 +148,7 @@ class ImageTask(L.LightningModule):
         """Says where the images are."""
         if self.trainer.is_global_zero:
             folder = Path(self.trainer.default_root_dir) / "predictions"
-            print(
-                f"{shown(folder)}: {sum(1 for _ in folder.glob('*.png'))} images, named by held-out index", flush=True
-            )
+            say(f"{shown(folder)}: {sum(1 for _ in folder.glob('*.png'))} images, named by held-out index")
 
     # -- evaluation ---------------------------------------------------------------------------------------------
 

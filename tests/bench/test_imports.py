@@ -225,7 +225,7 @@ BELOW = {
     "attnae.inference": ("attnae.inference", "attnae.training", "attnae.data", "attnae.metrics", "attnae.result", "attnae.errors",
                    "attnae.files", "attnae.bench.catalog", "attnae.trust"),
     "attnae.training": ("attnae.training", "attnae.data", "attnae.metrics", "attnae.result", "attnae.errors", "attnae.files",
-                        "attnae.online"),
+                        "attnae.online", "attnae.streams"),
     "attnae.data": ("attnae.data", "attnae.errors", "attnae.files"),
     "attnae.data.walk": ("attnae.errors",),
     "attnae.data.official": ("attnae.data.decode", "attnae.errors", "attnae.files"),
