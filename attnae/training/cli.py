@@ -24,7 +24,7 @@ from attnae.files import shown, typed, write_text
 from attnae.training import loggers, weights
 from attnae.training.bfloat16 import PortableBFloat16
 from attnae.training.memory import keep_freed_memory
-from attnae.training.parser import OneLineParser
+from attnae.training.parser import OneLineParser, reasons
 from attnae.training.progress import Progress
 from attnae.training.record import Record
 from attnae.training.resume import ResumeCheck
@@ -45,6 +45,9 @@ QUIET = (
 
 PATHS = ("trainer.default_root_dir", "checkpoint.dirpath", "data.init_args.root")
 """Keys that hold paths and are stored with the configuration."""
+
+AT_LEAST_ONE = {"fit": ("max_epochs", "limit_train_batches"), "test": ("limit_test_batches",)}
+"""Keys of the trainer whose value must not be 0, by command."""
 
 
 class SaveConfigOnce(SaveConfigCallback):
@@ -154,11 +157,7 @@ class AttnaeCLI(LightningCLI):
             raise UserError(
                 "Testing requires a single device, because metrics are computed over the whole set. Set --trainer.devices 1."
             )
-        for key in {"fit": ("max_epochs", "limit_train_batches"), "test": ("limit_test_batches",)}.get(
-            str(self.subcommand), ()
-        ):
-            if config.trainer[key] == 0:
-                raise UserError(f"trainer.{key} must be at least 1, got 0.")
+        _check_trainer(config.trainer, str(self.subcommand))
         if self.subcommand == "fit" and config.selection.startswith("val/") and config.trainer.limit_val_batches == 0:
             raise UserError(
                 f"selection is {config.selection}, but trainer.limit_val_batches is 0. Set --selection {LAST}."
@@ -239,6 +238,28 @@ def _expand_paths(config: Namespace) -> None:
             config[key] = type(value)(typed(str(value)))
 
 
+def _check_trainer(trainer: Namespace, command: str) -> None:
+    """Rejects values of the trainer's keys that would fail without naming the key, or leave nothing to train or test."""
+    precision = str(trainer.precision)
+    if precision == "64" or (precision.endswith("-true") and precision != "32-true"):
+        raise UserError(
+            f"trainer.precision must be 32-true, bf16-mixed or 16-mixed, got {precision}: images are float32."
+        )
+    for key in AT_LEAST_ONE.get(command, ()):
+        if trainer[key] == 0:
+            raise UserError(f"trainer.{key} must be at least 1, got 0.")
+    if command != "fit":
+        return
+    for key in ("accumulate_grad_batches", "val_check_interval", "check_val_every_n_epoch"):
+        if isinstance(value := trainer[key], int | float) and value <= 0:
+            raise UserError(f"trainer.{key} must be above 0, got {value}.")
+    if trainer.overfit_batches:
+        raise UserError(
+            f"trainer.overfit_batches must be 0, got {trainer.overfit_batches}. To train on few images, set "
+            "data.init_args.train_images."
+        )
+
+
 def _check_unused(folder: Path, checkpoint: Path) -> None:
     """Rejects a folder with the results of another training, which a new one would overwrite."""
     if (folder / "weights.safetensors").exists():
@@ -299,12 +320,14 @@ def run_cli() -> None:
             },
         )
     except (MisconfigurationException, ValueError, OSError, ImportError) as error:
-        raise _out_of_memory(error) or UserError(str(error)) from error
+        raise _out_of_memory(error) or UserError(reasons(str(error)) or str(error)) from error
     except torch.OutOfMemoryError as error:
         raise UserError(
             f"Out of GPU memory. Lower data.init_args.batch_size. ({str(error).splitlines()[0]})"
         ) from error
     except (MemoryError, RuntimeError) as error:
+        if "conditioned on metric" in str(error):  # of EarlyStopping; names the available ones
+            raise UserError(str(error)) from error
         if not (told := _out_of_memory(error)):
             raise
         raise told from error

@@ -13,6 +13,13 @@ from lightning.pytorch.cli import LightningArgumentParser
 from attnae.errors import UserError
 
 
+def reasons(message: str) -> str:
+    """The reasons in a message of jsonargparse about a class, without the class's configuration; empty for other messages."""
+    line = " ".join(message.split())
+    found = re.search(r"Errors: - (.*?)(?: - Expected a <class 'NoneType'>)?(?: Given value type.*?)?$", line)
+    return " - ".join(dict.fromkeys(found[1].split(" - "))) if found else ""  # members of a union may give the same one
+
+
 class OneLineParser(LightningArgumentParser):
     """Rejects abbreviated keys, and reports errors in one line instead of printing the usage."""
 
@@ -34,10 +41,9 @@ class OneLineParser(LightningArgumentParser):
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Raises a :class:`UserError` with a one-line message."""
         line = " ".join(str(message).split())
-        if found := re.search(r"Errors: - (.*?)(?: - Expected a <class 'NoneType'>)?(?: Given value type.*?)?$", line):
+        if told := reasons(line):
             given = re.search(r"Given value: (.{1,80})$", line)  # omit the full configuration of a class
-            reasons = dict.fromkeys(found[1].split(" - "))  # members of a union may give the same reason
-            line = f"{line.split(':', 1)[0]}: {' - '.join(reasons)}" + (f", got {given[1]}" if given else "")
+            line = f"{line.split(':', 1)[0]}: {told}" + (f", got {given[1]}" if given else "")
         if own := re.search(r"class_path '(\w+)\..*No module named '\1'", line):
             line += f". If {own[1]} is a folder of your own, add --trust and its path."
         raise UserError(line + self._nearest(line)) from ex

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import signal
@@ -41,6 +42,8 @@ from attnae.errors import UserError
 from attnae.files import dump_yaml, shown, write_text
 from attnae.training.keys import parser_of
 from attnae.training.progress import Progress
+
+STOP = {"class_path": "lightning.pytorch.callbacks.EarlyStopping", "init_args": {"monitor": "nope"}}
 
 
 @pytest.fixture(scope="module")
@@ -317,7 +320,15 @@ def test_non_finite_numbers_stop_the_training(tmp_path: Path) -> None:
         (["--model.init_args.net.init_args.image_size=15"], ["image_size", "15"]),
         (["--model.init_args.net.init_args.image_size=32"], ["16", "32"]),
         (["--data.init_args.image_size=8"], ["patches of 8 pixels", "8"]),
-        (["--data.init_args.batch_size=0"], ["batch_size"]),
+        (["--data.init_args.batch_size=-3"], ["error: batch_size must be at least 1, got -3"]),
+        (["--trainer.accumulate_grad_batches=0"], ["trainer.accumulate_grad_batches", "got 0"]),
+        (["--trainer.check_val_every_n_epoch=0"], ["trainer.check_val_every_n_epoch", "got 0"]),
+        (["--trainer.check_val_every_n_epoch=-1"], ["trainer.check_val_every_n_epoch", "got -1"]),
+        (["--trainer.val_check_interval=0"], ["trainer.val_check_interval", "got 0"]),
+        (["--trainer.overfit_batches=0.5"], ["trainer.overfit_batches", "data.init_args.train_images"]),
+        (["--trainer.precision=64-true"], ["trainer.precision", "32-true", "64-true"]),
+        (["--trainer.precision=bf16-true"], ["trainer.precision", "32-true", "bf16-true"]),
+        ([f"--trainer.callbacks={json.dumps([STOP])}"], ["`nope`", "val/mse"]),
         (["--data.init_args.train_images=1"], ["1 training images", "too few"]),
         (["--data.init_args.root=nowhere"], ["nowhere"]),
         (["--seed_everything=abc"], ["seed_everything", "abc"]),
@@ -353,6 +364,11 @@ def test_bad_weights_are_one_line(vae: Path, tmp_path: Path) -> None:
     for path in (garbage, cut, missing):
         refused(attnae("test", "-c", vae / "config.yaml", "--weights", path), path.name)
     refused(attnae("test", "-c", vae / "config.yaml"), "--weights")
+
+
+def test_unsupported_precision_of_a_test_is_one_line(vae: Path) -> None:
+    weights_of = ["-c", vae / "config.yaml", "--weights", vae / "weights.safetensors"]
+    refused(attnae("test", *weights_of, "--trainer.precision=16-true"), "trainer.precision", "16-true")
 
 
 @pytest.fixture(scope="module")
