@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shlex
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
@@ -14,6 +15,9 @@ from attnae import result
 
 UNKNOWN = "?" * 8
 """Placeholder for the digest of images that have not been decoded yet."""
+
+FOLDER = re.compile(r"seed\d+-[0-9a-f]{8}(-([0-9a-f]{8}|\?{8}))?(-[0-9a-f]{6})?", re.ASCII)
+"""Names of run folders: see :attr:`RunId.folder`; without the data in format 1, with a suffix by ``merge``."""
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from attnae import result
 from attnae.bench import catalog, jobs
-from attnae.bench.identity import Run, RunId
+from attnae.bench.identity import FOLDER, Run, RunId
 from attnae.bench.markdown import one_line
 from attnae.bench.request import relative, shown
 from attnae.errors import UserError
@@ -42,10 +42,16 @@ class State:
 
 
 def states(root: Path) -> list[State]:
-    """All runs below a folder, with paths relative to the working folder."""
+    """All runs below a folder, with paths relative to the working folder.
+
+    Folders with a result or with the name of a run folder: other programs write a ``log.txt``, too.
+    """
     root = Path(relative(root))
     names = ("result.json", "log.txt", jobs.RECORD)
-    folders = sorted({path.parent for name in names for path in root.rglob(name)})
+    found = {path for name in names for path in root.rglob(name)}
+    folders = sorted(
+        {path.parent for path in found if path.name == "result.json" or FOLDER.fullmatch(path.parent.name)}
+    )
     alive = jobs.alive(folders)
     return [_state(folder, alive.get(folder)) for folder in folders]
 

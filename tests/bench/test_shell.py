@@ -257,6 +257,24 @@ def test_clean_keeps_locked_runs(runs: Path) -> None:
     assert not held.exists()
 
 
+def test_clean_keeps_folders_that_are_no_runs_and_results_inside(
+    runs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Any folder can contain a log.txt: that of all runs, or one of somebody else."""
+    assert main(["clean", "--yes"]) == 0
+    failed = finished(runs, "saaae", status="failed")
+    (runs / "thesis").mkdir()
+    (runs / "log.txt").touch()
+    (runs / "thesis" / "log.txt").touch()
+    shutil.copy(failed / "result.json", runs / "thesis")
+    shutil.copytree(runs / "saaae_vs_vae" / "quick" / "vae", failed / "kept")
+    before = files(runs)
+    capsys.readouterr()
+    assert main(["clean", "--yes"]) == 0
+    assert "Nothing to clean" in capsys.readouterr().out
+    assert files(runs) == before
+
+
 def test_clean_removes_empty_folders_but_not_the_root(elsewhere: Path) -> None:
     finished(elsewhere / "runs", "vae", status="failed")
     assert main(["clean", "--yes"]) == 0

@@ -16,6 +16,7 @@ from rich.markup import escape
 from attnae import result
 from attnae.bench import store
 from attnae.bench.commands.arguments import Subparsers, path
+from attnae.bench.identity import FOLDER
 from attnae.bench.request import shown
 from attnae.bench.terminal import console, grid, size
 from attnae.errors import UserError
@@ -76,9 +77,11 @@ def clean(options: argparse.Namespace) -> int:
 
 
 def litter(root: Path) -> Iterator[Litter]:
-    """Finds everything below a folder that can be removed."""
+    """Finds everything below a folder that can be removed: only folders with the name of a run and no other result inside."""
     for state in store.states(root):
         folder = state.folder
+        if not FOLDER.fullmatch(folder.name) or any(path.parent != folder for path in folder.rglob("result.json")):
+            continue
         with _held(folder) as free:
             if not free:
                 continue
