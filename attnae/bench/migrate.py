@@ -170,10 +170,6 @@ def _file(commit: str, name: str) -> dict[str, Any]:
     return found
 
 
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
-
-
 def _merge_files(files: list[dict[str, Any]], overrides: Mapping[str, Any]) -> dict[str, Any]:
     """Merges configurations from general to specific, then applies the overrides."""
     merged: dict[str, Any] = {}
@@ -200,3 +196,7 @@ def _update(base: dict[str, Any], more: dict[str, Any]) -> None:
             _update(base[key], value)
         else:
             base[key] = value
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

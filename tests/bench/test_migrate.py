@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +97,14 @@ def test_result_is_converted(tmp_path: Path, capsys: pytest.CaptureFixture[str])
         assert getattr(new, name) == OLD[name]
     assert main([str(tmp_path)]) == 0
     assert "Converted 0 results" in capsys.readouterr().out
+
+
+def test_documented_command(tmp_path: Path) -> None:
+    path = written(tmp_path, commands=["attnae fit -c configs/saaae.yaml --seed_everything 3"])
+    command = [sys.executable, "-m", "attnae.bench.migrate", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "init_args" in result.read_result(path).configuration["model"]
 
 
 def test_window_digest_is_not_a_data_digest(tmp_path: Path) -> None:
