@@ -71,8 +71,8 @@ class Table:
     Attributes:
         benchmark: Name of the benchmark.
         label: Folder of the report: the label of the results, with a suffix for all but the first table of that label.
-        records: The latest result for each variant and seed.
-        superseded: Earlier results of the same variants and seeds.
+        records: The latest complete result for each variant and seed, else the latest failure.
+        superseded: Other results of the same variants and seeds.
         beside: Labels of the other tables with the same benchmark and label, and why each is separate.
     """
 
@@ -133,10 +133,15 @@ def suffixed(label: str, first: Result) -> str:
     return f"{label[:190]}-{suffix}"
 
 
+def rank(one: Result) -> tuple[bool, str]:
+    """Order of the results of one run, of which the last counts: a failure never hides a complete result."""
+    return one.status == "complete", one.finished_at
+
+
 def _table(benchmark: str, label: str, group: list[Record]) -> Table:
     last: dict[tuple[str, int], Record] = {}
     superseded = []
-    for record in sorted(group, key=lambda record: record[1].finished_at):
+    for record in sorted(group, key=lambda record: rank(record[1])):
         name = record[1].variant, record[1].seed
         if name in last:
             superseded.append(last[name])

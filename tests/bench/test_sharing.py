@@ -272,8 +272,8 @@ def test_merge_keeps_both_results_of_a_run_and_later_one_counts(
     store(here / "b", new)
     assert merge(*order, "-o", "c") == 0
     expected = {
-        "ab": "; it replaces an earlier result of the same run, which was moved to c/",
-        "ba": "; a later result of the same run takes precedence",
+        "ab": "; it replaces an earlier or failed result of the same run, which was moved to c/",
+        "ba": "; a later or complete result of the same run takes precedence",
     }
     said = [line for line in capsys.readouterr().out.splitlines() if "result of the same run" in line]
     assert len(said) == 1
@@ -286,6 +286,18 @@ def test_merge_keeps_both_results_of_a_run_and_later_one_counts(
     assert result.read_result(counts) == new
     assert merge(*order, "-o", "c") == 0
     assert "Copied 0 results" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("order", ["ab", "ba"])
+def test_later_failure_hides_no_complete_result(order: str, here: Path) -> None:
+    store(here / "a", one())
+    store(here / "b", one(minute=1, status="failed", reason="a full disk", metrics={}))
+    assert merge(*order, "-o", "c") == 0
+    (counts,) = (here / "c").rglob(f"{RunId.of(one()).folder}/result.json")
+    assert result.read_result(counts) == one()
+    assert len(list((here / "c").rglob("result.json"))) == 2
+    assert report("c") == 0
+    assert kept(here / "reports") == {"short-pets/runs/noisy-seed1.json": one()}
 
 
 def test_merge_reads_results_from_reports(here: Path) -> None:

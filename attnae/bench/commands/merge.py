@@ -141,15 +141,15 @@ def _copy(record: Record, out: Path) -> str:
         return ALREADY
     said = f"{one.variant}/seed{one.seed} from {shown(folder)}: copied"
     if (target / "result.json").exists():
-        newest = max(there, key=lambda other: other.finished_at, default=None)
+        first = max(there, key=sharing.rank, default=None)
         aside = target.with_name(f"{target.name}-{short_hash(vars(one), 6)}")
-        if newest is None or newest.finished_at < one.finished_at:
+        if first is None or sharing.rank(first) < sharing.rank(one):
             former = target.with_name(f"{target.name}-{short_hash((target / 'result.json').read_text('utf-8'), 6)}")
             target.replace(former)
-            said += "; it replaces an earlier result of the same run, which was moved to " + shown(former)
+            said += "; it replaces an earlier or failed result of the same run, which was moved to " + shown(former)
         else:
             target = aside
-            said += f" to {shown(aside)}; a later result of the same run takes precedence"
+            said += f" to {shown(aside)}; a later or complete result of the same run takes precedence"
     target.mkdir(parents=True, exist_ok=True)
     for source in _files(folder, one):
         destination = target / source.relative_to(folder)
