@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,12 +10,15 @@ import pytest
 from test_golden import run
 
 from attnae.bench import store
+from attnae.bench.app import main
 from attnae.bench.catalog import load
-from attnae.bench.reporting import report
+from attnae.bench.reporting import images, report
 from attnae.errors import UserError
 from attnae.result import Result, write
 
 BENCHMARK = load("moe_ablation")
+
+LATER = "2030-01-01T00:00:00.000Z"
 
 
 def left(folder: Path, one: Result, psnr: np.ndarray | None) -> tuple[Path, Result]:
@@ -67,6 +71,44 @@ def test_records_without_numbers_of_single_images_say_nothing(tmp_path: Path) ->
     text = page.read_text(encoding="utf-8")
     assert "with these weights" not in text
     assert "**one seed**" in text
+
+
+def test_numbers_and_figures_of_another_run_are_removed(tmp_path: Path) -> None:
+    found = records(tmp_path / "runs")
+    (page,) = report.build(found, tmp_path / "reports")
+    old = (page.parent / "runs/moe-seed1.npz").read_bytes()
+    (page.parent / "figures/of-the-earlier-run.png").touch()
+    one = found[0][1]
+    later = replace(one, metrics={**one.metrics, "heldout/psnr_mean": 1.0}, finished_at=LATER)
+    report.build([left(tmp_path / "later", later, None)], tmp_path / "reports")
+    assert not (page.parent / "runs/moe-seed1.npz").exists()
+    assert (page.parent / "runs/dense-seed1.npz").exists()
+    assert "with these weights" not in page.read_text(encoding="utf-8")
+    assert (page.parent / "figures/of-the-earlier-run.png").exists()  # equal identities: the same images
+
+    (page.parent / "runs/moe-seed1.npz").write_bytes(old)  # as earlier versions left it
+    assert images.read(page.parent / "runs/moe-seed1.npz", "heldout/psnr_mean", 1.0) is None
+    assert report.check(tmp_path / "reports") == []
+
+
+def test_figures_of_other_images_are_removed(tmp_path: Path) -> None:
+    other = run("moe", 1, 1.0, benchmark=BENCHMARK.name, data_digest="ff-ff", finished_at=LATER)
+    (page,) = report.build([left(tmp_path / "other", other, None)], tmp_path / "reports")
+    (page.parent / "figures/of-other-images.png").touch()
+    pages = report.build(records(tmp_path / "runs"), tmp_path / "reports")
+    assert page in pages  # the earliest result keeps the label, and the other report moves
+    assert len(pages) == 2
+    assert (page.parent / "figures").is_dir()
+    assert not (page.parent / "figures/of-other-images.png").exists()
+
+
+def test_numbers_of_single_images_come_along_from_another_report(tmp_path: Path) -> None:
+    (page,) = report.build(records(tmp_path / "runs"), tmp_path / "reports")
+    (other,) = report.build(store.results(tmp_path / "reports"), tmp_path / "others")
+    assert (other.parent / "runs/moe-seed1.npz").read_bytes() == (page.parent / "runs/moe-seed1.npz").read_bytes()
+    assert other.read_text(encoding="utf-8") == page.read_text(encoding="utf-8")
+    assert main(["merge", str(tmp_path / "reports"), "-o", str(tmp_path / "merged")]) == 0
+    assert len(list((tmp_path / "merged").rglob("per_image.npz"))) == 2
 
 
 def test_damaged_numbers_are_named(tmp_path: Path) -> None:

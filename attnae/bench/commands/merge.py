@@ -151,9 +151,8 @@ def _copy(record: Record, out: Path) -> str:
             target = aside
             said += f" to {shown(aside)}; a later or complete result of the same run takes precedence"
     target.mkdir(parents=True, exist_ok=True)
-    for source in _files(folder, one):
-        destination = target / source.relative_to(folder)
-        with atomic(destination) as temporary:
+    for name, source in _files(folder, one):
+        with atomic(target / name) as temporary:
             shutil.copyfile(source, temporary)
     result.write(one, target / "result.json")
     return said
@@ -169,13 +168,17 @@ def _results(target: Path) -> Iterator[Path]:
         yield file
 
 
-def _files(folder: Path, one: Result) -> Iterator[Path]:
-    """Files of a run to copy: only regular files inside its folder, no links."""
-    if not (folder / "result.json").is_file():  # the runs/ folder of a report holds results of many runs
-        return
+def _files(folder: Path, one: Result) -> Iterator[tuple[str, Path]]:
+    """Names and files of a run to copy: only regular files inside its folder, no links."""
+    if (folder / "result.json").is_file():
+        names = {name: name for name in (*FILES, *one.images)}
+    else:  # the runs/ folder of a report holds results of many runs
+        from attnae.bench.reporting.images import per_image_name  # numpy is slow to import
+
+        names = {"per_image.npz": per_image_name(one.variant, one.seed)}
     root = Path(os.path.realpath(folder))
-    for name in (*FILES, *one.images):
-        source = folder / name
-        inside = Path(os.path.realpath(source)) == root / name
+    for name, file in names.items():
+        source = folder / file
+        inside = Path(os.path.realpath(source)) == root / file
         if inside and source.is_file():
-            yield source
+            yield name, source

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import io
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
 from attnae import result
-from attnae.bench.catalog.benchmark import Benchmark
+from attnae.bench import catalog
 from attnae.bench.identity import short_hash
 from attnae.bench.reporting import images
 from attnae.bench.reporting.claims import single_seeds
@@ -34,28 +35,43 @@ class Archive:
         self.reports, self.tables = reports, tables
         self.shown = [one for table in tables for _, one in table.records]
         self.written: set[Path] = set()
+        # All are read before any is written, because a result can move to the place of another.
+        self.arrays = {path: arrays for table in tables for path, arrays in self._arrays(table)}
 
     def folder(self, table: Table) -> Path:
         """Folder of a table's report."""
         return self.reports / table.benchmark / table.label
 
-    def keep(self, table: Table, benchmark: Benchmark) -> None:
+    def keep(self, table: Table) -> None:
         """Writes the results of a table, and per-image metrics if a claim rests on one seed."""
+        for _, one in table.records:
+            path = self._path(table, one)
+            if path.exists():
+                self._save(path, one)
+            to = path.with_name(images.per_image_name(one.variant, one.seed))
+            if _read(path) != one:
+                to.unlink(missing_ok=True)  # of another run
+            result.write(one, path)
+            self.written.add(path)
+            arrays = self.arrays.get(path)
+            if arrays is not None and not (to.is_file() and to.read_bytes() == arrays):
+                with atomic(to) as temporary:
+                    temporary.write_bytes(arrays)
+
+    def _path(self, table: Table, one: Result) -> Path:
+        return self.folder(table) / "runs" / f"{one.variant}-seed{one.seed}.json"
+
+    def _arrays(self, table: Table) -> Iterator[tuple[Path, bytes]]:
+        """Per-image metrics to keep, by the path of the result."""
         rows: dict[str, list[Result]] = {}
         for _, one in table.records:
             if one.status == "complete":
                 rows.setdefault(one.variant, []).append(one)
-        wanted = single_seeds(benchmark, rows)
+        wanted = single_seeds(catalog.load(table.benchmark), rows)
         for folder, one in table.records:
-            path = self.folder(table) / "runs" / f"{one.variant}-seed{one.seed}.json"
-            if path.exists():
-                self._save(path, one)
-            result.write(one, path)
-            self.written.add(path)
-            if keys := wanted.get((one.variant, one.seed)):
-                _keep_images(
-                    folder / "per_image.npz", path.with_name(images.per_image_name(one.variant, one.seed)), keys
-                )
+            keys = wanted.get((one.variant, one.seed))
+            if keys and (arrays := _selected(images.file(folder, one), keys)):
+                yield self._path(table, one), arrays
 
     def tidy(self) -> None:
         """Removes files whose results are now in another table, and sets aside those that are in no table."""
@@ -64,6 +80,7 @@ class Archive:
                 if path not in self.written and (old := _read(path)) and (old.benchmark, old.label) in self._labels():
                     self._save(path, None)
                     path.unlink(missing_ok=True)
+                    path.with_suffix(".npz").unlink(missing_ok=True)
 
     def _labels(self) -> set[tuple[str, str]]:
         return {(one.benchmark, one.label) for one in self.shown}
@@ -79,14 +96,14 @@ class Archive:
         target.write_bytes(path.read_bytes())
 
 
-def _keep_images(source: Path, to: Path, keys: set[str]) -> None:
-    """Copies the arrays of some metrics from a run folder in single precision; does nothing if the folder no longer exists.
+def _selected(source: Path, keys: set[str]) -> bytes | None:
+    """A file with the arrays of some metrics of a run in single precision; ``None`` if the run has none.
 
     Raises:
         UserError: The run's file is damaged or contains pickled objects.
     """
     if not source.is_file():
-        return
+        return None
     wanted = {f"{protocol}/{images.ARRAYS[name]}" for key in keys for protocol, _, name in [key.rpartition("/")]
               if name in images.ARRAYS}  # fmt: skip
     try:
@@ -97,7 +114,7 @@ def _keep_images(source: Path, to: Path, keys: set[str]) -> None:
             f"Cannot read {source}: it is damaged or contains pickled objects. Delete it, then rerun with --retest."
         ) from error
     if not kept:
-        return
+        return None
     stream = io.BytesIO()
     with zipfile.ZipFile(
         stream, "w", zipfile.ZIP_DEFLATED
@@ -106,9 +123,7 @@ def _keep_images(source: Path, to: Path, keys: set[str]) -> None:
             array = io.BytesIO()
             np.save(array, values, allow_pickle=False)
             archive.writestr(zipfile.ZipInfo(f"{name}.npy"), array.getvalue(), zipfile.ZIP_DEFLATED)
-    if not to.is_file() or to.read_bytes() != stream.getvalue():
-        with atomic(to) as temporary:
-            temporary.write_bytes(stream.getvalue())
+    return stream.getvalue()
 
 
 def _read(path: Path) -> Result | None:

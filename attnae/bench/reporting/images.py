@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,9 @@ ARRAYS = {
     "mae_over_sigma": "sae",
 }
 """Maps metrics to arrays of ``per_image.npz``. The metric is the array's mean, up to a constant factor."""
+
+TOLERANCE = 1e-3
+"""Maximum relative difference between a recorded metric and the mean of its array, kept in single precision."""
 
 Array = NDArray[np.float64]
 
@@ -116,7 +120,8 @@ def read(path: Path, key: str, recorded: float | None = None) -> Array | None:
         recorded: The metric in the run's record, which is the mean over the images. Sums over pixels are scaled to it.
 
     Returns:
-        ``None`` if the file or the array does not exist, or the metric is not a mean over images.
+        ``None`` if the file or the array does not exist, the metric is not a mean over images, or the mean is not the
+        recorded metric: the file is of another run.
 
     Raises:
         UserError: The file is damaged or contains pickled objects.
@@ -133,12 +138,10 @@ def read(path: Path, key: str, recorded: float | None = None) -> Array | None:
         raise UserError(
             f"Cannot read {path}: it is damaged or contains pickled objects. Delete it, then rerun with --retest."
         ) from error
+    mean = float(values.mean()) if values.size else 0.0
     if name in ("mse", "mae", "mae_over_sigma"):
-        mean = values.mean() if values.size else 0.0
-        if recorded is None or not mean:
-            return None
-        values = values * (recorded / mean)
-    return values
+        return values * (recorded / mean) if recorded is not None and mean else None
+    return values if recorded is None or math.isclose(mean, recorded, rel_tol=TOLERANCE) else None
 
 
 def kept(folder: Path, run: Result) -> dict[str, Array]:
@@ -148,11 +151,15 @@ def kept(folder: Path, run: Result) -> dict[str, Array]:
         folder: The run's folder, or ``runs/`` of a report.
         run: The run.
     """
-    path = folder / "per_image.npz"
-    if not path.is_file():
-        path = folder / per_image_name(run.variant, run.seed)
+    path = file(folder, run)
     found = {key: read(path, key, value) for key, value in run.metrics.items()}
     return {key: values for key, values in found.items() if values is not None}
+
+
+def file(folder: Path, run: Result) -> Path:
+    """The file with the per-image metrics of a run, in the run's folder or in ``runs/`` of a report; it may be missing."""
+    path = folder / "per_image.npz"
+    return path if path.is_file() else folder / per_image_name(run.variant, run.seed)
 
 
 def per_image_name(variant: str, seed: int) -> str:

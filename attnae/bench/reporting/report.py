@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import shutil
 import sys
 import tempfile
 from collections.abc import Iterable
@@ -143,8 +144,10 @@ def _write(table: Table, archive: Archive) -> Path:
 
     report, folders = loaded(table, archive.reports)
     folder = archive.folder(table)
+    if sharing.reason(store.scan(folder)[0], table.records):  # figures that cannot be redrawn would show other runs
+        shutil.rmtree(folder / "figures", ignore_errors=True)
     figures.draw(report, folders, folder / "figures")
-    archive.keep(table, report.benchmark)
+    archive.keep(table)
     write_text(folder / "results.csv", csv_text(report.compared))
     write_text(folder / "README.md", page.text(report))
     return folder / "README.md"
