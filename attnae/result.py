@@ -110,6 +110,10 @@ Record = tuple[Path, Result]
 """A result and the folder in which it was found."""
 
 
+class NewerFormat(UserError):
+    """A newer version of attnae wrote the file, so it must not be replaced."""
+
+
 P = TypeVar("P", bound=Part)
 
 
@@ -143,15 +147,16 @@ def read_result(path: Path) -> Result:
     """Reads and validates ``result.json``; the file may come from an untrusted source.
 
     Raises:
-        UserError: The file is missing, truncated, malformed, or has another format version.
+        NewerFormat: The file is of a newer version of attnae.
+        UserError: The file is missing, truncated, malformed, or has an older format.
     """
     raw = load(path)
     if isinstance(raw, dict) and type(version := raw.get("version")) is int and version != VERSION:
-        if version == 1:
-            advice = f"Convert it with `python -m attnae.bench.migrate {path.parent}`"
-        else:
-            advice = "Update attnae" if version > VERSION else "Delete the file to repeat the run"
-        raise UserError(f"{path} has format {version}, but this version of attnae reads format {VERSION}. {advice}.")
+        told = f"{path} has format {version}, but this version of attnae reads format {VERSION}."
+        if version > VERSION:
+            raise NewerFormat(f"{told} Update attnae.")
+        convert = f"Convert it with `python -m attnae.bench.migrate {path.parent}`."
+        raise UserError(f"{told} {convert if version == 1 else 'Delete the file to repeat the run.'}")
     result = parse(raw, Result, path)
     if result.status not in ("complete", "failed"):
         raise UserError(f"{path} has the unknown status {result.status!r}. Delete it to repeat the run.")

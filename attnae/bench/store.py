@@ -16,10 +16,16 @@ from attnae.result import Record
 
 
 def read(run: Run) -> result.Result | None:
-    """Result of a run; ``None`` if it is missing or unreadable, in which case the run is repeated."""
+    """Result of a run; ``None`` if it is missing or unreadable, in which case the run is repeated.
+
+    Raises:
+        NewerFormat: A newer version of attnae wrote it.
+    """
     path = run.folder / "result.json"
     try:
         found = result.read_result(path) if path.exists() else None
+    except result.NewerFormat:
+        raise
     except UserError:
         return None
     return found if found and RunId.of(found) == run.id else None

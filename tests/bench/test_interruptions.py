@@ -29,9 +29,10 @@ from tiny_benchmark import (
 
 from attnae import result
 from attnae.bench import plan
+from attnae.bench.app import main
 from attnae.bench.catalog import load
 from attnae.bench.request import Request
-from attnae.bench.running.execution import DONE, Execution
+from attnae.bench.running.execution import DONE, FAILED, Execution
 
 LONG = [*RUN, "--jobs", "2", *options("trainer.max_epochs=60")]
 """Enough epochs to interrupt the run: a few seconds."""
@@ -134,6 +135,21 @@ def test_run_completed_by_another_runner_is_skipped(tmp_path: Path) -> None:
     assert done.poll()
     assert done.stage == DONE
     assert (run.folder / "result.json").read_bytes() == before
+
+
+def test_result_of_a_newer_version_is_never_replaced(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (run,) = plan.make(Request(load("saaae_vs_vae"), variants="vae", out=tmp_path)).runs
+    run.folder.mkdir(parents=True)
+    record = run.folder / "result.json"
+    record.write_text('{"version": 99}')
+    late = Execution(run)  # written after the plan was made
+    late.start({})
+    assert (late.stage, record.read_text()) == (FAILED, '{"version": 99}')
+    places = ["--out", str(tmp_path), "--reports", str(tmp_path / "reports")]
+    assert main(["run", "saaae_vs_vae", "--variants", "vae", *places, "--timeout", "0.01"]) == 2
+    assert "result.json has format 99" in (said := capsys.readouterr().err)
+    assert "Update attnae" in said
+    assert record.read_text() == '{"version": 99}'
 
 
 @pytest.mark.slow

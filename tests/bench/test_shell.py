@@ -275,6 +275,14 @@ def test_clean_keeps_folders_that_are_no_runs_and_results_inside(
     assert files(runs) == before
 
 
+def test_clean_keeps_results_that_were_set_aside(elsewhere: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    failed = finished(elsewhere / "runs", "vae", status="failed")
+    (failed / "result-1790000000000000000.json").write_text('{"version": 99}')
+    assert main(["clean", "--yes"]) == 0
+    assert "Nothing to clean" in capsys.readouterr().out
+    assert failed.exists()
+
+
 def test_clean_removes_empty_folders_but_not_the_root(elsewhere: Path) -> None:
     finished(elsewhere / "runs", "vae", status="failed")
     assert main(["clean", "--yes"]) == 0

@@ -100,7 +100,9 @@ def litter(root: Path) -> Iterator[Litter]:
 
 
 def _readable(folder: Path) -> bool:
-    """Whether this version of attnae can read the run's result, if there is one."""
+    """Whether this version of attnae can read the run's result, if there is one, and set none aside that it could not read."""
+    if any(folder.glob("result-*.json")):
+        return False
     with contextlib.suppress(UserError):
         if (folder / "result.json").exists():
             result.read_result(folder / "result.json")

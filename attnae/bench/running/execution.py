@@ -70,7 +70,11 @@ class Execution:
         self.environment, self.began = _environment(environment), time.time()
         if not self._claim():
             return
-        last = store.read(self.run)
+        try:
+            last = store.read(self.run)
+        except result.NewerFormat as error:  # written in the meantime
+            self._end(FAILED, str(error))
+            return
         self.before = last if last and last.status == "complete" else None
         if self.before and not self.run.retest:  # completed by another runner in the meantime
             self._end(DONE)
