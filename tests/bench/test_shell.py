@@ -9,6 +9,7 @@ import shutil
 import stat
 import subprocess
 import sys
+import tempfile
 from importlib import metadata
 from pathlib import Path
 
@@ -25,7 +26,7 @@ from attnae.bench.estimate import STARTUP
 from attnae.bench.request import Request
 from attnae.bench.running.launch import duration
 from attnae.bench.running.resources import cores
-from attnae.data.cache import cache_folder
+from attnae.data.cache_folder import wanted_folder
 from attnae.result import Result, processor
 
 
@@ -192,11 +193,13 @@ def test_doctor_queries_slurm_and_driver(
     assert "torch cannot be imported, or did not respond" in out
 
 
-def test_cache_folder_matches_data_module(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name in ("ATTNAE_CACHE", "XDG_CACHE_HOME", "HOME"):
-        monkeypatch.delenv("ATTNAE_CACHE", raising=False)
-        monkeypatch.setenv(name, str(tmp_path / name))
-        assert doctor.cache_folder() == cache_folder()
+def test_a_user_without_a_home_folder_has_a_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in ("ATTNAE_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert wanted_folder() == tmp_path / ".cache" / "attnae"
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)  # as without HOME and an entry in passwd
+    assert wanted_folder() == Path(tempfile.gettempdir()) / "attnae"
 
 
 # -- clean ---------------------------------------------------------------------------------------------------------

@@ -224,7 +224,7 @@ def _execute(options: argparse.Namespace, work: Work, out: Console) -> list[str]
     from attnae.bench.running.execution import DONE, Execution
     from attnae.bench.running.launch import Launcher, Stopped
 
-    slots = resources.slots(min(options.jobs or 1, len(work.waiting) or 1), options.devices, work.made.accelerator)
+    slots = resources.slots(options.jobs or 1, options.devices, work.made.accelerator)
     if options.launcher == "submitit-local":
         cluster.engine()
         executions: list[Execution] = [
