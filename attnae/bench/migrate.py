@@ -24,6 +24,7 @@ from typing import Any
 import yaml
 
 from attnae import result
+from attnae.bench import store
 from attnae.bench.catalog.configuration import section
 from attnae.bench.plan import identifying
 from attnae.bench.request import MEASURES, PLACE, parsed, plain
@@ -47,7 +48,7 @@ def main(arguments: list[str]) -> int:
         if not folder.is_dir():
             print(f"attnae-bench: error: There is no folder {folder}.", file=sys.stderr)
             return 2
-        for path in sorted([*folder.rglob("result.json"), *folder.rglob("runs/*.json")]):
+        for path in map(absolute, map(str, store.records(folder))):
             try:
                 converted += migrate(path)
             except UserError as error:

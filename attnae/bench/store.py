@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from attnae.bench import catalog, jobs
 from attnae.bench.identity import FOLDER, Run, RunId
 from attnae.bench.markdown import one_line
 from attnae.bench.request import relative, shown
+from attnae.data.walk import walk
 from attnae.errors import UserError
 from attnae.result import Record
 
@@ -47,14 +49,24 @@ class State:
     detail: str
 
 
+def files(root: Path, wanted: Callable[[str], bool]) -> list[Path]:
+    """Files below a folder by their names, relative to the working folder. Links to folders are followed, but not in circles."""
+    return [file.path for file in walk(Path(relative(root)), wanted).files]
+
+
+def records(root: Path) -> list[Path]:
+    """Paths of results below a folder, of runs and kept by reports."""
+    root = Path(relative(root))
+    found = files(root, lambda name: name.endswith(".json"))
+    return sorted(path for path in found if path.name == "result.json" or path.relative_to(root).parent.name == "runs")
+
+
 def states(root: Path) -> list[State]:
     """All runs below a folder, with paths relative to the working folder.
 
     Folders with a result or with the name of a run folder: other programs write a ``log.txt``, too.
     """
-    root = Path(relative(root))
-    names = ("result.json", "log.txt", jobs.RECORD)
-    found = {path for name in names for path in root.rglob(name)}
+    found = files(root, {"result.json", "log.txt", jobs.RECORD}.__contains__)
     folders = sorted(
         {path.parent for path in found if path.name == "result.json" or FOLDER.fullmatch(path.parent.name)}
     )
@@ -111,9 +123,8 @@ def scan(root: Path) -> tuple[list[Record], list[str]]:
     """Results below a folder, of runs and kept by reports, and an error for each unreadable one."""
     found: list[Record] = []
     problems = []
-    root = Path(relative(root))
     known = set(catalog.names())
-    for path in sorted([*root.rglob("result.json"), *root.rglob("runs/*.json")]):
+    for path in records(root):
         try:
             one = result.read_result(path)
             if one.benchmark not in known:

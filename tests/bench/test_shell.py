@@ -286,6 +286,23 @@ def test_clean_keeps_results_that_were_set_aside(elsewhere: Path, capsys: pytest
     assert failed.exists()
 
 
+def test_linked_runs_are_found_but_not_removed(elsewhere: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    finished(elsewhere / "disk", "vae", status="failed")
+    finished(elsewhere / "disk", "vae", 2)
+    (elsewhere / "runs").mkdir()
+    (elsewhere / "runs" / "saaae_vs_vae").symlink_to(elsewhere / "disk" / "saaae_vs_vae")
+    (elsewhere / "disk" / "saaae_vs_vae" / "circle").symlink_to(elsewhere / "runs")
+    assert main(["status"]) == 0
+    assert capsys.readouterr().out.count("vae/seed") == 2
+    assert main(["merge", "runs", "-o", "merged"]) == 0
+    assert "Copied 2 results" in capsys.readouterr().out
+    assert main(["clean", "--yes"]) == 0
+    assert "Nothing to clean" in capsys.readouterr().out
+    (elsewhere / "empty").mkdir()
+    assert main(["merge", "empty", "-o", "merged"]) == 1
+    assert "Left out: empty: there are no results below it" in capsys.readouterr().out
+
+
 def test_clean_removes_empty_folders_but_not_the_root(elsewhere: Path) -> None:
     finished(elsewhere / "runs", "vae", status="failed")
     assert main(["clean", "--yes"]) == 0

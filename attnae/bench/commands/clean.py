@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -77,9 +78,14 @@ def clean(options: argparse.Namespace) -> int:
 
 
 def litter(root: Path) -> Iterator[Litter]:
-    """Finds everything below a folder that can be removed: only folders with the name of a run and no other result inside."""
+    """Finds everything below a folder that can be removed: only folders with the name of a run and no other result inside.
+
+    Links to folders are not followed.
+    """
     for state in store.states(root):
         folder = state.folder
+        if os.path.realpath(folder) != os.path.join(os.path.realpath(root), os.path.relpath(folder, root)):  # noqa: PTH118
+            continue  # behind a link, possibly of somebody else
         if not FOLDER.fullmatch(folder.name) or any(path.parent != folder for path in folder.rglob("result.json")):
             continue
         with _held(folder) as free:

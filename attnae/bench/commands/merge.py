@@ -39,7 +39,7 @@ def register(commands: Subparsers[Any]) -> None:
 
 
 def merge(options: argparse.Namespace) -> int:
-    """Copies results; returns 1 if any result was left out."""
+    """Copies results; returns 1 if any result was left out, or a folder has none."""
     out = console()
     left_out: list[str] = []
     copied = 0
@@ -48,6 +48,8 @@ def merge(options: argparse.Namespace) -> int:
             raise UserError(f"There is no folder {shown(folder)}.")
         found, problems = store.scan(folder)
         left_out += problems
+        if not found and not problems:
+            left_out.append(f"{shown(folder)}: there are no results below it")
         for record in found:
             if problem := unsound(*record):
                 left_out.append(f"{shown(record[0])}, {record[1].variant}/seed{record[1].seed}: {problem}")
