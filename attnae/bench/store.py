@@ -68,7 +68,7 @@ def states(root: Path) -> list[State]:
     """
     found = files(root, {"result.json", "log.txt", jobs.RECORD}.__contains__)
     folders = sorted(
-        {path.parent for path in found if path.name == "result.json" or FOLDER.fullmatch(path.parent.name)}
+        {path.parent for path in found if path.name == "result.json" or FOLDER.fullmatch(path.parent.absolute().name)}
     )
     alive = jobs.alive(folders)
     return [_state(folder, alive.get(folder)) for folder in folders]

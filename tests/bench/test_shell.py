@@ -336,6 +336,16 @@ def test_clean_removes_reports_of_failures_alone(elsewhere: Path, capsys: pytest
     assert all(folder.exists() for folder in (kept, superseded, newer, elsewhere / "reports"))
 
 
+@pytest.mark.parametrize("inside", ["vae", "vae/seed1-0123abcd"])
+def test_status_inside_a_run(
+    inside: str, runs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(runs / "saaae_vs_vae" / "quick" / inside)
+    (runs / "saaae_vs_vae" / "quick" / "vae" / "seed1-0123abcd" / "result.json").unlink()
+    assert main(["status", "."]) == 0
+    assert "  vae/seed1-0123abcd  running or interrupted" in capsys.readouterr().out
+
+
 # -- narrow terminals ----------------------------------------------------------------------------------------------
 
 

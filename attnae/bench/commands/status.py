@@ -15,6 +15,7 @@ from attnae.bench.commands.arguments import Subparsers, path
 from attnae.bench.request import shown
 from attnae.bench.terminal import console
 from attnae.errors import UserError
+from attnae.files import absolute
 
 STATUS = len("complete")
 """Width of the status column."""
@@ -35,10 +36,10 @@ def status(options: argparse.Namespace) -> int:
     out = console()
     groups: dict[str, list[store.State]] = {}
     for state in states:
-        groups.setdefault(shown(state.folder.parents[1]), []).append(state)
+        groups.setdefault(shown(absolute(str(state.folder)).parent.parent), []).append(state)
     for label, group in groups.items():
         out.print(f"[bold]{escape(label)}[/]", soft_wrap=True)
-        names = ["/".join(state.folder.parts[-2:]) for state in group]
+        names = ["/".join(absolute(str(state.folder)).parts[-2:]) for state in group]
         for name, state in zip(names, group, strict=True):
             _line(out, name.ljust(max(map(len, names))), state)
     return 0
