@@ -72,7 +72,6 @@ def cost(
         threads: CPU threads; ``None`` on a GPU.
         others: Results of any machine, which tell the size of a network.
     """
-    here = processor()
     alike, elsewhere = (
         [
             one
@@ -83,10 +82,10 @@ def cost(
     )
     counted = [one.efficiency["params_total"] for one in [*alike, *elsewhere] if "params_total" in one.efficiency]
     parameters = counted[0] if counted else None
-    timed = [one for one in alike if _timed(one, run, threads, here)]
-    if not timed:
+    counting = [one for one in alike if _alike(one, run, threads)]
+    if not counting:
         return Cost(parameters=parameters)
-    closest = min(timed, key=lambda one: _distance(one, run))
+    closest = min(counting, key=lambda one: _distance(one, run))
     same = (closest.benchmark, closest.profile) == (run.id.benchmark, run.id.profile)
     count = images or (closest.data.get("train") if same else None)
     if run.trains and not count:
@@ -122,14 +121,33 @@ def _network(configuration: dict[str, Any]) -> Any:
     return model.get("class_path"), inner.get("net"), inner.get("discriminator"), inner.get("method")
 
 
-def _timed(one: Result, run: Run, threads: int | None, here: str) -> bool:
-    hardware, on_cpu = one.hardware, one.hardware.get("device") == "CPU"
+def timed(one: Result, threads: int | None) -> bool:
+    """Whether an earlier run tells the speed of this machine.
+
+    Args:
+        one: The earlier run; it may come from elsewhere and lack numbers.
+        threads: CPU threads; ``None`` on a GPU.
+    """
+    return _here(one, threads) and _has_speed(one)
+
+
+def _here(one: Result, threads: int | None) -> bool:
+    """Whether a run is complete and was made on this processor with as many threads, or on its GPU."""
+    hardware = one.hardware
+    same = hardware.get("threads") == threads if hardware.get("device") == "CPU" else threads is None
+    return one.status == "complete" and hardware.get("processor") == processor() and same
+
+
+def _has_speed(one: Result) -> bool:
+    return all(one.efficiency.get(name, 0.0) > 0 for name in ("images_per_second", "seconds_per_epoch"))
+
+
+def _alike(one: Result, run: Run, threads: int | None) -> bool:
+    """Whether an earlier run of the same network tells the time of a run."""
     return (
         one.precision == run.id.precision
         and _image_size(one.configuration) == _image_size(run.id.configuration)
-        and hardware.get("processor") == here
-        and (hardware.get("threads") == threads if on_cpu else threads is None)
-        and ("images_per_second" in one.efficiency or not run.trains)
+        and (timed(one, threads) if run.trains else _here(one, threads))
     )
 
 
@@ -150,7 +168,7 @@ def _epochs(one: Result) -> int:
 def _seconds(one: Result, epochs: int, images: int) -> float:
     """Seconds of a run with these epochs and training images, from an earlier one."""
     trained = _epochs(one)
-    if not trained:
+    if not (trained and _has_speed(one)):
         return one.wall_seconds
     training = trained * one.efficiency["seconds_per_epoch"]
     rest = max(0.0, one.wall_seconds - training)

@@ -71,9 +71,11 @@ def test_jobs_divide_the_time_and_multiply_the_memory(tmp_path: Path) -> None:
         {"hardware": {"device": "CPU", "processor": processor(), "threads": 8}},
         {"hardware": {"device": "NVIDIA H100", "processor": processor(), "threads": 2}},
         {"status": "failed"},
+        {"efficiency": {"images_per_second": 100.0}},
+        {"efficiency": {"images_per_second": 0.0, "seconds_per_epoch": 10.0}},
         {"variant": "saaae"},
     ],
-    ids=["precision", "image size", "processor", "threads", "device", "failed", "network"],
+    ids=["precision", "image size", "processor", "threads", "device", "failed", "no seconds", "no speed", "network"],
 )
 def test_runs_under_other_conditions_do_not_count(change: dict[str, Any], tmp_path: Path) -> None:
     change = dict(change)
@@ -86,6 +88,8 @@ def test_runs_under_other_conditions_do_not_count(change: dict[str, Any], tmp_pa
     found = estimate([run], {"vae": 1000}, done, jobs=1, threads=2)
     assert found.seconds is None
     assert found.unknown == ["vae"]
+    if "efficiency" in change or "hardware" in change:
+        assert not costs.timed(done[0], 2)
 
 
 def test_an_unknown_variant_is_named_beside_the_others(tmp_path: Path) -> None:

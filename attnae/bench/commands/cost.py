@@ -13,7 +13,7 @@ from attnae.bench.identity import Run
 from attnae.bench.running import resources, trial
 from attnae.bench.running.launch import duration
 from attnae.bench.terminal import size
-from attnae.result import Result, processor
+from attnae.result import Result
 
 
 class Earlier:
@@ -54,14 +54,7 @@ class Earlier:
     @property
     def timed(self) -> list[Result]:
         """Results that tell the speed of this machine with as many threads."""
-        return [
-            one
-            for one in self.done
-            if one.status == "complete"
-            and "images_per_second" in one.efficiency
-            and one.hardware.get("processor") == processor()
-            and (self.threads is None or one.hardware.get("threads") == self.threads)
-        ]
+        return [one for one in self.done if estimate.timed(one, self.threads)]
 
 
 def expected(options: argparse.Namespace, made: plan.Plan, runs: list[Run]) -> str:
