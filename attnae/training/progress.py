@@ -105,6 +105,7 @@ class Progress(Callback):
         """Starts the timer of the epoch."""
         self.started, self.validated, self.images = time.perf_counter(), False, 0
         self.cpu_started = time.process_time()
+        self.epoch_seconds = self.epoch_cpu_seconds = 0.0
 
     def on_validation_end(self, trainer: L.Trainer, task: L.LightningModule) -> None:
         """Marks the epoch as validated; otherwise Lightning reports the metrics of the previous validation."""
@@ -141,12 +142,12 @@ class Progress(Callback):
         """Counts images and writes the heartbeat."""
         loss = outputs.get("loss") if isinstance(outputs, dict) else outputs
         self.images += len(batch.index) * trainer.world_size
-        if trainer.is_last_batch:
-            if torch.cuda.is_available():
-                torch.cuda.synchronize()
-            self.epoch_seconds = time.perf_counter() - self.started
-            self.epoch_cpu_seconds = time.process_time() - self.cpu_started
-        self.speed = self.images / max(time.perf_counter() - self.started, 1e-6)
+        if trainer.is_last_batch and torch.cuda.is_available():
+            torch.cuda.synchronize()
+        # After every batch: trainer.max_steps may end an epoch early.
+        self.epoch_seconds = time.perf_counter() - self.started
+        self.epoch_cpu_seconds = time.process_time() - self.cpu_started
+        self.speed = self.images / max(self.epoch_seconds, 1e-6)
         self._beat(trainer, loss)
 
     def on_train_epoch_end(self, trainer: L.Trainer, task: L.LightningModule) -> None:

@@ -122,7 +122,7 @@ class Record(Callback):
         state, selection = self.selection.selected(trainer, task)
         weights.save(state, folder / "weights.safetensors")
         last = rows[-1] if rows else {}
-        seen = last.get("images")
+        seen = max((row.get("images") or 0 for row in rows), default=0)  # trainer.max_steps may shorten the last epoch
         seconds = [row["epoch_seconds"] or 0.0 for row in rows[1:]]
         efficiency = {"peak_memory_mb": _peak_memory(trainer) / 1e6}
         if seconds:
@@ -130,8 +130,9 @@ class Record(Callback):
             cpu_seconds = [value for row in rows[1:] if (value := row.get("epoch_cpu_seconds")) is not None]
             if len(cpu_seconds) == len(seconds):  # rows of an earlier version have none
                 efficiency["cpu_seconds_per_epoch"] = statistics.median(cpu_seconds)
-        if seconds and seen:
-            efficiency["images_per_second"] = seen / efficiency["seconds_per_epoch"]
+        per_image = [(row["epoch_seconds"] or 0) / images for row in rows[1:] if (images := row.get("images"))]
+        if typical := statistics.median(per_image or [0.0]):
+            efficiency["images_per_second"] = 1 / typical
         part = result.Part(
             # Metrics logged in training under a protocol's name are results; train/ and val/ are only curves.
             metrics={
@@ -139,7 +140,7 @@ class Record(Callback):
             },
             efficiency=efficiency,
             curves=_curves(rows),
-            data=_data(trainer, train=int(seen or 0)),
+            data=_data(trainer, train=int(seen)),
             selection=selection,
             versions=_versions(),
             hardware=_hardware(trainer),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from pathlib import Path
 from typing import Any, Union
 
@@ -326,6 +327,32 @@ def test_limits_of_the_trainer_are_counted(tmp_path: Path) -> None:
     assert (tested["data"]["test"], tested["data"]["test_of"]) == (4, 16)
     joined = {**tested["data"], **record["data"]}  # as the runner joins them
     assert (joined["train"], joined["test"]) == (16, 4)
+
+
+def test_an_epoch_that_ends_early_has_its_own_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two epochs of two steps, and one step; each step takes a second of this clock."""
+    clock = iter(range(1000))
+    start, end = Progress.on_train_epoch_start, Progress.on_train_batch_end
+
+    def at(now: float) -> None:
+        monkeypatch.setattr(time, "perf_counter", lambda: now)
+
+    def begin(self: Progress, *arguments: Any) -> None:
+        at(next(clock))
+        start(self, *arguments)
+
+    def step(self: Progress, *arguments: Any) -> None:
+        at(next(clock))
+        end(self, *arguments)
+
+    monkeypatch.setattr(Progress, "on_train_epoch_start", begin)
+    monkeypatch.setattr(Progress, "on_train_batch_end", step)
+    run = fit(tmp_path, "--trainer.max_steps=5", epochs=3)
+    assert [float(row["epoch_seconds"]) for row in rows(run)] == [2, 2, 1]
+    assert [float(row["images"]) for row in rows(run)] == [32, 32, 16]
+    record = part(run, "fit.json")
+    assert record["efficiency"]["images_per_second"] == pytest.approx(16)
+    assert record["data"]["train"] == 32
 
 
 @pytest.mark.parametrize("kinds", [(float, int, type(None)), (int, float, type(None)), (float, str, int)])
