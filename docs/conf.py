@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,7 @@ COPIES = HERE / "_copied"
 """Pages of the repository, copied at build time with what they show; ignored by git."""
 
 
+@cache
 def copied_files() -> list[Path]:
     """Pages, pictures and tables that the site takes from elsewhere; demonstrations of one machine are left out."""
     patterns = ("reports/**/*.md", "reports/**/*.png", "reports/**/*.csv", "attnae/papers/*/*.md")
@@ -84,7 +86,10 @@ def adapted(page: Path, files: set[Path]) -> str:
 
 def to_copies(app: Any, docname: str, source: list[str]) -> None:
     """Points links of the site's own pages, which a forge follows into the repository, to the copies."""
-    page, files = HERE / docname, set(copied_files())
+    page = HERE / docname
+    if COPIES in page.parents:
+        return
+    files = set(copied_files())
 
     def link(match: re.Match[str]) -> str:
         path = (page.parent / match.group(2)).resolve()
@@ -92,8 +97,7 @@ def to_copies(app: Any, docname: str, source: list[str]) -> None:
             return match.group(0)
         return f"{match.group(1)}({os.path.relpath(COPIES / path.relative_to(REPOSITORY), page.parent)}{match.group(3) or ''})"
 
-    if COPIES not in page.parents:
-        source[0] = re.sub(r"(\[[^\[\]]*\])\((\.\./[^()\s#]+)(#[^()\s]*)?\)", link, source[0])
+    source[0] = re.sub(r"(\[[^\[\]]*\])\((\.\./[^()\s#]+)(#[^()\s]*)?\)", link, source[0])
 
 
 def copy_pages() -> None:

@@ -36,8 +36,6 @@ def members(path: Path) -> tuple[list[File], Counter[str]]:
     Raises:
         UserError: The file is not a zip file, is damaged, or has too many members.
     """
-    left_out: Counter[str] = Counter()
-    files: dict[str, File] = {}
     with opened(path) as archive:
         infos = archive.infolist()
         about = describe("", path, path.stat())
@@ -45,17 +43,26 @@ def members(path: Path) -> tuple[list[File], Counter[str]]:
         raise UserError(
             f"{printable(path)} has {len(infos):,} members; at most {MOST_MEMBERS:,} are read. Unpack it into a folder."
         )
+    chosen, left_out = _chosen(infos)
+    files = [about._replace(name=name, size=info.file_size) for name, info in chosen.items()]
+    return sorted(files, key=lambda file: order(file.name)), left_out
+
+
+def _chosen(infos: list[zipfile.ZipInfo]) -> tuple[dict[str, zipfile.ZipInfo], Counter[str]]:
+    """The members to read, by name, and the number of others by kind. By name, zipfile would find the last of equal ones."""
+    left_out: Counter[str] = Counter()
+    chosen: dict[str, zipfile.ZipInfo] = {}
     for info in infos:
         if info.is_dir():
             continue
         kind = _kind(info)
-        if kind == "file" and info.filename in files:
+        if kind == "file" and info.filename in chosen:
             kind = REPEATED
         if kind == "file":
-            files[info.filename] = about._replace(name=info.filename, size=info.file_size)
+            chosen[info.filename] = info
         elif kind:
             left_out[kind] += 1
-    return sorted(files.values(), key=lambda file: order(file.name)), left_out
+    return chosen, left_out
 
 
 def reader(path: Path) -> tuple[Callable[[str], int], Callable[[str], bytes]]:
@@ -64,14 +71,11 @@ def reader(path: Path) -> tuple[Callable[[str], int], Callable[[str], bytes]]:
     The second one raises ``ValueError`` if a member is damaged, and :class:`UserError` if the disk fails.
     """
     archive = opened(path)
-    first: dict[str, zipfile.ZipInfo] = {}
-    for info in archive.infolist():
-        if info.filename not in first and _kind(info) == "file":
-            first[info.filename] = info  # by name, zipfile finds the last one, whose size was not checked
+    chosen, _ = _chosen(archive.infolist())
 
     def content(name: str) -> bytes:
         try:
-            return archive.read(first[name])  # at most the size checked when listing
+            return archive.read(chosen[name])  # at most the size checked when listing
         except OSError as error:
             raise UserError(f"Cannot read {printable(path)}: {error.strerror or error}. Check the disk.") from error
         except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError, KeyError) as error:
@@ -79,7 +83,7 @@ def reader(path: Path) -> tuple[Callable[[str], int], Callable[[str], bytes]]:
         except Exception as error:  # other decompressors have their own errors
             raise ValueError(f"{type(error).__name__}: {error}") from error
 
-    return lambda name: first[name].CRC, content
+    return lambda name: chosen[name].CRC, content
 
 
 def opened(path: Path) -> zipfile.ZipFile:

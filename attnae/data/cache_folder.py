@@ -11,7 +11,7 @@ from attnae.files import absolute
 
 
 def wanted_folder() -> Path:
-    """The first three; without a home folder, the temporary one."""
+    """What :func:`cache_folder` tries first; it may not be writable. A user without a home folder gets a temporary one."""
     if chosen := os.environ.get("ATTNAE_CACHE"):
         return absolute(chosen)
     home = os.path.expanduser("~")  # noqa: PTH111 - Path.home() raises for a user without one

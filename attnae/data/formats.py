@@ -12,8 +12,7 @@ FORMATS = (
 """Pillow's names of the formats that it decodes itself, in the order in which they are tried.
 
 Excluded: PostScript (EPS), which would run a PostScript interpreter on the file; IPTC, which opens the image that it contains
-in any format, also PostScript; BUFR, GRIB, HDF5, MPEG and WMF, which
-Pillow identifies but cannot decode.
+in any format, also PostScript; BUFR, GRIB, HDF5, MPEG and WMF, which Pillow identifies but cannot decode.
 """
 
 EXTENSIONS = {

@@ -207,10 +207,6 @@ def _built(name: str, given: dict[str, Any]) -> list[str]:
     return [line] if len(line) <= SHORT_LINE else [f"net = {name}(", *(f"    {one}," for one in told), ").eval()"]
 
 
-def _on_training_images(key: str) -> bool:
-    return key.startswith("train_set/")
-
-
 def _training(origin: Result) -> list[str]:
     """Where the model comes from, and its numbers."""
     commit = origin.git.get("commit")
@@ -229,7 +225,7 @@ def _training(origin: Result) -> list[str]:
         f"{origin.data.get('size', '?')}x{origin.data.get('size', '?')}. "
         + (
             "Protocol `train_set`: training images, as in the paper. "
-            if any(map(_on_training_images, origin.metrics))
+            if any(key.startswith("train_set/") for key in origin.metrics)
             else ""
         )
         + "The published numbers are for the paper's data and schedule.",

@@ -58,10 +58,11 @@ def find(arguments: Sequence[str], out: Path | None = None, extensions: set[str]
         if path.is_dir():
             inside, others = walk(path, lambda name: Path(name).suffix.lower() in extensions)
             left_out += others
+            below = results if results and path.resolve() in results.parents else None
             files = [
                 (file.path, Path(file.name))
                 for file in inside
-                if not (results and path.resolve() in results.parents and file.path.resolve().is_relative_to(results))
+                if not (below and file.path.resolve().is_relative_to(below))
             ]
         elif path.exists():
             files = [(path, Path(path.name))]
