@@ -162,6 +162,12 @@ class AttnaeCLI(LightningCLI):
             raise UserError(
                 f"selection is {config.selection}, but trainer.limit_val_batches is 0. Set --selection {LAST}."
             )
+        for key in ("every_n_train_steps", "train_time_interval"):
+            if self.subcommand == "fit" and config.checkpoint[key]:
+                raise UserError(
+                    f"checkpoint.{key} is {config.checkpoint[key]}, but checkpoints are written after epochs, because only those "
+                    "can be resumed exactly. Use checkpoint.every_n_epochs."
+                )
         if self.subcommand == "fit" and not config.ckpt_path:
             _check_unused(folder, Path(config.checkpoint.dirpath) / "last.ckpt")
 

@@ -28,7 +28,7 @@ class ResumeCheck(Callback):
         self.settings: dict[str, Any] = {}
         self.restored: dict[str, Any] = {}
         self.lengths: list[int] | None = None
-        self.epochs = 0
+        self.epochs, self.within_epoch = 0, False
 
     def state_dict(self) -> dict[str, Any]:
         """The configured settings of the optimizers. Schedules may have changed those in the optimizers' own states."""
@@ -41,18 +41,24 @@ class ResumeCheck(Callback):
     def on_load_checkpoint(self, trainer: L.Trainer, task: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         """Keeps the lengths of the training and of its schedules."""
         self.lengths = _lengths(checkpoint["lr_schedulers"])
-        self.epochs = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
+        epochs = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]
+        self.epochs, self.within_epoch = epochs["processed"], epochs["ready"] != epochs["processed"]
 
     def on_fit_start(self, trainer: L.Trainer, task: L.LightningModule) -> None:
         """Compares the checkpoint with the configuration.
 
         Raises:
-            UserError: The checkpoint has more epochs than configured, a learning-rate schedule of another length, which would
-                continue at learning rate 0, or other settings of an optimizer.
+            UserError: The checkpoint was written within an epoch, has more epochs than configured, a learning-rate schedule of
+                another length, which would continue at learning rate 0, or other settings of an optimizer.
         """
         self.settings = _settings(trainer.optimizers)
         if self.lengths is None:  # nothing is resumed
             return
+        if self.within_epoch:
+            raise UserError(
+                f"The checkpoint {trainer.ckpt_path} was written within epoch {self.epochs + 1}; only checkpoints written "
+                "after an epoch can be resumed exactly. Restart the training in another folder."
+            )
         if trainer.max_epochs not in (None, -1) and self.epochs > trainer.max_epochs:
             raise UserError(
                 f"The checkpoint has {self.epochs} epochs, but trainer.max_epochs is {trainer.max_epochs}. Resume with at "

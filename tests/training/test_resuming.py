@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -108,3 +109,15 @@ def test_checkpoints_of_earlier_versions_resume(run: Path) -> None:
     del checkpoint["callbacks"]["ResumeCheck"]
     torch.save(checkpoint, path)
     assert resume(run).code == 0
+
+
+def test_checkpoints_within_epochs_are_refused(tmp_path: Path) -> None:
+    one, interval = "--trainer.max_epochs=1", "--checkpoint.train_time_interval=0:00:01"
+    refused(train(tmp_path, one, "--checkpoint.every_n_train_steps=1"), "every_n_train_steps", "every_n_epochs")
+    refused(train(tmp_path, one, interval), "train_time_interval", "every_n_epochs")
+    every = {"every_n_train_steps": 1, "filename": "step", "dirpath": str(tmp_path), "save_on_train_epoch_end": False}
+    own = {"class_path": "lightning.pytorch.callbacks.ModelCheckpoint", "init_args": every}
+    done = train(tmp_path / "run", one, f"--trainer.callbacks={json.dumps([own])}")
+    assert done.code == 0, done.err
+    again = ["--trainer.max_epochs=1", "--ckpt_path", tmp_path / "step.ckpt"]
+    refused(train(tmp_path / "again", *again), "step.ckpt", "within epoch 1")

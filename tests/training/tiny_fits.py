@@ -13,6 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import lightning  # noqa: F401 - its log must not keep a redirected standard error
 import pytest
 import torch
 from safetensors.torch import load_file
