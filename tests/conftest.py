@@ -10,6 +10,10 @@ from hypothesis import settings
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # read when torch is loaded; waiting threads would take the CPU
 import torch
 
+LONGEST = ("test_training", "test_faults", "test_interruptions", "test_contributing", "test_commands", "test_devices",
+           "test_jobs", "test_runner", "test_selection", "test_task", "test_site", "test_own", "test_imports")  # fmt: skip
+"""Files that take more than 40 seconds, longest first."""
+
 settings.register_profile("attnae", deadline=None)  # on a busy machine, an example may take any time
 settings.load_profile("attnae")
 
@@ -19,9 +23,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begins with the files that have slow tests, so that no worker is left with one at the end."""
-    slow = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: item.path not in slow)
+    """Begins with the files that take longest, so that no worker is left with one at the end."""
+    items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))
 
 
 @pytest.fixture(scope="session", autouse=True)
