@@ -8,11 +8,10 @@ import sys
 from itertools import pairwise
 from pathlib import Path
 
-from attnae.data.walk import printable
 from attnae.errors import UserError
 from attnae.files import read_yaml, shipped, typed
 from attnae.inference import commands
-from attnae.streams import discard_output, flush_output, replace_unprintable
+from attnae.streams import discard_output, run, why
 from attnae.trust import trust
 
 USAGE = """\
@@ -74,8 +73,7 @@ def main() -> int:
         discard_output()
         return 1
     except OSError as error:  # a path that is too long, or in a folder that may not be entered
-        where = "" if error.filename is None else f"{printable(str(error.filename))}: "
-        print(f"attnae: error: {where}{error.strerror or error}", file=sys.stderr)
+        print(f"attnae: error: {why(error)}", file=sys.stderr)
         return 2
     except (KeyboardInterrupt, SystemExit) as end:
         # Lightning turns Ctrl-C during training into exit code 1 and reports it in a log that is off by default.
@@ -141,11 +139,7 @@ def _values(args: list[str], *flags: str) -> list[str]:
 
 def console() -> None:
     """Console script entry point."""
-    replace_unprintable()
-    try:
-        sys.exit(main())
-    finally:
-        flush_output()
+    run("attnae", main)
 
 
 if __name__ == "__main__":  # Lightning starts additional processes this way, with this file's folder first in sys.path

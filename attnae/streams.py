@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 
 def replace_unprintable() -> None:
@@ -30,12 +33,50 @@ def say(line: str) -> None:
         discard_output()
 
 
-def flush_output() -> None:
-    """Prints what is still buffered before the interpreter exits, which would report a closed pipe with a traceback."""
+def run(program: str, main: Callable[[], int]) -> NoReturn:
+    """Runs a console script and exits with its code; with 2 if its output could not be written, except to a closed pipe.
+
+    Args:
+        program: Name of the script, for messages.
+        main: Returns the exit code.
+    """
+    replace_unprintable()
+    lost = ""
+    try:
+        code: int | str | None = main()
+    except SystemExit as end:  # argparse, after printing the help
+        code = end.code
+    finally:
+        lost = _flushed()
+    if lost and not code:
+        print(f"{program}: error: {lost}", file=sys.stderr)
+        code = 2
+    sys.exit(code)
+
+
+def why(error: OSError) -> str:
+    """What failed and why, in one line. A full disk without the name of a file is that of standard output."""
+    where = "" if error.filename is None else os.fsencode(str(error.filename)).decode("utf-8", "backslashreplace")
+    if not where and error.errno == errno.ENOSPC:
+        where = "standard output"
+    told = f"{where}: {error.strerror or error}" if where else str(error.strerror or error)
+    return " ".join(told.split())
+
+
+def _flushed() -> str:
+    """Prints what is still buffered before the interpreter exits, which would report a failure with a traceback.
+
+    Returns:
+        Why that failed; empty if it did not, or if nobody reads the output.
+    """
     try:
         sys.stdout.flush()
-    except OSError:
+    except BrokenPipeError:
         discard_output()
+    except OSError as error:
+        discard_output()
+        return why(error)
+    return ""
 
 
 def discard_output() -> None:

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 from attnae._version import __version__
 from attnae.errors import UserError
-from attnae.streams import discard_output, flush_output, replace_unprintable
+from attnae.streams import discard_output, run, why
 
 COMMANDS = ("list", "show", "config", "doctor", "new", "run", "status", "report", "compare", "merge", "clean")
 """Subcommands in the order of ``--help``; each is a module in :mod:`attnae.bench.commands`."""
@@ -31,7 +31,7 @@ def main(arguments: list[str] | None = None) -> int:
         discard_output()
         return 0
     except OSError as error:  # such as a full disk; errors in user files raise UserError
-        print(f"attnae-bench: error: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"attnae-bench: error: {why(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("attnae-bench: interrupted", file=sys.stderr)
@@ -40,12 +40,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 def console() -> None:
     """Console script entry point."""
-    replace_unprintable()
     signal.signal(signal.SIGTERM, _terminate)
-    try:
-        sys.exit(main())
-    finally:
-        flush_output()
+    run("attnae-bench", main)
 
 
 def _terminate(number: int, frame: Any) -> NoReturn:
@@ -58,6 +54,10 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> None:  # type: ignore[override]
         raise UserError(f"{message}. See `{self.prog} --help`.")
+
+    def print_help(self, file: Any = None) -> None:
+        """Prints the help; argparse's own method ignores that the disk is full."""
+        print(self.format_help(), end="", file=file)
 
 
 class _Completion(argparse.Action):

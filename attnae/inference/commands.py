@@ -50,10 +50,14 @@ def run(arguments: list[str]) -> int:
 
 
 class _Parser(argparse.ArgumentParser):
-    """argparse, with errors of one line."""
+    """argparse, with errors of one line, also of the output."""
 
     def error(self, message: str) -> NoReturn:
         raise UserError(f"{message}. See `{self.prog} --help`.")
+
+    def print_help(self, file: Any = None) -> None:
+        """Prints the help; argparse's own method ignores that the disk is full."""
+        print(self.format_help(), end="", file=file)
 
 
 def add_commands(commands: Any) -> None:

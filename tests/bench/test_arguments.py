@@ -86,6 +86,27 @@ def test_a_closed_terminal_is_no_error() -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.parametrize(
+    ("module", "program", "words"),
+    [
+        ("attnae.bench.app", "attnae-bench", "list"),
+        ("attnae.bench.app", "attnae-bench", "--help"),
+        ("attnae.cli", "attnae", "models"),
+        ("attnae.cli", "attnae", "apply --help"),
+    ],
+)
+def test_an_output_on_a_full_disk_is_an_error(module: str, program: str, words: str) -> None:
+    script = f"{shlex.quote(sys.executable)} -m {module} {words} > /dev/full"
+    done = subprocess.run(["sh", "-c", script], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (2, f"{program}: error: standard output: No space left on device\n")
+
+
+def test_a_reader_that_has_ended_is_no_error() -> None:
+    script = f"{shlex.quote(sys.executable)} -m attnae.cli apply --help | true"
+    done = subprocess.run(["sh", "-c", script], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_paths_are_shown_relative_to_working_folder_or_home(home: Path, tmp_path: Path) -> None:
     assert shown(Path("runs").absolute()) == "runs"
     assert shown(home / "runs") == "~/runs"
