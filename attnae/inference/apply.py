@@ -136,11 +136,17 @@ def mask_for(model: Model, mask: str, size: tuple[int, int], seed: int, pixels: 
         bool (S, S).
 
     Raises:
-        UserError: The mask has another size, or hides no pixels or all of them.
+        UserError: The mask has another size, or hides no pixels or all of them; or no mask can be drawn at the model's size.
     """
     if mask == "random":
         index = torch.tensor([images.identity(pixels) + seed])
-        drawn = model.corruption(images.to_tensor(pixels)[None], index, training=False).mask
+        try:
+            drawn = model.corruption(images.to_tensor(pixels)[None], index, training=False).mask
+        except (TypeError, ValueError, RuntimeError) as error:
+            line = " ".join(str(error).split())
+            raise UserError(
+                f"{model.settings}: {type(model.corruption).__name__} cannot draw a mask: {line}"
+            ) from error
         if drawn is None:
             raise UserError(f"{model.title} was trained without masks. Pass --mask FILE.")
         return drawn[0, 0].numpy()
@@ -219,7 +225,8 @@ def _saved(model: Model, work: Work, output: UInt8, seconds: float, folder: Path
         if work.mask is not None:
             panels[f"output {images.quality(output, truth)[0]:.2f} dB"] = output
             row["psnr_hole"], row["psnr_outside"] = (
-                images.psnr(output[part][None], truth[part][None]) for part in (work.mask, ~work.mask)
+                images.psnr(output[part][None], truth[part][None]) if part.any() else None
+                for part in (work.mask, ~work.mask)
             )
             result = np.where(work.mask[..., None], output, truth)
         row["psnr"], row["ssim"] = images.quality(result, truth)

@@ -118,7 +118,7 @@ def _bytes(path: Path) -> bytes:
 def pixels_per_code(model: Model) -> int:
     """Side of the square of pixels covered by a code."""
     example = torch.zeros(1, 3, model.size, model.size, device=model.device)
-    return model.size // model.task.encode(example).shape[-1]
+    return model.size // model.at_size(model.task.encode, example).shape[-1]
 
 
 @torch.no_grad()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -71,8 +72,40 @@ class Model:
 
         Returns:
             Images of that shape in [0, 1], on the CPU. Each depends only on its own input, not on the batch.
+
+        Raises:
+            UserError: See :meth:`at_size`.
         """
-        return self.task.restore(images.to(self.device)).float().clamp(0, 1).cpu()
+        return self.at_size(self.task.restore, images).float().clamp(0, 1).cpu()
+
+    def at_size(self, function: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
+        """Applies a function of the task to images of the model's size.
+
+        Args:
+            function: Method of :attr:`task`, such as ``encode``.
+            images: (B, 3, ``size``, ``size``) in [0, 1], on any device.
+
+        Returns:
+            The result, on the device of the network.
+
+        Raises:
+            UserError: The network accepts no images of ``size``, so ``config.yaml`` is not that of the weights. This shows
+                here and not in :func:`load`, because trying it takes seconds for a large network.
+        """
+        try:
+            return function(images.to(self.device, torch.float32))
+        except torch.OutOfMemoryError:
+            raise
+        except (ValueError, RuntimeError) as error:
+            raise UserError(
+                f"{self.settings}: {type(self.task.net).__name__} does not accept images of image_size {self.size}: "
+                f"{' '.join(str(error).split())[:300]}"
+            ) from error
+
+    @property
+    def settings(self) -> Path:
+        """File that ``size`` and ``corruption`` were read from."""
+        return self.folder / "config.yaml"
 
     def __call__(self, images: Tensor, mask: Tensor | None = None) -> Tensor:
         """Denoises, inpaints or reconstructs images.
@@ -85,7 +118,8 @@ class Model:
             Images (B, 3, H, W) in [0, 1] on the CPU.
 
         Raises:
-            ValueError: The images have another shape, or the model does not accept a mask.
+            ValueError: The images have another shape or are not floating-point numbers, or the model does not accept a mask.
+            UserError: See :meth:`at_size`.
 
         Example:
             >>> model = attnae.load("exported/denoiser")  # doctest: +SKIP
@@ -94,6 +128,8 @@ class Model:
         """
         if images.ndim != 4 or images.shape[1] != 3 or not images.numel():
             raise ValueError(f"images must be (B, 3, H, W), got {tuple(images.shape)}")
+        if not images.is_floating_point():
+            raise ValueError(f"images must be floating-point numbers in [0, 1], got {images.dtype}")
         if mask is not None:
             if self.task.corruption != "mask":
                 raise ValueError(f"{self.title} is not an inpainting model; leave out the mask")

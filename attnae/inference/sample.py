@@ -53,7 +53,7 @@ def prior(model: Model, count: int, seed: int) -> torch.Tensor:
 
 def interpolated(model: Model, first: torch.Tensor, last: torch.Tensor, steps: int) -> torch.Tensor:
     """Images (steps, 3, S, S) in [0, 1] on the straight line between the latents of two images (3, S, S)."""
-    start, end = model.task.to_latents(torch.stack([first, last]).to(model.device)).cpu()
+    start, end = model.at_size(model.task.to_latents, torch.stack([first, last])).cpu()
     return _decoded(model, torch.lerp(start, end, torch.linspace(0, 1, steps)[:, None]))
 
 

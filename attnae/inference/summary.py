@@ -14,7 +14,8 @@ from attnae.inference.terminal import show_table
 
 MEASURES = ("psnr_input", "ssim_input", "psnr", "ssim", "psnr_hole", "psnr_outside")
 """PSNR in dB and SSIM of the input and of the saved result against the ground truth. For inpainting models also the PSNR
-inside the hole, and that of the network's own output outside it, which is not part of the saved result."""
+inside the hole, and that of the network's own output outside it, which is not part of the saved result; missing where a mask
+drawn as in training hides nothing or everything."""
 
 COLUMNS = ("image", "pixels", *MEASURES, "seconds", "file")
 

@@ -6,12 +6,14 @@ import csv
 import errno
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import yaml
 from PIL import Image
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from tiny_runs import pixels, save
@@ -88,6 +90,38 @@ def test_filling_in_with_a_given_mask(saaae: Path, tmp_path: Path) -> None:
         ("psnr_outside", made[~hole], truth[~hole]),
     ):
         assert float(row[name]) == pytest.approx(peak_signal_noise_ratio(other, one), abs=1e-6), name
+
+
+@pytest.mark.parametrize(
+    ("corruption", "missing"),
+    [
+        ({"class_path": "attnae.data.PixelMask", "init_args": {"ratio": 0.001}}, "psnr_hole"),
+        ({"class_path": "attnae.data.CenterMask", "init_args": {"size": 16}}, "psnr_outside"),
+    ],
+)
+def test_a_mask_of_training_that_hides_nothing_or_everything(
+    saaae: Path, tmp_path: Path, corruption: dict[str, Any], missing: str
+) -> None:
+    model = masked_by(saaae, tmp_path / "model", corruption)
+    assert apply(model, save(tmp_path / "in.png", 16, 16), "-o", tmp_path / "out", "--json") == 0
+    (row,) = rows(tmp_path / "out")
+    assert [name for name in ("psnr_hole", "psnr_outside", "psnr") if not row[name]] == [missing]
+
+
+def test_a_mask_of_training_that_is_larger_than_the_images(saaae: Path, tmp_path: Path) -> None:
+    patches = {"class_path": "attnae.data.PatchMask", "init_args": {"size": 64}}
+    model = masked_by(saaae, tmp_path / "model", patches)
+    with pytest.raises(UserError, match=r"config\.yaml: PatchMask cannot draw a mask: patches of 64 pixels"):
+        apply(model, save(tmp_path / "in.png", 16, 16), "-o", tmp_path / "out")
+
+
+def masked_by(run: Path, folder: Path, corruption: dict[str, Any]) -> Path:
+    """A copy of a run with another corruption in its configuration."""
+    shutil.copytree(run, folder)
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    config["data"]["init_args"]["corruption"] = corruption
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    return folder
 
 
 def test_json_is_all_that_stdout_holds(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

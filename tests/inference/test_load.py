@@ -16,7 +16,9 @@ from safetensors.torch import load_file, save_file
 
 import attnae
 from attnae.errors import UserError
+from attnae.inference.codes import pixels_per_code
 from attnae.inference.load import Model
+from attnae.inference.sample import interpolated
 
 
 @pytest.fixture
@@ -80,6 +82,15 @@ def test_a_mask_hides(saaae: Path) -> None:
     other = torch.where(mask, torch.rand(1, 3, 16, 16), images)
     assert torch.equal(model(images, mask), model(other, mask))
     assert not torch.equal(model(images), model(other))
+
+
+def test_any_floating_point_numbers(run: Path) -> None:
+    model = attnae.load(run)
+    images = torch.rand(2, 3, model.size, model.size).half()
+    assert torch.equal(model(images), model(images.float()))
+    assert torch.equal(model(images.double()), model(images.float()))
+    with pytest.raises(ValueError, match=r"floating-point numbers in \[0, 1\], got torch.uint8"):
+        model(torch.zeros(1, 3, model.size, model.size, dtype=torch.uint8))
 
 
 class Payload:
@@ -157,6 +168,20 @@ def test_arguments_that_do_not_fit(copy: Path, key: str, value: Any) -> None:
 def test_invalid_image_sizes(copy: Path, value: Any) -> None:
     change(copy, lambda config: config["data"]["init_args"].update(image_size=value))
     refused(copy, "image_size")
+
+
+def test_image_sizes_that_the_network_does_not_accept(run: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(run, tmp_path / "run"))
+    change(folder, lambda config: config["data"]["init_args"].update(image_size=33))
+    model, images = attnae.load(folder), torch.rand(1, 3, 33, 33)
+    with pytest.raises(UserError, match=r"config\.yaml: .* does not accept images of image_size 33"):
+        model(images)
+    if model.task.codes:
+        with pytest.raises(UserError, match="image_size 33"):
+            pixels_per_code(model)
+    if model.task.latents:
+        with pytest.raises(UserError, match="image_size 33"):
+            interpolated(model, images[0], images[0], 1)
 
 
 def test_weights_of_another_network(copy: Path) -> None:
