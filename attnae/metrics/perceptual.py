@@ -70,7 +70,9 @@ class Perceptual:
             UserError: The images are too small for AlexNet.
         """
         output = output.detach().float().clamp(0, 1)
-        distance = self.distances.setdefault(protocol, self.frechet())
+        if protocol not in self.distances:
+            self.distances[protocol] = self.frechet()  # reads Inception's weights, so not for every batch
+        distance = self.distances[protocol]
         with full_precision(output.device):
             distance.update(target, real=True)
             distance.update(output, real=False)

@@ -47,6 +47,14 @@ def test_numbers(perceptual: Perceptual) -> None:
     assert found["same/rfid"] == pytest.approx(0, abs=1e-6)
 
 
+def test_a_protocol_loads_the_network_once(perceptual: Perceptual) -> None:
+    made, create = [], perceptual.frechet
+    perceptual.frechet = lambda: made.append(create()) or made[-1]  # type: ignore[func-returns-value]
+    for protocol in ("heldout", "heldout", "same"):
+        perceptual.update(protocol, torch.rand(2, 3, 32, 32), torch.rand(2, 3, 32, 32))
+    assert len(made) == 2
+
+
 def test_one_image_has_no_distance(perceptual: Perceptual) -> None:
     perceptual.update("heldout", torch.rand(1, 3, 32, 32), torch.rand(1, 3, 32, 32))
     assert perceptual.compute() == {}
