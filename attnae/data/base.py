@@ -100,7 +100,9 @@ class ImageDataModule(L.LightningDataModule):
             raise UserError(f"{self.location.name} has no held-out images left. Increase data.init_args.test_images.")
         train = len(sets["train"])
         if stage == "fit" and train < min(2, self.batch_size):
-            raise UserError(f"{self.location.name} has {train} training images, too few for a batch. Add images.")
+            limited = train == self.train_images and train < len(self._splits["train"].pixels)
+            what = "Increase data.init_args.train_images" if limited else "Add images"
+            raise UserError(f"{self.location.name} has {train} training images, too few for a batch. {what}.")
         if stage == "fit" and train < self.batch_size:
             note = f"{self.location.name} has {train} training images: batches of {train} instead of {self.batch_size}"
             rank_zero_only(print)(note, file=sys.stderr, flush=True)

@@ -98,13 +98,13 @@ def split_tables(files: Iterable[File], left_out: Counter[str], only: str = "") 
     Args:
         files: Parquet files in order.
         left_out: Number of other unused entries, by kind.
-        only: Use only this split.
+        only: Use only this split; it may have any name.
     """
     named: dict[str, list[File]] = {}
     for file in files:
-        named.setdefault(_named_split(file.name), []).append(file)
+        named.setdefault(_named_split(file.name, only), []).append(file)
     if only:
-        chosen = {only: named.pop(only, [])}
+        chosen = {only: named.pop(_common(only), [])}
     else:
         first = [name for name in HELD_OUT if name in named][:1]
         wanted = (["train"] if "train" in named else []) + first
@@ -118,13 +118,17 @@ def split_tables(files: Iterable[File], left_out: Counter[str], only: str = "") 
     return Found({"train": train, "test": test}, left_out)
 
 
-def _named_split(name: str) -> str:
-    """Split of a Parquet file from its name or nearest folder; empty if neither names one."""
+def _named_split(name: str, only: str) -> str:
+    """Split of a Parquet file from its name or nearest folder: a common one or ``only``; empty if neither names one."""
+    known = "|".join(([re.escape(only)] if only else []) + ["train", "test", "validation", "valid", "val", "dev"])
     for part in reversed(PurePosixPath(name).parts):
-        if match := re.match(r"(train|test|validation|valid|val|dev)(?=[-_.]|$)", part, re.IGNORECASE):
-            split = match[1].lower()
-            return "validation" if split in ("valid", "val", "dev") else split
+        if match := re.match(rf"({known})(?=[-_.]|$)", part, re.IGNORECASE):
+            return _common(match[1].lower())
     return ""
+
+
+def _common(split: str) -> str:
+    return "validation" if split in ("valid", "val", "dev") else split
 
 
 def _flat(dataset: str, files: list[File]) -> dict[str, list[File]]:

@@ -235,8 +235,8 @@ def _hub(dataset: str, address: hub.Address) -> Location:
 
 
 def counted(kinds: Mapping[str, int]) -> str:
-    """Formats counts by kind: ``3 .txt files, 1 broken links``."""
-    return ", ".join(f"{count:,} {kind}" for kind, count in sorted(kinds.items()))
+    """Formats counts by kind, without those of 0: ``3 .txt files, 1 broken links``."""
+    return ", ".join(f"{count:,} {kind}" for kind, count in sorted(kinds.items()) if count)
 
 
 def _present(root: Path, names: Iterable[str]) -> list[File]:

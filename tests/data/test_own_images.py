@@ -7,6 +7,7 @@ import stat
 import tempfile
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,9 +20,11 @@ from PIL import Image
 
 from attnae.data import PatchMask, STL10DataModule, archive, hub
 from attnae.data.content import Content, content
+from attnae.data.layout import split_tables
 from attnae.data.location import Location, locate
 from attnae.data.parquet import Rows
 from attnae.data.sources import splits_of
+from attnae.data.walk import File
 from attnae.errors import UserError
 
 RANDOM = np.random.default_rng(0)
@@ -410,6 +413,30 @@ def test_further_splits_are_left_out_and_one_split_is_split(tmp_path: Path) -> N
         (tmp_path / f"{split}-00000-of-00001.parquet").unlink()
     assert found(tmp_path).whole
     assert known(tmp_path).train + known(tmp_path).test == 20
+
+
+@pytest.mark.parametrize("split", ["val", "valid", "dev", "validation", "unsupervised", "train"])
+def test_a_chosen_split_may_have_any_name(split: str) -> None:
+    files = [
+        File(f"data/{name}-00000-of-00001.parquet", Path(name), 1, (0, 0, 0))
+        for name in ("train", "validation", "unsupervised")
+    ]
+    chosen, left_out, whole = split_tables(files, Counter(), split)
+    expected = "validation" if split in ("val", "valid", "dev") else split
+    assert [file.path.name for file in chosen["train"]] == [expected]
+    assert (whole, left_out.total()) == (True, 2)
+
+
+def test_a_limit_that_leaves_too_few_for_a_batch_is_named(tmp_path: Path) -> None:
+    write(tmp_path, many(30))
+    data = STL10DataModule(PatchMask(), root=tmp_path, image_size=16, train_images=1)
+    with pytest.raises(UserError, match=r"Increase data\.init_args\.train_images"):
+        data.setup("fit")
+
+
+def test_a_folder_without_images_names_only_what_it_has(tmp_path: Path) -> None:
+    write(tmp_path, {"notes.txt": b"text"})
+    assert "Left out: 1 .txt files." in refused(tmp_path)
 
 
 def test_of_images_and_parquet_the_larger_ones_count(tmp_path: Path) -> None:
