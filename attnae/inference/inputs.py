@@ -9,7 +9,7 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from attnae.data.location import EXTENSIONS, counted
 from attnae.data.walk import printable, walk
@@ -84,7 +84,8 @@ def find(arguments: Sequence[str], out: Path | None = None, extensions: set[str]
     ]
     if twice := [name for name, count in Counter(names).items() if count > 1]:
         raise UserError(
-            f"Several images are named {twice[0]}, so their results would overwrite each other. Name their common folder."
+            f"Several images are named {twice[0]}, so their results would overwrite each other. Name their common folder, "
+            "or rename one of them."
         )
     return [Source(path, name.as_posix()) for path, name in zip(found, names, strict=True)]
 
@@ -93,13 +94,18 @@ def outputs(folder: Path, names: Sequence[str], found: Sequence[Source], overwri
     """Checks that the outputs can be written.
 
     Raises:
-        UserError: The folder is a file, or one of the files has too long a name, would replace an input, or exists and may not
-            be overwritten.
+        UserError: The folder is a file, or one of the files has too long a name, would also be a folder, would replace an
+            input, or exists and may not be overwritten.
     """
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder} is a file. Name a folder with -o.")
     if long := [name for name in names if len(os.fsencode(Path(name).name)) > LONGEST_NAME]:
         raise UserError(f"The name {printable(long[0])} would be too long for a file. Rename the image.")
+    folders_of_results = {str(above) for name in names for above in PurePath(name).parents}
+    if both := [name for name in names if name in folders_of_results]:
+        raise UserError(
+            f"{folder / both[0]} would be a result and a folder of results. Rename the folder of the images."
+        )
     read = {source.path.resolve() for source in found}
     if replaced := [name for name in names if (folder / name).resolve() in read]:
         raise UserError(f"{folder / replaced[0]} is also an input, which would be replaced. Choose another folder.")

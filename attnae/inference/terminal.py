@@ -64,7 +64,8 @@ def show_table(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> Non
     )
     for row in shown:
         table.add_row(*(_text(column, row.get(column)) for column in columns))
-    (Console() if sys.stdout.isatty() else Console(width=160)).print(table, markup=False)
+    # Otherwise the name a:cat:.png would be shown with a picture of a cat.
+    (Console(emoji=False) if sys.stdout.isatty() else Console(width=160, emoji=False)).print(table, markup=False)
 
 
 def _text(column: str, value: Any) -> str:

@@ -286,6 +286,19 @@ def test_results_never_replace_inputs_nor_become_inputs(denoiser: Path, tmp_path
     assert apply(denoiser, source.parent / "out" / "in.png", "-o", source.parent / "out" / "again") == 0
 
 
+def test_a_result_that_would_also_be_a_folder_is_refused_first(denoiser: Path, tmp_path: Path) -> None:
+    save(tmp_path / "in" / "a.jpg", 16, 16)
+    save(tmp_path / "in" / "a.png" / "b.jpg", 16, 16)
+    with pytest.raises(UserError, match=r"a\.png would be a result and a folder of results"):
+        apply(denoiser, tmp_path / "in", "-o", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_names_in_tables_are_as_they_are(denoiser: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert apply(denoiser, save(tmp_path / "a:cat:[red].png", 16, 16), "-o", tmp_path / "out") == 0
+    assert "a:cat:[red].png" in capsys.readouterr().out
+
+
 def test_a_name_too_long_for_its_result_is_refused_first(denoiser: Path, tmp_path: Path) -> None:
     source = save(tmp_path / f"{'a' * 246}.png", 16, 16)
     with pytest.raises(UserError, match=r"aaa-compared\.png would be too long"):
