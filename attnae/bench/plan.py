@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -247,6 +248,19 @@ def _training_images(merged: dict[str, Any], available: int | None) -> int | Non
     if not isinstance(wanted, int):
         return available
     return min(wanted, available) if available else wanted
+
+
+def label(made: Plan, without: Sequence[str]) -> str:
+    """The default label of a plan without some of its settings: what the points of a grid share.
+
+    Args:
+        made: The plan of one point.
+        without: Keys of ``attnae fit``.
+    """
+    settings = requests.settings(made.request)
+    shared = replace(settings, numbers={key: value for key, value in settings.numbers.items() if key not in without})
+    location = None if set(without) & set(PLACE) else made.location
+    return _label(made.request, location, shared, made.request.precision)
 
 
 def _label(request: Request, location: Location | None, settings: Settings, bits: str) -> str:

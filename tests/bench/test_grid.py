@@ -5,15 +5,17 @@ from __future__ import annotations
 import itertools
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from test_golden import BENCHMARK, RESULTS, run
+from test_golden import BENCHMARK, FAILED, RESULTS, run
 
-from attnae.bench import app, grid
+from attnae.bench import app, catalog, grid, plan
 from attnae.bench.reporting import grid_page
 from attnae.bench.reporting.material import Report
+from attnae.bench.request import Request
 from attnae.errors import UserError
 
 
@@ -76,6 +78,48 @@ def test_page_says_whether_conclusions_change(tmp_path: Path) -> None:
     assert grid_page.refreshed(page, reports) == page.read_text()
 
 
+def point(label: str, rate: float, better: float = 22.0, **changes: Any) -> Report:
+    """A report of three seeds at a point of a grid of ``model.init_args.lr``."""
+    told = {"label": label, "overrides": {"model.init_args.lr": rate}, "data_digest": "first", **changes}
+    pairs = [
+        (name, seed, psnr + seed / 10) for name, psnr in (("plain", 20.0), ("better", better)) for seed in (1, 2, 3)
+    ]
+    return Report(BENCHMARK, label, [run(*one, **told) for one in pairs])
+
+
+def test_page_compares_points_that_differ_in_nothing_else(tmp_path: Path) -> None:
+    keys, claim = ["model.init_args.lr"], BENCHMARK.claims[0].claim
+    page = grid_page.record(BENCHMARK, "short-photos", keys, {"lr=1": "lr1", "lr=2": "lr2", "lr=3": "lr3"}, tmp_path)
+    first = [point("lr1", 1), point("lr2", 2), point("lr3", 3, better=19.0)]
+    assert f"{claim}: **changes**: holds at lr=1, lr=2; opposite at lr=3." in grid_page.refreshed(page, first)
+    # the same grid on other images in a folder of the same name: their reports have other labels
+    assert page == grid_page.record(BENCHMARK, "short-photos", keys, {"lr=1": "lr1-b", "lr=2": "lr2-b"}, tmp_path)
+    stored = [*first, *(point(f"lr{rate}-b", rate, better=19.0, data_digest="second") for rate in (1, 2))]
+    text = grid_page.refreshed(page, stored)
+    assert f"{claim}: opposite at all 2 points." in text
+    assert "Not compared: [lr=3](lr3/README.md), different images: digests first and second." in text
+
+
+def test_grids_under_other_conditions_have_pages_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    keys = ["model.init_args.lr"]
+    changes: list[dict[str, Any]] = [{}, {"precision": "bf16"}, {"overrides": ["trainer.max_epochs=3"]}, {"devices": 2}]
+    bases = []
+    for change in changes:
+        told = {"dry": True, **change, "overrides": [*change.get("overrides", []), "model.init_args.lr=0.5"]}
+        bases.append(plan.label(plan.make(Request(catalog.load("moe_denoising"), **told)), keys))
+    assert bases == ["quick", "quick-bf16", "quick-3ep", "quick-devices=2"]
+    long = [f"data.init_args.{'long' * 10}{n}" for n in range(9)]
+    assert grid_page.record(BENCHMARK, "quick", long, {"a": "b"}, tmp_path).is_file()
+
+
+def test_page_names_points_without_a_verdict(tmp_path: Path) -> None:
+    page = grid_page.record(BENCHMARK, "short", ["model.init_args.lr"], {"lr=1": "lr1", "lr=9": "lr9"}, tmp_path)
+    failed = replace(FAILED[0], variant="better", overrides={"model.init_args.lr": 9}, data_digest="first")
+    text = grid_page.refreshed(page, [point("lr1", 1), Report(BENCHMARK, "lr9", [failed])])
+    assert f"{BENCHMARK.claims[0].claim}: holds at 1 of 2 points; not run at lr=9." in text
+
+
 def test_damaged_page_is_named(tmp_path: Path) -> None:
     page = tmp_path / "grid-paper-lr.md"
     for text in ("", "<!-- grid [1] -->", '<!-- grid {"a": 1} -->', "# Title"):
@@ -103,10 +147,13 @@ def test_points_are_reports_of_their_own(
     assert app.main(words) == 0
     folders = {path.parent.name for path in tmp_path.glob("reports/moe_denoising/*/README.md")}
     assert folders == {"mine-data.test_images=2", "mine-data.test_images=3"}
-    assert "Over the grid: reports/moe_denoising/grid-quick-data.test_images.md" in capsys.readouterr().out
+    assert "Over the grid: reports/moe_denoising/grid-mine-data.test_images.md" in capsys.readouterr().out
     assert app.main(["report", "--check"]) == 0
-    assert app.main(words) == 0
+    page = tmp_path / "reports/moe_denoising/grid-mine-data.test_images.md"
+    page.unlink()
+    assert app.main([*words, "--launcher", "slurm"]) == 0  # nothing is left to submit: writes what local runs write
     assert "1 already complete" in capsys.readouterr().out
+    assert page.is_file()
 
 
 def test_hostile_claims_stay_text(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from rich.markup import escape
 
-from attnae.bench import grid
+from attnae.bench import grid, plan
 from attnae.bench.commands import run
 from attnae.bench.markdown import unmarked
 from attnae.bench.request import shown
@@ -47,12 +47,14 @@ def perform(options: argparse.Namespace) -> run.Outcome:
         worst = max(worst, code)
         if code == 130:
             break
-        labels[name] = found_here[0][0].label if found_here else made.label
+        if found_here:
+            labels[name] = found_here[0][0].label
     made = plans[0]
-    if worst == 130 or options.dry_run or options.launcher == "slurm":
+    if worst == 130 or not labels:  # interrupted, a dry run, or all runs are on SLURM
         return run.Outcome(worst, made, compared)
     keys = [text.partition("=")[0] for text in options.grid]
-    page = grid_page.record(made.benchmark, made.request.profile, keys, labels, options.reports)
+    base = label_part(options.label) if options.label else plan.label(made, keys)
+    page = grid_page.record(made.benchmark, base, keys, labels, options.reports)
     report.refresh(options.reports)
     out.print()
     for line in grid_page.conclusions(page):
