@@ -11,7 +11,7 @@ from typing import Any
 
 from attnae.bench import plan, store
 from attnae.bench.identity import Run, RunId
-from attnae.bench.request import Request, setting, shown
+from attnae.bench.request import Request, overrides, shown
 from attnae.errors import UserError
 from attnae.result import Record
 
@@ -27,7 +27,7 @@ def longer(request: Request, epochs: int) -> Request:
     Raises:
         UserError: The request already sets the number of epochs.
     """
-    if any(setting(text)[0] == KEY for text in request.overrides):
+    if KEY in overrides(request.overrides):
         raise UserError(f"--extend {epochs} is the total number of epochs. Remove --set {KEY}.")
     return replace(request, overrides=[*request.overrides, f"{KEY}={epochs}"])
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import yaml
 from attnae.bench import tracking
 from attnae.bench.catalog import choose
 from attnae.bench.catalog.benchmark import Benchmark
+from attnae.bench.keys.catalog import is_group
 from attnae.errors import UserError
 from attnae.files import parse_yaml, typed
 from attnae.files import relative as relative
@@ -92,13 +94,14 @@ def settings(request: Request) -> Settings:
         UserError: An override is malformed, is not valid YAML, or has a value of the wrong type.
     """
     found = Settings()
-    for text in request.overrides:
-        key, value = setting(text)
-        if f"{key}.".startswith(f"{tracking.LOGGER}."):
+    for key, value in overrides(request.overrides).items():
+        if f"{key.rstrip('+')}.".startswith(f"{tracking.LOGGER}."):
             found.logger[key] = value
         elif key in MEASURES:
             if not isinstance(value, bool):  # checked here because `attnae fit` does not receive it
-                raise UserError(f"--set {text}: must be true or false.")
+                raise UserError(
+                    f"--set {key}={value if isinstance(value, str) else json.dumps(value)}: must be true or false."
+                )
             found.measures[key] = value
         else:
             (found.place if key in PLACE else found.numbers)[key] = value
@@ -110,6 +113,43 @@ def settings(request: Request) -> Settings:
         found.place.setdefault(source, "official" if found.place.get(download) else "auto")
         found.place[root] = typed(folder)
     return found
+
+
+def overrides(texts: Iterable[str]) -> dict[str, Any]:
+    """The values of settings by key. Equal settings give equal values, however they are written.
+
+    A group of keys counts as its keys: ``trainer={max_epochs: 3}`` is ``trainer.max_epochs=3``. What a repeated ``key+=``
+    appends is collected; of any other repeated key, the last value counts.
+
+    Args:
+        texts: Settings as for ``--set``.
+
+    Raises:
+        UserError: A setting is malformed, or is not valid YAML.
+
+    Example:
+        >>> overrides(["trainer={max_epochs: 3}", "trainer.callbacks+=Timer", "trainer.callbacks+=LearningRateMonitor"])
+        {'trainer.max_epochs': 3, 'trainer.callbacks+': ['Timer', 'LearningRateMonitor']}
+    """
+    found: dict[str, Any] = {}
+    for text in texts:
+        for key, value in _ungrouped(*setting(text)):
+            if key.endswith("+") and key in found:
+                found[key] = [
+                    one for side in (found[key], value) for one in (side if isinstance(side, list) else [side])
+                ]
+            else:
+                found[key] = value
+    return found
+
+
+def _ungrouped(key: str, value: Any) -> Iterator[tuple[str, Any]]:
+    """A setting, or those inside it if its key is a group of keys."""
+    if isinstance(value, dict) and value and is_group(key):
+        for name, inner in value.items():
+            yield from _ungrouped(f"{key}.{name}", inner)
+    else:
+        yield key, value
 
 
 def variants(request: Request) -> list[str]:

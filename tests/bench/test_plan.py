@@ -342,6 +342,23 @@ def test_order_of_settings_does_not_matter(benchmark: Benchmark) -> None:
     assert hashes(one) == hashes(other)
 
 
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [(["trainer={max_epochs: 3}"], ["trainer.max_epochs=3"]),
+     (["trainer={logger: TensorBoardLogger, max_epochs: 3}"], ["trainer.max_epochs=3"]),
+     (["trainer.logger+=TensorBoardLogger"], []),
+     (["trainer.callbacks+=Timer", "trainer.callbacks+=DeviceStatsMonitor"],
+      ["trainer.callbacks+=[Timer, DeviceStatsMonitor]"]),
+     (["data.init_args.corruption={class_path: attnae.data.GaussianNoise}", "data.init_args.corruption.init_args.sigma=0.3"],
+      ["data.init_args.corruption.init_args.sigma=0.3", "data.init_args.corruption={class_path: attnae.data.GaussianNoise}"])],
+)  # fmt: skip
+def test_equal_settings_have_one_label_and_hash(one: list[str], other: list[str]) -> None:
+    made = [make(catalog.load("moe_denoising"), overrides=settings) for settings in (one, other)]
+    assert made[0].label == made[1].label
+    assert hashes(made[0]) == hashes(made[1])
+    assert made[0].runs[0].stated == made[1].runs[0].stated
+
+
 def test_custom_label(benchmark: Benchmark) -> None:
     made = make(benchmark, label="mine-1.0")
     assert made.label == "mine-1.0"

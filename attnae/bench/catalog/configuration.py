@@ -42,7 +42,10 @@ def nested(overrides: Mapping[str, Any]) -> dict[str, Any]:
                 level[part] = {}
             level = level[part]
         known = level.get(parts[-1])
-        level[parts[-1]] = merge(known, value) if isinstance(known, dict) and isinstance(value, dict) else value
+        if isinstance(known, dict) and isinstance(value, dict):
+            level[parts[-1]] = merge(known, value)
+        else:
+            level[parts[-1]] = copy.deepcopy(value)  # a later key can be inside it
     return whole
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from attnae.bench import catalog
 from attnae.bench.commands.arguments import Subparsers, add_overrides
 from attnae.bench.markdown import one_line
-from attnae.bench.request import setting
+from attnae.bench.request import overrides
 from attnae.files import dump_yaml
 
 
@@ -30,7 +30,7 @@ def config(options: argparse.Namespace) -> int:
     benchmark = catalog.find(options.benchmark)
     variant = catalog.choose("variant", options.variant, benchmark.variants)
     profile = catalog.choose("profile", options.profile or next(iter(benchmark.profiles)), benchmark.profiles)
-    overrides = dict(map(setting, options.overrides))
+    stated = overrides(options.overrides)
     words = [
         "--variant",
         variant,
@@ -39,5 +39,5 @@ def config(options: argparse.Namespace) -> int:
         *(word for text in options.overrides for word in ("--set", text)),
     ]
     print("#", one_line(shlex.join(["attnae-bench", "config", options.benchmark, *words])))
-    print(dump_yaml(benchmark.configuration(variant, profile, overrides)), end="")
+    print(dump_yaml(benchmark.configuration(variant, profile, stated)), end="")
     return 0
