@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from test_golden import BENCHMARK, FAILED, FOREIGN, ONE, RESULTS, run
 
-from attnae.bench.reporting import answer
+from attnae.bench.reporting import answer, tables
 from attnae.bench.reporting.judgment import HOLDS
 from attnae.bench.reporting.material import Report
 from attnae.result import Result
@@ -76,6 +76,61 @@ def test_an_answer_agrees_with_its_verdict() -> None:
     report = Report(replace(BENCHMARK, claims=[lower]), "paper", mixed)
     assert report.judged[0].judgment.direction == HOLDS
     assert answer.sentences(report)[0].startswith("Better has a 25.0% lower MSE (better) than plain")
+    # a few images dominate the mean error: it is lower for the variant whose mean PSNR is lower
+    opposed = [
+        replace(one, metrics={**one.metrics, "heldout/mse": error + one.seed / 1000})
+        for name, psnr, error in (("better", 19.0, 0.5), ("plain", 20.0, 1.0))
+        for one in [run(name, seed, psnr + seed / 10) for seed in (1, 2, 3)]
+    ]
+    report = Report(replace(BENCHMARK, claims=[lower]), "paper", opposed)
+    assert report.judged[0].judgment.direction == HOLDS
+    assert "lower MSE (better) than plain" in answer.sentences(report)[0]
+
+
+def test_equal_runs_are_neither_better_nor_worse() -> None:
+    assert said([run(name, 1, 20.0) for name in ("plain", "better")])[0].startswith(
+        "Better and plain have the same PSNR on held-out images [one seed, no verdict"
+    )
+
+
+def test_undecided_differences_name_their_metric() -> None:
+    lower = replace(BENCHMARK.claims[0], relation="lower", metric="heldout/kl", published=None)
+    runs = [
+        replace(run(name, seed, 20.0), metrics={"heldout/kl": 9.0 + shift * (-1) ** seed})
+        for name, shift in (("plain", 0.0), ("better", 1.0))
+        for seed in (1, 2)
+    ]
+    first = answer.sentences(Report(replace(BENCHMARK, claims=[lower]), "paper", runs))[0]
+    assert first.startswith("Whether better or plain has the higher KL on held-out images is undecided: +0.00 nat KL [")
+
+
+def test_a_claim_about_a_cost_is_no_effect_on_images() -> None:
+    cheaper = replace(BENCHMARK.claims[0], relation="lower", metric="params_trainable", primary=True, published=None)
+    runs = [costing(run("plain", 1, 20.0), 2e6, 1, 1), costing(run("better", 1, 20.5), 3, 1, 1)]
+    first = answer.sentences(Report(replace(BENCHMARK, claims=[cheaper]), "paper", runs))[0]
+    assert first.startswith("Better is 0.50 dB better than plain on held-out images")
+    assert first.endswith("at 0.0000015 times the parameters.")
+
+
+def test_variants_with_one_title_are_told_apart() -> None:
+    variants = {name: replace(one, title="Net") for name, one in BENCHMARK.variants.items()}
+    first = answer.sentences(Report(replace(BENCHMARK, variants=variants), "paper", ONE))[0]
+    assert first.startswith("Net (better) is 0.50 dB better than Net (plain)")
+
+
+def test_without_leading_metrics_all_runs_count() -> None:
+    runs = [replace(run(name, 1, 20.0), metrics={}) for name in ("plain", "better")]
+    assert said(runs) == ["None of the leading metrics was measured."]
+
+
+def test_cells_of_differences_have_their_own_number_of_seeds() -> None:
+    runs = [
+        run(name, seed, psnr + seed / 10) for name, psnr in (("plain", 20.0), ("better", 21.0)) for seed in (1, 2, 3)
+    ]
+    del runs[-1].metrics["heldout/psnr_mean"]
+    (row,) = [line for line in tables.differences(Report(BENCHMARK, "paper", runs)).splitlines() if "better" in line]
+    assert row.count("(n\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}2)") == 1
+    assert row.endswith(" 3 |")
 
 
 def test_a_metric_without_direction_is_not_better() -> None:

@@ -217,15 +217,17 @@ def test_seeds_without_a_partner_are_named() -> None:
     benchmark = catalog.load("moe_ablation")
     runs = [run("moe_clamped", seed, 22.0 + seed) for seed in (1, 2, 3)]
     one = page.text(Report(benchmark, "paper", [*runs, *(run("dense_clamped", seed, 15.0) for seed in (1, 3))]))
-    assert ": seed 2 was run for one of the two variants only and is ignored." in one
+    assert ": seed 2 has a value for one of the two variants only and is ignored." in one
     two = page.text(Report(benchmark, "paper", [*runs, run("dense_clamped", 1, 15.0)]))
-    assert ": seeds 2, 3 were run for one of the two variants only and are ignored." in two
+    assert ": seeds 2, 3 have a value for one of the two variants only and are ignored." in two
 
 
 def test_a_relative_margin_is_a_fraction_of_the_right_side() -> None:
     asked = question(claim(relation="lower", relative_margin=0.1), rows([21.0, 20.9], [20.0, 22.0]), ())
     assert asked.margin == pytest.approx(2.1)
     assert judge_one(asked).direction == "undecided"
+    uneven = question(claim(relation="lower", relative_margin=0.1), rows([21.0, 20.9], [20.0, 22.0, 90.0]), ())
+    assert uneven.margin == asked.margin  # of the seeds that are compared
     near = question(claim(relation="lower", relative_margin=0.1), rows([20.01, 22.02], [20.0, 22.0]), ())
     assert judge_one(near).direction == "no difference"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from attnae.bench.markdown import escape, number
@@ -61,6 +62,16 @@ class Effect:
         return {"higher": 1, "lower": -1}.get(column(self.keys[0]).better, 0)
 
     @property
+    def better(self) -> bool:
+        """Whether the left side is better, where the metric has a direction."""
+        return self.sign * self.estimate.mean > 0
+
+    @property
+    def none(self) -> bool:
+        """Whether the difference is exactly 0."""
+        return self.estimate.mean == 0
+
+    @property
     def clear(self) -> bool:
         """Whether the interval excludes 0."""
         ends = self.estimate.interval(self.alpha)
@@ -87,8 +98,14 @@ def effect(report: Report, left: str, right: str, keys: list[str], judged: Judge
     decibels = f"{protocol}/psnr_mean"
     if len(keys) == 1 and name in ERRORS and all(summary(rows.get(side, []), decibels) for side in (left, right)):
         found = _measured(report, left, right, [decibels], judged)
-        if found is None or judged is None or found.clear == (judged.judgment.direction in DECIDED):
+        own = _measured(report, left, right, keys, judged)
+        if found is None or own is None or judged is None:
             return found
+        clear = judged.judgment.direction in DECIDED
+        # The mean of decibels can rise although the mean of the errors rises, too: a few images dominate the latter.
+        if found.clear == clear and (not clear or found.better == own.better):
+            return found
+        return own
     return _measured(report, left, right, keys, judged)
 
 
@@ -106,7 +123,8 @@ def _measured(report: Report, left: str, right: str, keys: list[str], judged: Ju
 
 def _effects(report: Report) -> list[Effect]:
     """Effects of the primary claims, held-out images first; else of any claim; else of each trained variant and the baseline."""
-    compared = [one for one in report.judged if isinstance(one.claim.right, str)]
+    # Costs follow in the same sentence, and claims about them are in the table of claims.
+    compared = [one for one in report.judged if isinstance(one.claim.right, str) and "/" in one.claim.keys[0]]
     for candidates in ([one for one in compared if one.claim.primary], compared):
         ordered = sorted(candidates, key=lambda one: not one.claim.keys[0].startswith("heldout"))
         found = [effect(report, one.claim.left, str(one.claim.right), one.claim.keys, one) for one in ordered]
@@ -123,7 +141,9 @@ def _first(report: Report, main: Effect) -> str:
     left, right = (escape(report.title(side)) for side in (main.left, main.right))
     where, about = images_of(report, main.keys), _about(report, main)
     size = f"{main.text(main.estimate.mean, signed=False)}{main.unit}"
-    if main.percent:
+    if main.none:
+        said = f"{left} and {right} have the same {column(main.keys[0]).title}"
+    elif main.percent:
         more = main.estimate.mean > 0
         value = "worse" if more == (main.sign < 0) else "better"
         said = (
@@ -149,8 +169,11 @@ def _first(report: Report, main: Effect) -> str:
         or (known.claim.relation == "equal" and known.judgment.direction == HOLDS)
     )
     if equal or not main.clear:
-        told = f"{left} and {right} differ negligibly" if equal else f"Whether {left} or {right} is better"
+        title = column(main.keys[0]).title
+        question = f"Whether {left} or {right} {'is better' if main.sign else f'has the higher {title}'}"
+        told = f"{left} and {right} differ negligibly" if equal else question
         said = f"{told} on {where}{'' if equal else ' is undecided'}: {main.text(main.estimate.mean)}{main.unit}"
+        said += "" if main.unit.strip() == "dB" else f" {title}"  # whether more is better depends on it
     else:
         said = f"{said} on {where}"
     return f"{said} {_ends(main, about)}{cost_words(report, main.left, main.right)}."
@@ -198,8 +221,15 @@ def cost_words(report: Report, left: str, right: str) -> str:
             ratio = ours.mean / base.mean
             (same if 0.95 < ratio < 1.05 else told).append((ratio, COSTS[key]))
     if told:
-        return ", at " + " and ".join(f"{ratio:.{1 if ratio >= 1 else 2}f} times the {name}" for ratio, name in told)
+        return ", at " + " and ".join(f"{_ratio(ratio)} times the {name}" for ratio, name in told)
     return f", at the same {' and '.join(name for _, name in same)}" if same else ""
+
+
+def _ratio(value: float) -> str:
+    """``1,234.5``, ``0.52``, ``0.0031``."""
+    if value >= 1:
+        return f"{value:,.1f}"
+    return f"{value:.2f}" if value >= 0.095 or not value else number(value, 1 - math.floor(math.log10(value)))
 
 
 def _further(report: Report, main: Effect, others: list[Effect]) -> str:
@@ -292,7 +322,9 @@ def _alone(report: Report) -> str:
     keys = [key for key in report.benchmark.leading if summary(report.rows[name], key)]
     key = next((key for key in keys if column(key).unit == "dB"), keys[0] if keys else None)
     if key is None:
-        return f"Only {escape(report.title(name))} was run, and none of the leading metrics was measured."
+        complete = [escape(report.title(one)) for one, runs in report.rows.items() if runs]
+        told = f"Only {complete[0]} was run, and none" if len(complete) == 1 else "None"
+        return f"{told} of the leading metrics was measured."
     value, epochs = summary(report.rows[name], key), epochs_of(report.rows[name])
     n = value.n if value else 0
     about = f"{n} seed{'s' * (n > 1)}" + (f", {epochs:,} epoch{'s' * (epochs > 1)}" if epochs else "")

@@ -62,8 +62,12 @@ def commit_of(git: Any) -> str:
 
 
 def title_of(benchmark: Benchmark, name: str) -> str:
-    """Title of a variant; its name if it is not in the benchmark file."""
-    return benchmark.variants[name].title if name in benchmark.variants else name
+    """Title of a variant, with its name if others have the same title; only its name if it is not in the benchmark file."""
+    if name not in benchmark.variants:
+        return name
+    title = benchmark.variants[name].title
+    shared = sum(one.title == title for one in benchmark.variants.values()) > 1
+    return f"{title} ({name})" if shared else title
 
 
 def unit_of(key: str) -> str:

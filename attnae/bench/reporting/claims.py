@@ -10,6 +10,7 @@ from attnae.bench.catalog.benchmark import Benchmark, Claim
 from attnae.bench.reporting import images
 from attnae.bench.reporting.images import ImageStatement
 from attnae.bench.reporting.judgment import ONE_SEED, Departure, Judgment, Question, judge_all
+from attnae.bench.reporting.seeds import shared
 from attnae.bench.reporting.statistics import mean_by_seed
 from attnae.metrics.columns import column
 from attnae.result import Result
@@ -40,15 +41,14 @@ def question(claim: Claim, rows: Rows, departures: tuple[Departure, ...]) -> Que
 
     The published effect is used only if nothing but the images differs: with another schedule or network it is another quantity.
     """
-    right: Mapping[int, float] | float
-    right = mean_by_seed(rows.get(claim.right, []), claim.keys) if isinstance(claim.right, str) else float(claim.right)
+    left, right = mean_by_seed(rows.get(claim.left, []), claim.keys), _right(claim, rows)
     margin = claim.margin
     if claim.relative_margin:
-        values = right.values() if isinstance(right, Mapping) else [right]
+        values = [right[seed] for seed in shared(left, right)] if isinstance(right, Mapping) else [right]
         margin = claim.relative_margin * abs(sum(values) / max(len(values), 1))
     sized = isinstance(claim.right, str) and not {"shorter schedule", "smaller network"} & set(departures)
     return Question(
-        left=mean_by_seed(rows.get(claim.left, []), claim.keys),
+        left=left,
         right=right,
         relation=claim.relation,
         margin=margin,
@@ -57,6 +57,11 @@ def question(claim: Claim, rows: Rows, departures: tuple[Departure, ...]) -> Que
         primary=claim.primary,
         exact=all(column(key).kind == "counted" for key in claim.keys),
     )
+
+
+def _right(claim: Claim, rows: Rows) -> Mapping[int, float] | float:
+    """The right side of a claim: values by seed, or a number."""
+    return mean_by_seed(rows.get(claim.right, []), claim.keys) if isinstance(claim.right, str) else float(claim.right)
 
 
 def judge(

@@ -193,9 +193,9 @@ def _claims(report: Report) -> str:
             lonely.setdefault(seeds_text(one.judgment.unpaired), []).append(str(one.number))
     for seeds, numbers in lonely.items():
         several = not seeds.isdecimal()
-        were = f"seed{'s' * several} {seeds} {'were' if several else 'was'}"
+        have = f"seed{'s' * several} {seeds} {'have' if several else 'has'} a value"
         lines.append(
-            f"- {', '.join(numbers)}: {were} run for one of the two variants only and {'are' if several else 'is'} ignored."
+            f"- {', '.join(numbers)}: {have} for one of the two variants only and {'are' if several else 'is'} ignored."
         )
     warnings = _warnings(report)
     title = "## The paper's claims" if report.benchmark.reproduces else "## Claims"

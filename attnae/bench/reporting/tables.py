@@ -102,8 +102,12 @@ def differences(report: Report) -> str:
             continue
         found = [paired(by_seed(runs, key), by_seed(base, key)) for key in keys]
         if any(one is not None and one.std is not None for one in found):
-            cells = ["-" if d is None else unbroken(interval(d, k)) for d, k in zip(found, keys, strict=True)]
-            body.append([escape(report.title(name)), *cells, str(max(d.n for d in found if d))])
+            most = max(d.n for d in found if d)
+            cells = [
+                "-" if d is None else unbroken(interval(d, k) + (f" (n = {d.n})" if d.n < most else ""))
+                for d, k in zip(found, keys, strict=True)
+            ]
+            body.append([escape(report.title(name)), *cells, str(most)])
     if not body:
         return ""
     note = "Mean difference over shared seeds, with its 95% interval (Student's t, not adjusted)."
