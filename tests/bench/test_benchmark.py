@@ -210,6 +210,10 @@ VARIANT = {"title": "t", "about": "a", "default": True}
         ({"claims": [claim(relation="better")]}, "claims[0].relation: must be one of higher, lower, equal, got 'better'"),
         ({"claims": [claim(relation="equal")]}, "claims[0].margin: must be above 0 if relation is equal"),
         ({"claims": [claim(margin=-1)]}, "claims[0].margin: must be above 0"),
+        ({"claims": [claim(right="wide")]}, "claims[0].right: wide cannot be compared with itself"),
+        ({"sweeps": [{"title": "t", "x": "s", "metric": "mse", "protocols": {}}]}, "sweeps[0].protocols: must not be empty"),
+        ({"curves": [{"key": "train/loss", "title": "t", "digits": -1}]}, "curves[0].digits: must be from 0 to 12"),
+        ({"curves": [{"key": "train/loss", "title": "t", "digits": 10**9}]}, "curves[0].digits: must be from 0 to 12"),
         ({"claims": [claim(relative_margin=1.5)]}, "claims[0].relative_margin: must be between 0 and 1, without margin"),
         ({"claims": [claim(relative_margin=0.1, margin=1)]}, "claims[0].relative_margin: must be between 0 and 1, without margin"),
         ({"claims": [claim(margin=float("nan"))]}, "claims[0].margin: must be a number, got nan"),
@@ -222,6 +226,11 @@ VARIANT = {"title": "t", "about": "a", "default": True}
 def test_invalid_files_are_rejected_in_one_line(changes: dict[str, Any], message: str, tmp_path: Path) -> None:
     catalog.read(written(tmp_path, small()))  # valid without the change
     assert message in refused(written(tmp_path, small(**changes)))
+
+
+def test_equality_may_have_a_relative_margin(tmp_path: Path) -> None:
+    file = written(tmp_path, small(claims=[claim(relation="equal", relative_margin=0.05)]))
+    assert catalog.read(file).claims[0].relative_margin == 0.05
 
 
 def test_invalid_file_name(tmp_path: Path) -> None:

@@ -84,6 +84,7 @@ class TestNew:
             ("moe_denoising", "shipped benchmark"),
             ("torch", "installed package"),
             ("json", "installed package"),
+            ("lambda", "word of Python"),
             ("My-Idea", "lowercase"),
             ("1st", "lowercase"),
             ("sharp", "exists"),

@@ -13,6 +13,9 @@ from attnae.metrics.columns import COLUMNS, PROTOCOLS, defined, is_protocol
 NAME = re.compile(r"[A-Za-z0-9]\w{0,99}", re.ASCII)
 """Valid names of benchmarks, variants and profiles; they appear in folder names and comma-separated options."""
 
+MOST_DIGITS = 12
+"""Maximum number of digits after the decimal point."""
+
 MOST_PRIMARY = 3
 """Maximum number of primary claims; with more, some would hold by chance."""
 
@@ -141,6 +144,8 @@ def _metric(key: str, place: Place) -> None:
 def _curve(curve: Curve, benchmark: Benchmark, place: Place) -> None:
     _variants(curve.published, benchmark, place.at("published"))
     logged = [f"{split}/{c.name}" for split in ("train", "val") for c in COLUMNS.values() if not c.cost]
+    if not 0 <= curve.digits <= MOST_DIGITS:
+        raise place.at("digits").error(f"must be from 0 to {MOST_DIGITS}")
     split, _, name = curve.key.partition("/")
     found = defined(name)
     if split not in ("train", "val") or found is None or found.cost:
@@ -149,6 +154,8 @@ def _curve(curve: Curve, benchmark: Benchmark, place: Place) -> None:
 
 def _sweep(sweep: Sweep, benchmark: Benchmark, place: Place) -> None:
     _quality(sweep.metric, place.at("metric"))
+    if not sweep.protocols:
+        raise place.at("protocols").error("must not be empty")
     for x, protocol in sweep.protocols.items():
         _protocol(protocol, Place(place.file, f"{place.path}.protocols.{x}"))
     _variants(sweep.published, benchmark, place.at("published"))
@@ -177,7 +184,9 @@ def _claim(claim: Claim, benchmark: Benchmark, place: Place) -> None:
         _metric(metric, place.at("metric"))
     if len({metric.rpartition("/")[2] for metric in claim.keys}) > 1:
         raise place.at("metric").error("must name one metric under several protocols, because their mean is compared")
-    if claim.margin < 0 or (claim.relation == "equal" and claim.margin == 0):
+    if claim.left == claim.right:
+        raise place.at("right").error(f"{claim.right} cannot be compared with itself")
+    if claim.margin < 0 or (claim.relation == "equal" and not (claim.margin or claim.relative_margin)):
         raise place.at("margin").error("must be above 0 if relation is equal, and must not be negative")
     if claim.relative_margin and (claim.margin or not 0 < claim.relative_margin < 1):
         raise place.at("relative_margin").error("must be between 0 and 1, without margin")

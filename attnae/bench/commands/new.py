@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import keyword
 import re
 from importlib.util import find_spec
 from pathlib import Path
@@ -37,6 +38,8 @@ def new(options: argparse.Namespace) -> int:
         raise UserError(
             f"{name!r} cannot be used as a name. Use lowercase letters, digits and '_', beginning with a letter."
         )
+    if keyword.iskeyword(name):
+        raise UserError(f"{name} is a word of Python, so its code could not be imported. Choose another name.")
     if name in catalog.names():
         raise UserError(f"{name} is the name of a shipped benchmark. Choose another one.")
     if folder.exists():
