@@ -91,7 +91,7 @@ def run(
     words += [f"--seeds={''.join(f'{seed},' for seed in seeds) if _several(seeds) else seeds}"]
     variants = ",".join(map(str, variants)) if _several(variants) else variants
     words += [f"--set={key}={_text(key, value)}" for key, value in _items(overrides)]
-    words += [f"--grid={key}={','.join(map(json.dumps, values))}" for key, values in (grid or {}).items()]
+    words += [f"--grid={key}={','.join(_json(key, one) for one in values)}" for key, values in _axes(grid)]
     named = {"profile": profile, "data-root": data, "label": label, "jobs": jobs, "timeout": timeout, "extend": extend}
     for name, given in {**named, "variants": variants, "wandb": wandb}.items():
         words += [] if given is None else [f"--{name}={given}"]
@@ -166,8 +166,21 @@ def _items(overrides: Mapping[str, Any] | None) -> Iterable[tuple[str, Any]]:
     return (overrides or {}).items()
 
 
+def _axes(grid: Mapping[str, Sequence[Any]] | None) -> Iterable[tuple[str, Iterable[Any]]]:
+    if not isinstance(grid, Mapping | None) or not all(map(_several, (grid or {}).values())):
+        raise UserError(
+            f"grid={grid!r}: expected a dictionary of lists such as {{'model.init_args.lr': [1e-3, 3e-4]}}."
+        )
+    return (grid or {}).items()
+
+
 def _text(key: str, value: Any) -> str:
-    """A value as ``--set`` reads it. Paths are text; numbers and arrays of NumPy are numbers and lists.
+    """A value as ``--set`` reads it."""
+    return str(value) if isinstance(value, str | Path) else _json(key, value)
+
+
+def _json(key: str, value: Any) -> str:
+    """A value as JSON, which ``--set`` and ``--grid`` read. Paths are text; numbers and arrays of NumPy are numbers and lists.
 
     Raises:
         UserError: A configuration cannot contain it.
@@ -178,14 +191,12 @@ def _text(key: str, value: Any) -> str:
             return str(part)
         if hasattr(part, "tolist"):
             return part.tolist()
-        raise UserError(f"overrides: {key}={part!r} is neither a number, text, list, dictionary, True, False nor None.")
+        raise UserError(f"{key}={part!r} is neither a number, text, list, dictionary, True, False nor None.")
 
-    if isinstance(value, str | Path):
-        return str(value)
     try:
         return json.dumps(value, default=plain)
     except (TypeError, ValueError) as error:  # keys that are no text, or a list that contains itself
-        raise UserError(f"overrides: {key}: {error}.") from error
+        raise UserError(f"{key}: {error}.") from error
 
 
 class Results:

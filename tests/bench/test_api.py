@@ -129,6 +129,10 @@ def test_errors_are_of_one_class(tmp_path: Path) -> None:
                       {"benchmark": "--help"}, {"benchmark": "saaae_vs_vae", "variants": [1]},
                       {"benchmark": "saaae_vs_vae", "overrides": ["trainer.max_epochs=1"]},
                       {"benchmark": "saaae_vs_vae", "overrides": {"trainer.max_epochs": object()}},
+                      {"benchmark": "saaae_vs_vae", "grid": {"trainer.max_epochs": 1}},
+                      {"benchmark": "saaae_vs_vae", "grid": {"trainer.max_epochs": [1, object()]}},
+                      {"benchmark": "saaae_vs_vae", "grid": ["trainer.max_epochs=1,2"]},
+                      {"benchmark": "saaae_vs_vae", "grid": {"trainer.max_epochs": np.array([0, 1], np.int64)}},
                       {"benchmark": "saaae_vs_vae", "profile": "nope"}):  # fmt: skip
         with pytest.raises(bench.Error):
             bench.run(**arguments, out=tmp_path / "runs", reports=tmp_path / "reports")  # type: ignore[arg-type]
@@ -214,6 +218,8 @@ def test_hostile_text_stays_text() -> None:
     text = latex.table(Report(benchmark, "paper", RESULTS))
     assert "\\input{z}" not in text.replace("\\textbackslash{}input\\{z\\}", "")
     assert "a\\_b \\& 50\\% \\$x\\$ \\#1 \\{y\\}" in text
+    variants = {**BENCHMARK.variants, "better": replace(BENCHMARK.variants["better"], title="[ours]")}
+    assert "\n    {}[ours] & " in latex.table(Report(replace(BENCHMARK, variants=variants), "paper", RESULTS))
     assert "Žluťoučký ğ [U+4E2D]" in text
     labels = [line for one in ("a_b", "50% \\x") for line in latex.table(Report(BENCHMARK, one, RESULTS)).splitlines()
               if "\\label" in line]  # fmt: skip

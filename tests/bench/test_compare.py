@@ -137,6 +137,9 @@ def test_nothing_to_compare_is_a_usage_error(tmp_path: Path, capsys: pytest.Capt
     assert "No results below" in capsys.readouterr().err
     assert main(["compare", str(tmp_path / "a"), str(tmp_path / "b")]) == 2
     assert "nothing to compare" in capsys.readouterr().err
+    write(tmp_path / "c", {("moe", 7): 1.0, ("dense", 1): 1.0})
+    assert main(["compare", str(tmp_path / "a"), str(tmp_path / "c")]) == 2
+    assert "no variant with the same seed" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

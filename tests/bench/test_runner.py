@@ -390,6 +390,8 @@ def test_folder_of_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     made = plan.make(Request(catalog.load("saaae_vs_vae"), data_root=tmp_path / "pets", dry=True))
     monkeypatch.chdir(tmp_path)
     assert run_command._next(made) == "attnae-bench run saaae_vs_vae --profile short --data-root pets"
+    hub = plan.make(Request(catalog.load("saaae_vs_vae"), data_root=Path("hf://owner/name"), dry=True))
+    assert run_command._next(hub).endswith("--data-root hf://owner/name")
     assert "Converted images: 1 grayscale, 1 transparent (on white)." in text
     assert f"(saaae_vs_vae/{page.parent.name}/README.md)" in (tmp_path / "reports/README.md").read_text(
         encoding="utf-8"

@@ -157,6 +157,7 @@ def test_different_images_have_separate_reports(here: Path) -> None:
         text = (page / "README.md").read_text(encoding="utf-8")
         assert f"[{other.name}](../{other.name}/README.md), different images" in text
     assert report("--check") == 0
+    assert report("--check", "runs") == report("--check", str(first)) == 2  # no reports are below them
 
 
 def test_two_configurations_of_a_variant_are_not_two_seeds(here: Path) -> None:

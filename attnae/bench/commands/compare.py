@@ -53,7 +53,13 @@ def compare(options: argparse.Namespace) -> int:
     displayed precision are ignored. A run that is complete in A and failed in B is also a regression.
     """
     out, marks = console(), 0
-    for benchmark, title, before, after in _pairs(options.a, options.b):
+    pairs = _pairs(options.a, options.b)
+    if not any(before.keys() & after.keys() for _, _, before, after in pairs):
+        raise UserError(
+            f"{shown(options.a)} and {shown(options.b)} have no variant with the same seed: nothing to compare. "
+            "Name results of the same variants and seeds."
+        )
+    for benchmark, title, before, after in pairs:
         marks += _show(benchmark, title, before, after, options.tolerance / 100, out)
     out.print(f"Regressions beyond the noise: {marks}.")
     return 1 if marks else 0

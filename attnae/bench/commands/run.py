@@ -17,7 +17,7 @@ from attnae.bench.commands.cost import expected
 from attnae.bench.commands.run_options import add_options
 from attnae.bench.identity import Run
 from attnae.bench.markdown import plain
-from attnae.bench.request import MEASURES, Request, shown
+from attnae.bench.request import MEASURES, Request, relative, shown
 from attnae.bench.terminal import console
 from attnae.errors import UserError
 from attnae.result import Record
@@ -311,7 +311,8 @@ def _next(made: plan.Plan) -> str:
         command = f"attnae-bench run {escape(plan.named(benchmark))} --profile {further[0]} --data-root"
         if made.request.data_root:
             root = made.request.data_root
-            return f"{command} {escape(str(root) if str(root).startswith('hf:') else shlex.quote(shown(root)))}"
+            # A path has lost one of the slashes of hf://.
+            return f"{command} {escape(shlex.quote(relative(root) if root.parts[:1] == ('hf:',) else shown(root)))}"
         return f"{command} DIR   (DIR: train/ and test/ images)"
     if left:
         return f"for the controls, the same command with --variants {','.join(left)}"

@@ -63,7 +63,7 @@ def table(report: Report) -> str:
     heads = ["variant", *map(_heading, keys), "parameters", "seeds"]
     body = [
         [
-            escape(report.title(name)),
+            _first(escape(report.title(name))),
             *(_cell(rows, name, key) for key in keys),
             number(found.mean, 0) if (found := summary(runs, "params_trainable")) else "--",
             str(len(runs)),
@@ -87,6 +87,11 @@ def table(report: Report) -> str:
         r"\end{table}",
         "",
     ])  # fmt: skip
+
+
+def _first(text: str) -> str:
+    r"""Text at the beginning of a row, where the ``\\\\`` before it would take a bracket or star as its argument."""
+    return f"{{}}{text}" if text.startswith(("[", "*")) else text
 
 
 def _caption(report: Report, bold: bool) -> str:

@@ -168,13 +168,14 @@ def check(reports: Path) -> list[str]:
     if not reports.is_dir():
         raise UserError(f"There is no folder {reports}. Name the folder given as --reports.")
     stored = _stored(reports)
+    if not stored:
+        raise UserError(f"No reports of a known benchmark below {reports}. Name the folder given as --reports.")
     expected = {}
     for report in stored:
         folder = reports / report.benchmark.name / report.label
         expected[folder / "README.md"] = page.text(report)
         expected[folder / "results.csv"] = csv_text(report.compared)
-    if stored:
-        expected |= _shared(reports, stored, _benchmarks())
+    expected |= _shared(reports, stored, _benchmarks())
     return [
         f"{path} differs from its result files. Regenerate it with `attnae-bench report`."
         for path, content in expected.items()
