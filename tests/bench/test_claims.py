@@ -222,6 +222,21 @@ def test_seeds_without_a_partner_are_named() -> None:
     assert ": seeds 2, 3 have a value for one of the two variants only and are ignored." in two
 
 
+@pytest.mark.parametrize(
+    ("profile", "kind", "option"),
+    [("paper", "official", ""), ("paper", "folder", " --data-root DIR"), ("quick", "embedded", ""),
+     ("paper", "embedded", " --set data.init_args.source=embedded"), ("quick", "official", " --data-root DIR")],
+)  # fmt: skip
+def test_the_command_of_a_report_names_its_images(profile: str, kind: str, option: str) -> None:
+    one = replace(run("moe_clamped", 1, 22.0), profile=profile, data={"kind": kind, "title": "pixels"})
+    failed = replace(one, variant="dense_clamped", status="failed", data={})
+    text = page.text(Report(catalog.load("moe_ablation"), profile, [failed, one]))
+    assert (
+        f"attnae-bench run moe_ablation --profile {profile} --variants dense_clamped,moe_clamped --seeds 1{option}\n"
+        in text
+    )
+
+
 def test_a_relative_margin_is_a_fraction_of_the_right_side() -> None:
     asked = question(claim(relation="lower", relative_margin=0.1), rows([21.0, 20.9], [20.0, 22.0]), ())
     assert asked.margin == pytest.approx(2.1)

@@ -111,7 +111,7 @@ def _provenance(report: Report) -> str:
         for d in list(data.values())[:MOST_FACTS]
     ]
     lines += _runs(results)
-    commands = _plan(results)
+    commands = _plan(report)
     if first := next((r for r in results if r.commands), None):
         commands += [f"# commands that this runs for {first.variant}, seed {first.seed}:", *first.commands]
     commands = [one_line(line) for line in commands]
@@ -146,8 +146,9 @@ def _runs(results: list[Result]) -> list[str]:
     return lines[:most] + ([f"- {len(lines) - most:,} more, see runs/*.json"] if len(lines) > most else [])
 
 
-def _plan(results: list[Result]) -> list[str]:
+def _plan(report: Report) -> list[str]:
     """The ``attnae-bench`` commands that reproduce these runs: one for each set of seeds."""
+    results = report.results
     if not results:
         return []
     first = results[0]
@@ -161,7 +162,12 @@ def _plan(results: list[Result]) -> list[str]:
     further += ["--precision", first.precision] if first.precision != "fp32" else []
     further += ["--devices", str(first.devices)] if first.devices > 1 else []
     further += ["--nodes", str(first.nodes)] if first.nodes > 1 else []
-    if first.data.get("kind") not in ("official", "embedded"):
+    profile = report.benchmark.profiles.get(first.profile)
+    kind = next((r.data["kind"] for r in results if r.data.get("kind")), None)  # a run that failed early has none
+    usual = ("embedded" if profile.evidence == "demonstration" else "official") if profile else None
+    if kind == "embedded" and usual == "official":
+        further += ["--set", "data.init_args.source=embedded"]
+    elif kind not in (None, usual) and (usual or kind not in ("official", "embedded")):
         further += ["--data-root", "DIR"]
     return [
         shlex.join(["attnae-bench", "run", _named(first), "--profile", first.profile, "--variants", ",".join(variants),
