@@ -151,6 +151,8 @@ class TestRun:
         ours, theirs = (root / "reports/sharp/tiny/README.md" for root in (tmp_path, made[0]))
         assert ours.read_text(encoding="utf-8") == theirs.read_text(encoding="utf-8")
         assert call(tmp_path, "report", "--check").returncode == 0
+        ours.write_text("changed", encoding="utf-8")
+        assert call(tmp_path, "report", "--check").returncode == 1
 
     def test_text_of_other_people_is_no_html_and_no_markup(self, made: tuple[Path, str], tmp_path: Path) -> None:
         shutil.copytree(made[0] / "runs", tmp_path / "runs")

@@ -148,6 +148,7 @@ def _write(table: Table, archive: Archive) -> Path:
         shutil.rmtree(folder / "figures", ignore_errors=True)
     figures.draw(report, folders, folder / "figures")
     archive.keep(table)
+    catalog.keep(report.benchmark, archive.reports)
     write_text(folder / "results.csv", csv_text(report.compared))
     write_text(folder / "README.md", page.text(report))
     return folder / "README.md"
