@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 from attnae._version import __version__
 from attnae.errors import UserError
+from attnae.parser import Parser
 from attnae.streams import discard_output, run, why
 
 COMMANDS = ("list", "show", "config", "doctor", "new", "run", "status", "report", "compare", "merge", "clean")
@@ -49,17 +50,6 @@ def _terminate(number: int, frame: Any) -> NoReturn:
     sys.exit(128 + number)
 
 
-class _Parser(argparse.ArgumentParser):
-    """An argument parser whose errors refer to ``--help`` instead of printing the usage."""
-
-    def error(self, message: str) -> None:  # type: ignore[override]
-        raise UserError(f"{message}. See `{self.prog} --help`.")
-
-    def print_help(self, file: Any = None) -> None:
-        """Prints the help; argparse's own method ignores that the disk is full."""
-        print(self.format_help(), end="", file=file)
-
-
 class _Completion(argparse.Action):
     """Prints the completion script of a shell."""
 
@@ -77,7 +67,7 @@ class _Completion(argparse.Action):
 
 def parser(names: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
     """Builds the parser with the options of the named commands."""
-    top = _Parser(prog="attnae-bench", description="Train, evaluate and compare the variants of a paper.")
+    top = Parser(prog="attnae-bench", description="Train, evaluate and compare the variants of a paper.")
     top.add_argument("--version", action="version", version=f"attnae {__version__}")
     top.add_argument(
         "--print-completion",

@@ -7,11 +7,12 @@ import math
 import sys
 from importlib import import_module
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from attnae.errors import UserError
 from attnae.files import typed
 from attnae.inference import folders, inputs
+from attnae.parser import Parser
 from attnae.trust import trust
 
 NAMES = ("apply", "encode", "decode", "sample", "export", "models")
@@ -31,7 +32,7 @@ def run(arguments: list[str]) -> int:
     Raises:
         UserError: Whatever a user can mend, in one line.
     """
-    top = _Parser(prog="attnae")
+    top = Parser(prog="attnae")
     add_commands(top.add_subparsers(dest="command", required=True))
     options = top.parse_args(arguments)
     if "model" in options:
@@ -47,17 +48,6 @@ def run(arguments: list[str]) -> int:
         if type(error).__name__ != "OutOfMemoryError":
             raise
         raise UserError("Out of GPU memory. Give a smaller --batch-size, or --device cpu.") from error
-
-
-class _Parser(argparse.ArgumentParser):
-    """argparse, with errors of one line, also of the output."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message}. See `{self.prog} --help`.")
-
-    def print_help(self, file: Any = None) -> None:
-        """Prints the help; argparse's own method ignores that the disk is full."""
-        print(self.format_help(), end="", file=file)
 
 
 def add_commands(commands: Any) -> None:

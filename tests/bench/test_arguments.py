@@ -60,6 +60,28 @@ def test_url_is_rejected_as_path(home: Path, capsys: pytest.CaptureFixture[str])
     assert "'hf://name' is not a path" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        (
+            ["run", "moe_denoising", "--variant", "moe", "--devices", "1", "--grdi=x"],
+            "--grdi=x; did you mean --grid? See",
+        ),
+        (["list", "moe_denoising", "-q"], "moe_denoising -q. See"),
+        (["--nothing", "list"], "--nothing"),
+    ],
+)
+def test_an_unknown_option_refers_to_the_help_of_its_command(
+    arguments: list[str], hint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == 2
+    command = "attnae-bench" if arguments[0].startswith("-") else f"attnae-bench {arguments[0]}"
+    err = capsys.readouterr().err
+    assert hint in err
+    assert f"See `{command} --help`." in err
+    assert len(err.splitlines()) == 1
+
+
 @pytest.mark.parametrize("arguments", [["clean", "", "--yes"], ["run", "moe_denoising", "--out", " "], ["report", ""]])
 def test_an_empty_path_is_not_this_folder(arguments: list[str], home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(arguments) == 2
