@@ -41,7 +41,6 @@ def run(program: str, main: Callable[[], int]) -> NoReturn:
         main: Returns the exit code.
     """
     replace_unprintable()
-    lost = ""
     try:
         code: int | str | None = main()
     except SystemExit as end:  # argparse, after printing the help

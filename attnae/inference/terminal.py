@@ -65,7 +65,7 @@ def show_table(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> Non
     for row in shown:
         table.add_row(*(_text(column, row.get(column)) for column in columns))
     # Otherwise the name a:cat:.png would be shown with a picture of a cat.
-    (Console(emoji=False) if sys.stdout.isatty() else Console(width=160, emoji=False)).print(table, markup=False)
+    Console(emoji=False, width=None if sys.stdout.isatty() else 160).print(table, markup=False)
 
 
 def _text(column: str, value: Any) -> str:
