@@ -265,6 +265,6 @@ def label(made: Plan, without: Sequence[str]) -> str:
 
 def _label(request: Request, location: Location | None, settings: Settings, bits: str) -> str:
     """The default label: the profile, followed by data and settings that differ from it."""
-    usual = "embedded" if request.benchmark.profiles[request.profile].evidence == "demonstration" else "official"
+    usual = request.benchmark.profiles[request.profile].usual_images
     data = location.name if location and location.kind != usual else ""
     return labels.default(request.profile, data, settings.numbers, bits, request.devices, request.nodes)

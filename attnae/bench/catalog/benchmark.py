@@ -70,6 +70,11 @@ class Profile:
     changes: dict[str, Any] = field(default_factory=dict)
     variants: dict[str, dict[str, Any]] = field(default_factory=dict)
 
+    @property
+    def usual_images(self) -> str:
+        """Kind of the images that the profile is made for: ``embedded`` or ``official``."""
+        return "embedded" if self.evidence == "demonstration" else "official"
+
 
 @dataclass(frozen=True)
 class Table:

@@ -164,7 +164,7 @@ def _plan(report: Report) -> list[str]:
     further += ["--nodes", str(first.nodes)] if first.nodes > 1 else []
     profile = report.benchmark.profiles.get(first.profile)
     kind = next((r.data["kind"] for r in results if r.data.get("kind")), None)  # a run that failed early has none
-    usual = ("embedded" if profile.evidence == "demonstration" else "official") if profile else None
+    usual = profile.usual_images if profile else None
     if kind == "embedded" and usual == "official":
         further += ["--set", "data.init_args.source=embedded"]
     elif kind not in (None, usual) and (usual or kind not in ("official", "embedded")):
