@@ -10,6 +10,8 @@ from hypothesis import settings
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # read when torch is loaded; waiting threads would take the CPU
 import torch
 
+from attnae.bench.catalog import lookup
+
 LONGEST = ("test_training", "test_faults", "test_interruptions", "test_contributing", "test_commands", "test_devices",
            "test_jobs", "test_runner", "test_selection", "test_task", "test_site", "test_own", "test_imports")  # fmt: skip
 """Files that take more than 40 seconds, longest first."""
@@ -36,3 +38,10 @@ def surroundings(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPa
     # pytest removes the folders of shared fixtures after a passed run, but not those of xdist's workers.
     if "PYTEST_XDIST_WORKER" in os.environ and not request.session.testsfailed:
         shutil.rmtree(tmp_path_factory.getbasetemp(), ignore_errors=True)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_benchmarks_of_other_files() -> Iterator[None]:
+    """Benchmarks that a test has made known in this process are unknown to the tests of the next file."""
+    yield
+    lookup._others.clear()
