@@ -45,12 +45,26 @@ def run(program: str, main: Callable[[], int]) -> NoReturn:
         code: int | str | None = main()
     except SystemExit as end:  # argparse, after printing the help
         code = end.code
+    except Exception as error:
+        hidden = _ending(error)
+        if hidden is None:
+            raise
+        if isinstance(hidden, KeyboardInterrupt):
+            print(f"{program}: interrupted", file=sys.stderr)
+        code = 130 if isinstance(hidden, KeyboardInterrupt) else hidden.code
     finally:
         lost = _flushed()
     if lost and not code:
         print(f"{program}: error: {lost}", file=sys.stderr)
         code = 2
     sys.exit(code)
+
+
+def _ending(error: BaseException | None) -> SystemExit | KeyboardInterrupt | None:
+    """The end of the program that an error hides: what a signal raises while a native module loads becomes its ImportError."""
+    while error is not None and not isinstance(error, SystemExit | KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error
 
 
 def why(error: OSError) -> str:

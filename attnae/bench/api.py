@@ -40,7 +40,7 @@ def run(
     retest: bool = False,
     extend: int | None = None,
     keep_checkpoints: bool = False,
-    wandb: str | None = None,
+    wandb: str | bool = False,
     yes: bool = False,
 ) -> Results:
     """Trains and tests variants and writes the report, as ``attnae-bench run`` does: the same plan, processes and files.
@@ -68,7 +68,7 @@ def run(
         retest: Whether to test complete runs again instead of training.
         extend: Total number of epochs to which finished runs are continued; their checkpoints must have been kept.
         keep_checkpoints: Whether to keep the state of the optimizer.
-        wandb: Project in Weights & Biases.
+        wandb: Whether to log to Weights & Biases, or the project there (default: ``attnae``).
         yes: Whether to start a grid of more than 100 runs.
 
     Returns:
@@ -93,9 +93,10 @@ def run(
     words += [f"--set={key}={_text(key, value)}" for key, value in _items(overrides)]
     words += [f"--grid={key}={','.join(_json(key, one) for one in values)}" for key, values in _axes(grid)]
     named = {"profile": profile, "data-root": data, "label": label, "jobs": jobs, "timeout": timeout, "extend": extend}
-    for name, given in {**named, "variants": variants, "wandb": wandb}.items():
+    for name, given in {**named, "variants": variants, "wandb": wandb if isinstance(wandb, str) else None}.items():
         words += [] if given is None else [f"--{name}={given}"]
     switches = {"retry-failed": retry_failed, "retest": retest, "keep-checkpoints": keep_checkpoints, "yes": yes}
+    switches["wandb"] = bool(wandb) and not isinstance(wandb, str)
     words += [f"--{name}" for name, given in switches.items() if given]
     with _one_class():
         options = app.parser(["run"]).parse_args([*words, "--", str(benchmark)])

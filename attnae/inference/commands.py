@@ -78,7 +78,7 @@ def _add_apply(commands: Any) -> None:
     )
     apply.add_argument(
         "--mask",
-        type=typed,
+        type=_typed,
         default="random",
         metavar="FILE",
         help="inpainting models: image file that is white where pixels are hidden; default random, as in training",
@@ -113,7 +113,7 @@ def _add_decode(commands: Any) -> None:
         "attnae decode runs/attentive_vqvae/quick/a/seed1-* coded/ -o decoded",
     )
     decode.add_argument(
-        "files", type=typed, nargs="+", metavar="FILES", help="*.codes: files, folders or patterns"
+        "files", type=_typed, nargs="+", metavar="FILES", help="*.codes: files, folders or patterns"
     ).complete = _FILE  # type: ignore[attr-defined]
     _folder(decode)
     _machine(decode)
@@ -133,7 +133,7 @@ def _add_sample(commands: Any) -> None:
     sample.add_argument("--seed", type=_count(0), default=1, metavar="N", help="of the latents; default 1")
     sample.add_argument(
         "--between",
-        type=typed,
+        type=_typed,
         nargs=2,
         metavar=("FIRST", "LAST"),
         help="two images; the first and last of the row are they",
@@ -179,14 +179,14 @@ def _command(commands: Any, name: str, short: str, long: str, example: str) -> a
     parser.set_defaults(module=module)
     parser.add_argument("model", type=_path, metavar="MODEL", help=MODEL).complete = _FOLDER  # type: ignore[attr-defined]
     parser.add_argument(
-        "--trust", type=typed, metavar="FOLDER", help="folder with the code of a model of your own; it is imported"
+        "--trust", type=_typed, metavar="FOLDER", help="folder with the code of a model of your own; it is imported"
     ).complete = _FOLDER  # type: ignore[attr-defined]
     return parser
 
 
 def _images(parser: argparse.ArgumentParser) -> None:
     images = parser.add_argument(
-        "images", type=typed, nargs="+", metavar="IMAGES", help="files, folders or patterns, of any size"
+        "images", type=_typed, nargs="+", metavar="IMAGES", help="files, folders or patterns, of any size"
     )
     images.complete = _FILE  # type: ignore[attr-defined]
 
@@ -218,8 +218,14 @@ def _device(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _typed(text: str) -> str:
+    if not text.strip():
+        raise argparse.ArgumentTypeError("the path is empty; use . for this folder")
+    return typed(text)
+
+
 def _path(text: str) -> Path:
-    return Path(typed(text))
+    return Path(_typed(text))
 
 
 def _count(least: int) -> Any:

@@ -63,7 +63,7 @@ def cells(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[list[dict[str,
 def made(cells: tuple[Any, Path]) -> tuple[bench.Results, Path]:
     """The same call from plain Python; it finds the run of the notebook complete."""
     _, folder = cells
-    return bench.run("saaae_vs_vae", **arguments(folder)), folder
+    return bench.run("saaae_vs_vae", **arguments(folder), wandb=False), folder
 
 
 @pytest.mark.skipif(not NOTEBOOK, reason="nbclient and ipykernel are not installed")

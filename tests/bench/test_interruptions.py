@@ -6,6 +6,8 @@ import json
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -59,6 +61,24 @@ def test_terminated_report_leaves_no_partial_files(uninterrupted: Path, tmp_path
     assert done.err == ""
     assert not partial()
     assert bench("report", cwd=tmp_path).code == 0
+
+
+@pytest.mark.parametrize(("end", "code"), [("SystemExit(143)", 143), ("KeyboardInterrupt()", 130), ("ValueError()", 1)])
+def test_a_signal_while_a_native_module_loads_has_its_exit_code(end: str, code: int) -> None:
+    script = f"""
+from attnae.streams import run
+
+def main():
+    try:
+        raise {end}
+    except BaseException as error:
+        raise ImportError("initialization failed") from error
+
+run("attnae", main)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == code
+    assert ("Traceback" in done.stderr) == (code == 1), done.stderr
 
 
 @pytest.mark.slow

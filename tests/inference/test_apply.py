@@ -385,9 +385,11 @@ def test_invalid_options_for_the_model(denoiser: Path, saaae: Path, vqvae: Path,
         (denoiser, ["--sigma", "nan"], "argument --sigma"),
         (denoiser, ["--batch-size", "0"], "argument --batch-size"),
         (denoiser, ["--seed", "x"], "argument --seed"),
+        (denoiser, [""], "argument IMAGES: the path is empty"),
+        ("", [], "argument MODEL: the path is empty"),
     ):
         with pytest.raises(UserError, match=word):
-            apply(run, source, "-o", tmp_path / "out", *options)
+            apply(run, source, *options, "-o", tmp_path / "out")
     Image.new("L", (32, 32), 255).save(tmp_path / "white.png")
     with pytest.raises(UserError, match="hides everything"):
         apply(saaae, source, "-o", tmp_path / "out", "--mask", tmp_path / "white.png")
