@@ -84,7 +84,7 @@ def atomic(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     except OSError as error:
         raise UserError(
-            f"Cannot write {path}: {error.strerror or error}. Free space or choose another folder."
+            f"Cannot write {shown(path)}: {error.strerror or error}. Free space or choose another folder."
         ) from error
     finally:
         if temporary is not None:
@@ -147,11 +147,13 @@ def read_yaml(path: Path) -> dict[str, Any]:
     try:
         raw = parse_yaml(path.read_text(encoding="utf-8"))
         if not isinstance(raw, dict):
-            raise UserError(f"{path} is not a YAML mapping.")
+            raise UserError(f"{shown(path)} is not a YAML mapping.")
         if _values(raw, {}) > MOST_VALUES:
-            raise UserError(f"Cannot read {path}: its aliases expand to more than {MOST_VALUES:,} values.")
-    except (OSError, UnicodeDecodeError, ValueError, RecursionError, yaml.YAMLError) as error:
-        raise UserError(f"Cannot read {path}: {error}") from error
+            raise UserError(f"Cannot read {shown(path)}: its aliases expand to more than {MOST_VALUES:,} values.")
+    except OSError as error:
+        raise UserError(f"Cannot read {shown(path)}: {error.strerror or error}.") from error
+    except (UnicodeDecodeError, ValueError, RecursionError, yaml.YAMLError) as error:
+        raise UserError(f"Cannot read {shown(path)}: {error}") from error
     return raw
 
 

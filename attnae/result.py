@@ -46,7 +46,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from attnae.errors import UserError
-from attnae.files import write_text
+from attnae.files import shown, write_text
 
 VERSION = 2
 """Version of the file format; other versions are rejected."""
@@ -152,16 +152,18 @@ def read_result(path: Path) -> Result:
     """
     raw = load(path)
     if isinstance(raw, dict) and type(version := raw.get("version")) is int and version != VERSION:
-        told = f"{path} has format {version}, but this version of attnae reads format {VERSION}."
+        told = f"{shown(path)} has format {version}, but this version of attnae reads format {VERSION}."
         if version > VERSION:
             raise NewerFormat(f"{told} Update attnae.")
-        convert = f"Convert it with `python -m attnae.bench.migrate {path.parent}`."
+        convert = f"Convert it with `python -m attnae.bench.migrate {shown(path.parent)}`."
         raise UserError(f"{told} {convert if version == 1 else 'Delete the file to repeat the run.'}")
     result = parse(raw, Result, path)
     if result.status not in ("complete", "failed"):
-        raise UserError(f"{path} has the unknown status {result.status!r}. Delete it to repeat the run.")
+        raise UserError(f"{shown(path)} has the unknown status {result.status!r}. Delete it to repeat the run.")
     if not TIME.fullmatch(result.finished_at):
-        raise UserError(f"{path} has an invalid finished_at: {result.finished_at!r:.60}. Delete it to repeat the run.")
+        raise UserError(
+            f"{shown(path)} has an invalid finished_at: {result.finished_at!r:.60}. Delete it to repeat the run."
+        )
     return result
 
 
@@ -174,7 +176,8 @@ def load(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"Cannot read {path}: {error}. Delete it to repeat the run.") from error
+        why = error.strerror if isinstance(error, OSError) else error
+        raise UserError(f"Cannot read {shown(path)}: {why}. Delete it to repeat the run.") from error
 
 
 def parse(raw: Any, kind: type[P], path: Path) -> P:
@@ -217,7 +220,7 @@ def parse(raw: Any, kind: type[P], path: Path) -> P:
         json.dumps(raw, ensure_ascii=False).encode()  # fails for half a surrogate pair, which no file can hold
         return kind(**raw)
     except (ValueError, TypeError, OverflowError, RecursionError) as error:
-        raise UserError(f"Cannot read {path}: {error}. Delete it to repeat the run.") from error
+        raise UserError(f"Cannot read {shown(path)}: {error}. Delete it to repeat the run.") from error
 
 
 def _deep(value: Any) -> bool:

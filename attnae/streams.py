@@ -11,6 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
+from attnae.files import shown
+
 
 def replace_unprintable() -> None:
     """Prints a replacement for characters missing from the terminal's encoding, so that they never cause an error.
@@ -69,11 +71,21 @@ def _ending(error: BaseException | None) -> SystemExit | KeyboardInterrupt | Non
 
 def why(error: OSError) -> str:
     """What failed and why, in one line. A full disk without the name of a file is that of standard output."""
-    where = "" if error.filename is None else os.fsencode(str(error.filename)).decode("utf-8", "backslashreplace")
+    where = (
+        "" if error.filename is None else os.fsencode(_shown(str(error.filename))).decode("utf-8", "backslashreplace")
+    )
     if not where and error.errno == errno.ENOSPC:
         where = "standard output"
     told = f"{where}: {error.strerror or error}" if where else str(error.strerror or error)
     return " ".join(told.split())
+
+
+def _shown(name: str) -> str:
+    """The name of a file for display, also if the working folder was removed."""
+    try:
+        return shown(Path(name))
+    except OSError:
+        return name
 
 
 def _flushed() -> str:

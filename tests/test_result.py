@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from attnae import files
 from attnae.errors import UserError
+from attnae.files import shown
 from attnae.result import LARGEST, VERSION, Part, Result, now, read_part, read_result, write
 
 FULL = Result(
@@ -50,7 +51,7 @@ def refused(path: Path, read: Any = read_result) -> str:
     with pytest.raises(UserError) as caught:
         read(path)
     message = str(caught.value)
-    assert str(path) in message
+    assert shown(path) in message
     assert len(message.splitlines()) == 1
     return message
 
@@ -331,7 +332,7 @@ def test_a_write_that_fails_leaves_the_old_file(
         write(Result(), path)
     monkeypatch.undo()
     if expected is UserError:
-        assert f"Cannot write {path}: No space left on device" in str(caught.value)
+        assert f"Cannot write {shown(path)}: No space left on device" in str(caught.value)
     assert path.read_bytes() == before
     assert only(tmp_path) == ["result.json"]
 

@@ -30,7 +30,7 @@ from attnae.bench.plan import identifying
 from attnae.bench.request import MEASURES, PLACE, parsed, plain
 from attnae.bench.tracking import LOGGER
 from attnae.errors import UserError
-from attnae.files import PACKAGE, absolute
+from attnae.files import PACKAGE, absolute, shown
 
 OWN = {"seed_everything", "trainer.default_root_dir", "weights", "ckpt_path", *PLACE, *MEASURES}
 """Command-line keys that are not overrides."""
@@ -46,7 +46,7 @@ def main(arguments: list[str]) -> int:
     converted, problems = 0, []
     for folder in map(absolute, arguments):
         if not folder.is_dir():
-            print(f"attnae-bench: error: There is no folder {folder}.", file=sys.stderr)
+            print(f"attnae-bench: error: There is no folder {shown(folder)}.", file=sys.stderr)
             return 2
         for path in map(absolute, map(str, store.records(folder))):
             try:
@@ -92,9 +92,9 @@ def converted(raw: dict[str, Any], path: Path) -> result.Result:
         told["images"] = [image.replace("images/published-", "images/train_set-") for image in told.get("images", [])]
         told["data"], digest = _data(told.get("data", {}))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise UserError(f"{path}: malformed format 1 result: {type(error).__name__} {error}") from error
+        raise UserError(f"{shown(path)}: malformed format 1 result: {type(error).__name__} {error}") from error
     except UserError as error:
-        raise UserError(f"{path}: {error}") from error
+        raise UserError(f"{shown(path)}: {error}") from error
     told |= {**identity, "data_digest": digest, "reconstructed": True, "finished_at": "", "version": result.VERSION}
     return result.parse(told, result.Result, path)
 

@@ -14,6 +14,7 @@ from attnae.bench.catalog.benchmark import Benchmark
 from attnae.bench.catalog.configuration import classes
 from attnae.bench.running import processes
 from attnae.errors import UserError
+from attnae.files import shown
 
 _checked: set[tuple[str, str]] = set()
 """Digests of code, with the questions about its classes, that were found to be in order."""
@@ -59,9 +60,10 @@ def check(benchmark: Benchmark, profile: str, configurations: Mapping[str, Mappi
     Raises:
         UserError: A key, class or argument is wrong; the message gives the variant, the key and the reason.
     """
+    where = shown(benchmark.file) if benchmark.file else benchmark.name
     asked = []
     for variant, configuration in configurations.items():
-        keys.check_configuration(benchmark.configuration(variant, profile), f"{benchmark.file}, {variant}")
+        keys.check_configuration(benchmark.configuration(variant, profile), f"{where}, {variant}")
         for key, path, given in _others(configuration):
             asked.append({"where": f"{variant}: {key}", "path": path, "given": given, "task": key == "model"})
     if not (asked or benchmark.code):
@@ -78,7 +80,7 @@ def check(benchmark: Benchmark, profile: str, configurations: Mapping[str, Mappi
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]
         problem = f"importing its classes ended the process: {last}"
     if problem:
-        raise UserError(f"{benchmark.file}: {problem}")
+        raise UserError(f"{where}: {problem}")
     _checked.add(known)
 
 

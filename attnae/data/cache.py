@@ -25,7 +25,7 @@ from attnae.data.decode import UInt8, UnreadableImage
 from attnae.data.versions import FORMAT
 from attnae.data.versions import cache_folder as cache_folder
 from attnae.errors import UserError
-from attnae.files import write_text
+from attnae.files import shown, write_text
 
 LARGE = 100_000_000
 """Minimum size in bytes of a cache whose construction is announced; smaller ones are built almost instantly."""
@@ -89,7 +89,7 @@ def cached(
             found = _read(path, size, verified=False)  # already hashed while writing
         if found is None:
             raise UserError(
-                f"Cannot read the image cache {path} after writing it. Check the disk, or set ATTNAE_CACHE."
+                f"Cannot read the image cache {shown(path)} after writing it. Check the disk, or set ATTNAE_CACHE."
             )
         return found
 
@@ -238,7 +238,7 @@ def _build(path: Path, count: int, size: int, decode: Callable[[int, Counter[str
             growing.finish()
     except OSError as error:
         raise UserError(
-            f"Cannot write {path}: {error.strerror or error}. Free disk space, or set ATTNAE_CACHE to another folder."
+            f"Cannot write {shown(path)}: {error.strerror or error}. Free disk space, or set ATTNAE_CACHE to another folder."
         ) from error
 
 
@@ -255,13 +255,17 @@ def _announce(growing: _Growing, title: str) -> None:
     free, needed = shutil.disk_usage(folder).free, total - growing.rows * growing.image_bytes
     if needed > free:
         raise _NoRoom(
-            f"{title} needs {_readable(needed)} for the image cache, but {folder} has {_readable(free)} left. "
+            f"{title} needs {_readable(needed)} for the image cache, but {shown(folder)} has {_readable(free)} left. "
             "Free disk space, or set ATTNAE_CACHE to a folder on another disk."
         )
     if total < LARGE and not growing.position:
         return
     resumed = f", resuming after {growing.position:,}" if growing.position else ""
-    print(f"{title}: {growing.count:,} images, {_readable(total)} in {folder}{resumed}", file=sys.stderr, flush=True)
+    print(
+        f"{title}: {growing.count:,} images, {_readable(total)} in {shown(folder)}{resumed}",
+        file=sys.stderr,
+        flush=True,
+    )
 
 
 def _readable(size: int) -> str:

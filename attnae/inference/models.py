@@ -7,6 +7,7 @@ import argparse
 from rich.console import Console
 from rich.table import Table
 
+from attnae.files import shown
 from attnae.inference.folders import Stored, data_license, describe, shipped_models
 from attnae.result import Result
 
@@ -37,7 +38,7 @@ def models(options: argparse.Namespace) -> int:
     (console if console.is_terminal else Console(width=160)).print(table, markup=False)
     first = next(iter(found))
     print(f"Next: attnae apply {first} photos/ -o out, or attnae.load({first!r}) in Python.")
-    print(f"Model cards: {found[first].parent}/*/README.md")
+    print(f"Model cards: {shown(found[first].parent)}/*/README.md")
     return 0
 
 
@@ -55,6 +56,6 @@ def numbers(stored: Stored) -> str:
     for protocol in sorted({key.partition("/")[0] for key in origin.metrics}):
         if protocol.startswith("heldout"):
             values = {name: origin.metrics.get(f"{protocol}/{name}") for name in MEASURES}
-            shown = [MEASURES[name].format(value) for name, value in values.items() if value is not None]
-            lines.append(f"{protocol}: {', '.join(shown)}")
+            told = [MEASURES[name].format(value) for name, value in values.items() if value is not None]
+            lines.append(f"{protocol}: {', '.join(told)}")
     return "\n".join(lines)

@@ -21,7 +21,7 @@ from attnae.bench import catalog
 from attnae.bench.app import main
 from attnae.bench.catalog.benchmark import Benchmark
 from attnae.errors import UserError
-from attnae.files import parse_yaml, shipped
+from attnae.files import parse_yaml, shipped, shown
 from attnae.metrics.columns import COLUMNS
 
 NAMES = catalog.names()
@@ -67,9 +67,9 @@ def refused(path: Path) -> str:
     with pytest.raises(UserError) as caught:
         catalog.read(path)
     message = str(caught.value)
-    assert message.startswith(f"{path}: ")
+    assert message.startswith(f"{shown(path)}: ")
     assert "\n" not in message
-    return message.removeprefix(f"{path}: ")
+    return message.removeprefix(f"{shown(path)}: ")
 
 
 # -- reading ------------------------------------------------------------------------------------------------------
@@ -306,7 +306,7 @@ def test_mutated_files_are_valid_or_rejected_in_one_line(raw: dict[str, Any]) ->
             read: Benchmark | None = catalog.read(path)
         except UserError as error:
             read = None
-            assert str(error).startswith((f"{path}: ", f"Cannot read {path}: "))  # noqa: PT017
+            assert str(error).startswith((f"{shown(path)}: ", f"Cannot read {shown(path)}: "))  # noqa: PT017
         out, err = io.StringIO(), io.StringIO()
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             code = main(["show", str(path), "--out", folder])

@@ -15,7 +15,7 @@ from attnae import result
 from attnae.bench import sharing
 from attnae.bench.migrate import main
 from attnae.bench.running.outcome import git_state
-from attnae.files import PACKAGE
+from attnae.files import PACKAGE, shown
 
 REPORTS = PACKAGE.parent / "reports"
 COMMIT = git_state().get("commit", "")
@@ -156,7 +156,7 @@ def test_incomplete_results_are_left_unchanged(
     assert main([str(tmp_path)]) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("Left unchanged: ")
-    assert str(path) in line
+    assert shown(path) in line
     assert said in line
     assert path.read_bytes() == before
 

@@ -131,6 +131,32 @@ def test_doctor_finds_this_machine_ready(elsewhere: Path, capsys: pytest.Capture
     assert not (elsewhere / "runs").exists()
 
 
+def test_doctor_prints_no_folder_of_the_user(
+    elsewhere: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # Absolute paths contain the name of the user, and the JSON is for bug reports.
+    for name in ("ATTNAE_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    (elsewhere / "work").mkdir()
+    monkeypatch.chdir(elsewhere / "work")
+    assert main(["doctor", "--json"]) == 0
+    told = {finding["subject"]: finding["text"] for finding in json.loads(capsys.readouterr().out)["findings"]}
+    assert told["runs"].startswith("runs: ")
+    assert told["image cache"].startswith("~/.cache/attnae: ")
+
+
+@pytest.mark.parametrize("command", [["show", "mine.yaml"], ["run", "moe_denoising", "--reports", "file"], ["new", "file/x"],
+                                     ["report", "--check", "missing"]])  # fmt: skip
+def test_errors_name_files_relative_to_the_working_folder(
+    elsewhere: Path, command: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    (elsewhere / "file").touch()
+    assert main(command) == 2
+    told = capsys.readouterr().err
+    assert command[-1] in told
+    assert str(elsewhere) not in told
+
+
 def test_doctor_flags_malicious_and_missing_packages(
     elsewhere: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -20,6 +20,7 @@ from attnae.data import cache
 from attnae.data.cache import Images, cache_folder, cached, tolerated
 from attnae.data.decode import UnreadableImage
 from attnae.errors import UserError
+from attnae.files import shown
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 3), dtype=np.uint8)
 
@@ -356,7 +357,7 @@ def test_size_and_progress_are_printed_without_a_terminal(
     monkeypatch.setattr(cache, "PATIENCE", 0.0)
     with_holes()
     lines = capsys.readouterr().err.splitlines()
-    assert lines[0] == f"decoding: 30 images, 0.0 MB in {folder}"
+    assert lines[0] == f"decoding: 30 images, 0.0 MB in {shown(folder)}"
     assert lines[1:] == [f"decoding: {n}0% of 30 images" for n in range(1, 11)]
 
 

@@ -13,7 +13,7 @@ from tiny_runs import save
 import attnae
 from attnae import cli, files
 from attnae.errors import UserError
-from attnae.files import shipped
+from attnae.files import shipped, shown
 from attnae.inference import commands, folders
 from attnae.inference.load import Model
 from attnae.result import Result
@@ -57,6 +57,7 @@ def test_listing(checkout: Path, capsys: pytest.CaptureFixture[str], monkeypatch
     monkeypatch.setattr("sys.argv", ["attnae", "models"])
     assert cli.main() == 0
     printed = capsys.readouterr().out
+    assert f"Model cards: {shown(checkout / 'models')}/*/README.md" in printed
     for word in (
         "tiny_denoiser",
         "denoise, 16x16",

@@ -13,7 +13,7 @@ from attnae.bench.catalog.configuration import merge
 from attnae.bench.catalog.typed import Place, build, convert, suggestion
 from attnae.bench.catalog.validation import check
 from attnae.errors import UserError
-from attnae.files import absolute, read_yaml, shipped
+from attnae.files import absolute, read_yaml, shipped, shown
 
 ENDINGS = (".yaml", ".yml")
 
@@ -216,4 +216,4 @@ def _shown(path: Path) -> str:
     """A file name for display; shipped files are shown by their path in the package."""
     if path.absolute().parent == shipped("benchmarks"):
         return f"benchmarks/{path.name}"
-    return str(path)
+    return shown(path)

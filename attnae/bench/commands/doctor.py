@@ -21,6 +21,7 @@ from attnae._version import __version__
 from attnae.bench import catalog, tracking
 from attnae.bench.catalog.configuration import section
 from attnae.bench.commands.arguments import Subparsers, add_out
+from attnae.bench.request import shown
 from attnae.bench.running.resources import cores
 from attnae.bench.terminal import console, grid, size
 from attnae.data.cache_folder import wanted_folder
@@ -145,11 +146,11 @@ def _machine(out: Path) -> Iterator[Finding]:
     )
     for title, folder in (("runs", out), ("image cache", wanted_folder())):
         there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
-        free = f"{folder}: {size(shutil.disk_usage(there).free)} free"
+        free = f"{shown(folder)}: {size(shutil.disk_usage(there).free)} free"
         if there.is_dir() and os.access(there, os.W_OK):
             yield OK, title, free
         else:
-            yield BROKEN if title == "runs" else NOTE, title, f"{free}, but {there} is not writable"
+            yield BROKEN if title == "runs" else NOTE, title, f"{free}, but {shown(there)} is not writable"
 
 
 def _data() -> Iterator[Finding]:

@@ -16,7 +16,7 @@ from attnae.bench.reporting import images
 from attnae.bench.reporting.claims import single_seeds
 from attnae.bench.sharing import Table, began
 from attnae.errors import UserError
-from attnae.files import atomic
+from attnae.files import atomic, shown
 from attnae.result import Result
 
 SUPERSEDED = "superseded"
@@ -111,7 +111,7 @@ def _selected(source: Path, keys: set[str]) -> bytes | None:
             kept = {name: np.asarray(arrays[name], dtype=np.float32) for name in sorted(wanted & set(arrays.files))}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, TypeError) as error:
         raise UserError(
-            f"Cannot read {source}: it is damaged or contains pickled objects. Delete it, then rerun with --retest."
+            f"Cannot read {shown(source)}: it is damaged or contains pickled objects. Delete it, then rerun with --retest."
         ) from error
     if not kept:
         return None

@@ -16,7 +16,7 @@ from attnae.bench.reporting.judgment import NOT_RUN
 from attnae.bench.reporting.material import Report
 from attnae.bench.reporting.page import claim_cells
 from attnae.errors import UserError
-from attnae.files import write_text
+from attnae.files import shown, write_text
 from attnae.result import label_part
 
 BEGIN, END = "<!-- grid ", " -->"
@@ -145,4 +145,6 @@ def _head(text: str, path: Path) -> tuple[list[str], dict[str, str]]:
             return keys, dict(points)
     except (ValueError, AttributeError, KeyError, TypeError):
         pass
-    raise UserError(f"{path}: the first line is damaged. Delete the file and rerun `attnae-bench run` with --grid.")
+    raise UserError(
+        f"{shown(path)}: the first line is damaged. Delete the file and rerun `attnae-bench run` with --grid."
+    )

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attnae.errors import UserError
+from attnae.files import shown
 from attnae.result import Result
 
 RESAMPLES = 2000
@@ -136,7 +137,7 @@ def read(path: Path, key: str, recorded: float | None = None) -> Array | None:
             values = np.asarray(arrays[f"{protocol}/{ARRAYS[name]}"], dtype=np.float64)
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, TypeError) as error:
         raise UserError(
-            f"Cannot read {path}: it is damaged or contains pickled objects. Delete it, then rerun with --retest."
+            f"Cannot read {shown(path)}: it is damaged or contains pickled objects. Delete it, then rerun with --retest."
         ) from error
     mean = float(values.mean()) if values.size else 0.0
     if name in ("mse", "mae", "mae_over_sigma"):

@@ -19,7 +19,7 @@ from attnae.bench.reporting.archive import Archive
 from attnae.bench.reporting.material import Loaded, Report
 from attnae.bench.sharing import Table
 from attnae.errors import UserError
-from attnae.files import write_text
+from attnae.files import shown, write_text
 from attnae.result import Record, Result
 
 
@@ -120,14 +120,16 @@ def prepare(reports: Path) -> None:
     """
     overview_page = reports / "README.md"
     if overview_page.is_file() and not overview_page.read_bytes().startswith((b"# Results", b"# Published figures")):
-        raise UserError(f"{overview_page} was not written by attnae. Move it, or choose another folder with --reports.")
+        raise UserError(
+            f"{shown(overview_page)} was not written by attnae. Move it, or choose another folder with --reports."
+        )
     try:
         reports.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=reports):
             pass
     except OSError as error:
         raise UserError(
-            f"Cannot write to {reports}: {error.strerror}. Choose another folder with --reports."
+            f"Cannot write to {shown(reports)}: {error.strerror}. Choose another folder with --reports."
         ) from error
 
 
@@ -167,10 +169,10 @@ def check(reports: Path) -> list[str]:
         UserError: A result file cannot be read.
     """
     if not reports.is_dir():
-        raise UserError(f"There is no folder {reports}. Name the folder given as --reports.")
+        raise UserError(f"There is no folder {shown(reports)}. Name the folder given as --reports.")
     stored = _stored(reports)
     if not stored:
-        raise UserError(f"No reports of a known benchmark below {reports}. Name the folder given as --reports.")
+        raise UserError(f"No reports of a known benchmark below {shown(reports)}. Name the folder given as --reports.")
     expected = {}
     for report in stored:
         folder = reports / report.benchmark.name / report.label
@@ -178,7 +180,7 @@ def check(reports: Path) -> list[str]:
         expected[folder / "results.csv"] = csv_text(report.compared)
     expected |= _shared(reports, stored, _benchmarks())
     return [
-        f"{path} differs from its result files. Regenerate it with `attnae-bench report`."
+        f"{shown(path)} differs from its result files. Regenerate it with `attnae-bench report`."
         for path, content in expected.items()
         if not _holds(path, content)
     ]
