@@ -50,7 +50,7 @@ def run(
     Args:
         benchmark: Name of a benchmark, or path of a benchmark file of your own, whose code is then imported.
         profile: Data and schedule; default: the first profile of the benchmark, a demonstration.
-        variants: Names, or ``"all"``; default: the variants that the paper compares.
+        variants: Names, or ``"all"``; default: those that ``attnae-bench list`` marks.
         seeds: Number of seeds, or the seeds themselves.
         data: Images to use instead of the profile's: a folder, arrays, an archive, Parquet, or ``hf://owner/name``.
         overrides: Keys of ``attnae fit`` with their values, such as ``{"trainer.max_epochs": 3}``; text is read as after

@@ -97,6 +97,12 @@ def test_benchmark_from_any_path(tmp_path: Path) -> None:
     assert (benchmark.revision, benchmark.average) == (1, None)
 
 
+@pytest.mark.parametrize("name", catalog.names())
+def test_baseline_is_compared_by_default(name: str) -> None:
+    benchmark = catalog.load(name)
+    assert benchmark.variants[benchmark.baseline].default  # the questions of a benchmark are about differences to it
+
+
 def test_base_configuration_in_same_folder(tmp_path: Path) -> None:
     written(tmp_path, {"model": {"class_path": "my.Task"}}, "base.yaml")
     benchmark = catalog.read(written(tmp_path, small(base="base.yaml")))

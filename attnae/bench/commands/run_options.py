@@ -24,7 +24,7 @@ def _what(parser: argparse.ArgumentParser) -> None:
         "--profile", metavar="P", help="data and schedule, see attnae-bench show BENCHMARK; default: the first profile"
     )
     parser.add_argument(
-        "--variants", metavar="a,b", help="comma-separated names, or all; default: the variants compared in the paper"
+        "--variants", metavar="a,b", help="comma-separated names, or all; default: those marked in attnae-bench list"
     )
     parser.add_argument(
         "--seeds",
