@@ -9,8 +9,9 @@ from itertools import pairwise
 from pathlib import Path
 
 from attnae.errors import UserError
-from attnae.files import read_yaml, shipped, typed
+from attnae.files import read_yaml, shipped
 from attnae.inference import commands
+from attnae.paths import typed
 from attnae.streams import discard_output, run, why
 from attnae.trust import trust
 

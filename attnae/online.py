@@ -9,7 +9,7 @@ import threading
 from contextlib import suppress
 from pathlib import Path
 
-from attnae.files import absolute, shown
+from attnae.paths import absolute, shown
 
 PATIENCE = 6.0
 """Time limit in seconds for a response of the server."""

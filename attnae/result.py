@@ -46,7 +46,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from attnae.errors import UserError
-from attnae.files import shown, write_text
+from attnae.files import write_text
+from attnae.paths import shown
 
 VERSION = 2
 """Version of the file format; other versions are rejected."""

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
-from attnae.files import shown
+from attnae.paths import shown
 
 
 def replace_unprintable() -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from attnae import files
 from attnae.errors import UserError
-from attnae.files import shown
+from attnae.paths import shown
 from attnae.result import LARGEST, VERSION, Part, Result, now, read_part, read_result, write
 
 FULL = Result(

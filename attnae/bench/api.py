@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attnae.errors import UserError
-from attnae.files import absolute
+from attnae.paths import absolute
 
 if TYPE_CHECKING:
     from typing import TypeGuard
@@ -223,7 +223,7 @@ class Results:
     def _repr_markdown_(self) -> str:
         """Answers and leading tables, for notebooks."""
         from attnae.bench.reporting import answer, tables
-        from attnae.bench.request import shown
+        from attnae.paths import shown
 
         blocks = []
         for report in self.reports:

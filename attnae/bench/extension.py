@@ -11,8 +11,9 @@ from typing import Any
 
 from attnae.bench import plan, store
 from attnae.bench.identity import Run, RunId
-from attnae.bench.request import Request, overrides, shown
+from attnae.bench.request import Request, overrides
 from attnae.errors import UserError
+from attnae.paths import shown
 from attnae.result import Record
 
 KEY = "trainer.max_epochs"

@@ -30,7 +30,8 @@ from attnae.bench.plan import identifying
 from attnae.bench.request import MEASURES, PLACE, parsed, plain
 from attnae.bench.tracking import LOGGER
 from attnae.errors import UserError
-from attnae.files import PACKAGE, absolute, shown
+from attnae.files import PACKAGE
+from attnae.paths import absolute, shown
 
 OWN = {"seed_everything", "trainer.default_root_dir", "weights", "ckpt_path", *PLACE, *MEASURES}
 """Command-line keys that are not overrides."""

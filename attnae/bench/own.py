@@ -14,7 +14,7 @@ from attnae.bench.catalog.benchmark import Benchmark
 from attnae.bench.catalog.configuration import classes
 from attnae.bench.running import processes
 from attnae.errors import UserError
-from attnae.files import shown
+from attnae.paths import shown
 
 _checked: set[tuple[str, str]] = set()
 """Digests of code, with the questions about its classes, that were found to be in order."""

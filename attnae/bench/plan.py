@@ -18,10 +18,11 @@ from attnae.bench.catalog.benchmark import Benchmark
 from attnae.bench.catalog.configuration import section
 from attnae.bench.identity import Run, RunId, alone, quoted
 from attnae.bench.keys import catalog as key_catalog
-from attnae.bench.request import PLACE, Request, Settings, relative, shown
+from attnae.bench.request import PLACE, Request, Settings
 from attnae.data.content import content
 from attnae.data.location import Location, Source, locate
 from attnae.errors import UserError
+from attnae.paths import relative, shown
 from attnae.result import NAME
 
 FILE = "run.yaml"

@@ -16,9 +16,8 @@ from attnae.bench.catalog import choose
 from attnae.bench.catalog.benchmark import Benchmark
 from attnae.bench.keys.catalog import is_group
 from attnae.errors import UserError
-from attnae.files import parse_yaml, typed
-from attnae.files import relative as relative
-from attnae.files import shown as shown
+from attnae.files import parse_yaml
+from attnae.paths import relative, typed
 from attnae.result import finite
 
 MOST_SEEDS = 1000

@@ -11,9 +11,9 @@ from attnae import result
 from attnae.bench import catalog, jobs
 from attnae.bench.identity import FOLDER, Run, RunId
 from attnae.bench.markdown import one_line
-from attnae.bench.request import relative, shown
 from attnae.data.walk import walk
 from attnae.errors import UserError
+from attnae.paths import relative, shown
 from attnae.result import Record
 
 

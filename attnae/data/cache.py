@@ -25,7 +25,8 @@ from attnae.data.decode import UInt8, UnreadableImage
 from attnae.data.versions import FORMAT
 from attnae.data.versions import cache_folder as cache_folder
 from attnae.errors import UserError
-from attnae.files import shown, write_text
+from attnae.files import write_text
+from attnae.paths import shown
 
 LARGE = 100_000_000
 """Minimum size in bytes of a cache whose construction is announced; smaller ones are built almost instantly."""

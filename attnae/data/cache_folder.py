@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 
 from attnae.errors import UserError
-from attnae.files import absolute
+from attnae.paths import absolute
 
 
 def wanted_folder() -> Path:

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from attnae.errors import UserError
-from attnae.files import typed
 from attnae.inference import folders, inputs
 from attnae.parser import Parser
+from attnae.paths import typed
 from attnae.trust import trust
 
 NAMES = ("apply", "encode", "decode", "sample", "export", "models")

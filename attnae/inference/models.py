@@ -7,8 +7,8 @@ import argparse
 from rich.console import Console
 from rich.table import Table
 
-from attnae.files import shown
 from attnae.inference.folders import Stored, data_license, describe, shipped_models
+from attnae.paths import shown
 from attnae.result import Result
 
 TASKS = {"noise": "denoise", "mask": "fill in", "": "reconstruct"}

@@ -20,7 +20,8 @@ from lightning.pytorch.cli import LightningCLI, SaveConfigCallback
 
 from attnae.data.base import ImageDataModule
 from attnae.errors import UserError
-from attnae.files import shown, typed, write_text
+from attnae.files import write_text
+from attnae.paths import shown, typed
 from attnae.training import loggers, weights
 from attnae.training.bfloat16 import PortableBFloat16
 from attnae.training.memory import keep_freed_memory

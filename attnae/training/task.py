@@ -14,8 +14,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from attnae.data.batch import Batch
 from attnae.data.sampler import run_seed
 from attnae.errors import UserError
-from attnae.files import shown
 from attnae.metrics.images import ImageQuality
+from attnae.paths import shown
 from attnae.streams import say
 from attnae.training import weights
 from attnae.training.pictures import save_rows

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from attnae.bench.app import main, parser
-from attnae.bench.request import shown
+from attnae.paths import shown
 
 
 @pytest.fixture

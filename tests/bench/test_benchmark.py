@@ -21,8 +21,9 @@ from attnae.bench import catalog
 from attnae.bench.app import main
 from attnae.bench.catalog.benchmark import Benchmark
 from attnae.errors import UserError
-from attnae.files import parse_yaml, shipped, shown
+from attnae.files import parse_yaml, shipped
 from attnae.metrics.columns import COLUMNS
+from attnae.paths import shown
 
 NAMES = catalog.names()
 RAW: dict[str, dict[str, Any]] = {

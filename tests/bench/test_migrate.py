@@ -15,7 +15,8 @@ from attnae import result
 from attnae.bench import sharing
 from attnae.bench.migrate import main
 from attnae.bench.running.outcome import git_state
-from attnae.files import PACKAGE, shown
+from attnae.files import PACKAGE
+from attnae.paths import shown
 
 REPORTS = PACKAGE.parent / "reports"
 COMMIT = git_state().get("commit", "")

@@ -15,9 +15,10 @@ from attnae.bench import catalog, labels, plan, precision
 from attnae.bench.catalog.benchmark import Benchmark
 from attnae.bench.plan import Plan
 from attnae.bench.reporting.cells import settings_of
-from attnae.bench.request import Request, relative
+from attnae.bench.request import Request
 from attnae.errors import UserError
 from attnae.files import read_yaml
+from attnae.paths import relative
 from attnae.result import NAME, Result
 
 ALL_PLANS = [

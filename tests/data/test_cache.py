@@ -20,7 +20,7 @@ from attnae.data import cache
 from attnae.data.cache import Images, cache_folder, cached, tolerated
 from attnae.data.decode import UnreadableImage
 from attnae.errors import UserError
-from attnae.files import shown
+from attnae.paths import shown
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 3), dtype=np.uint8)
 

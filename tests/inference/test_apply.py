@@ -19,10 +19,10 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from tiny_runs import pixels, save
 
 from attnae.errors import UserError
-from attnae.files import relative
 from attnae.inference import commands, images, inputs, summary
 from attnae.inference.apply import mask_for
 from attnae.inference.load import load
+from attnae.paths import relative
 
 
 def apply(run: Path, *arguments: Any) -> int:

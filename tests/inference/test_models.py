@@ -13,9 +13,10 @@ from tiny_runs import save
 import attnae
 from attnae import cli, files
 from attnae.errors import UserError
-from attnae.files import shipped, shown
+from attnae.files import shipped
 from attnae.inference import commands, folders
 from attnae.inference.load import Model
+from attnae.paths import shown
 from attnae.result import Result
 
 REAL = sorted(path.name for path in shipped("models").iterdir() if path.is_dir())

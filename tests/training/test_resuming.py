@@ -11,7 +11,7 @@ import torch
 import yaml
 from tiny_fits import FEW, NARROW, SHALLOW, Outcome, attnae, config_of, curves, refused
 
-from attnae.files import shown
+from attnae.paths import shown
 
 DNCNN = config_of("moe_denoising", "dncnn")
 

@@ -39,7 +39,8 @@ from tiny_fits import (
 
 from attnae.bench import catalog
 from attnae.errors import UserError
-from attnae.files import dump_yaml, shown, write_text
+from attnae.files import dump_yaml, write_text
+from attnae.paths import shown
 from attnae.training.keys import parser_of
 from attnae.training.progress import Progress
 

@@ -13,7 +13,8 @@ from attnae.bench.catalog.configuration import merge
 from attnae.bench.catalog.typed import Place, build, convert, suggestion
 from attnae.bench.catalog.validation import check
 from attnae.errors import UserError
-from attnae.files import absolute, read_yaml, shipped, shown
+from attnae.files import read_yaml, shipped
+from attnae.paths import absolute, shown
 
 ENDINGS = (".yaml", ".yml")
 

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from attnae.data.walk import printable
-from attnae.files import SCHEME, absolute
+from attnae.paths import SCHEME, absolute
 
 Subparsers = argparse._SubParsersAction
 
@@ -30,7 +30,7 @@ def add_overrides(command: argparse.ArgumentParser | argparse._ArgumentGroup) ->
 
 
 def path(text: str) -> Path:
-    """Argument type: a path, see :func:`attnae.files.absolute`."""
+    """Argument type: a path, see :func:`attnae.paths.absolute`."""
     if re.match(SCHEME, text):
         raise argparse.ArgumentTypeError(f"{text!r} is not a path")
     if not text.strip():

@@ -18,10 +18,9 @@ from attnae import result
 from attnae.bench import store
 from attnae.bench.commands.arguments import Subparsers, path
 from attnae.bench.identity import FOLDER
-from attnae.bench.request import shown
 from attnae.bench.terminal import console, grid, size
 from attnae.errors import UserError
-from attnae.files import absolute
+from attnae.paths import absolute, shown
 
 
 @dataclass(frozen=True)

@@ -18,10 +18,10 @@ from attnae.bench.markdown import number
 from attnae.bench.reporting.cells import commit_of, heading, interval, title_of
 from attnae.bench.reporting.seeds import Estimate, paired
 from attnae.bench.reporting.statistics import by_seed, tolerance, value_of
-from attnae.bench.request import shown
 from attnae.bench.terminal import console, grid
 from attnae.errors import UserError
 from attnae.metrics.columns import COSTS, column
+from attnae.paths import shown
 from attnae.result import Result
 
 REGRESSION, BETTER = "regression", "better"

@@ -21,12 +21,12 @@ from attnae._version import __version__
 from attnae.bench import catalog, tracking
 from attnae.bench.catalog.configuration import section
 from attnae.bench.commands.arguments import Subparsers, add_out
-from attnae.bench.request import shown
 from attnae.bench.running.resources import cores
 from attnae.bench.terminal import console, grid, size
 from attnae.data.cache_folder import wanted_folder
 from attnae.data.location import HINTS, OFFICIAL, Location, locate
 from attnae.errors import UserError
+from attnae.paths import shown
 
 OK, NOTE, BROKEN = "ok", "note", "broken"
 

@@ -17,10 +17,10 @@ from attnae import result
 from attnae.bench import catalog, sharing, store
 from attnae.bench.commands.arguments import Subparsers, path
 from attnae.bench.identity import RunId, short_hash
-from attnae.bench.request import shown
 from attnae.bench.terminal import console
 from attnae.errors import UserError
 from attnae.files import atomic
+from attnae.paths import shown
 from attnae.result import Record, Result
 
 FILES = ("config.yaml", "log.txt", "metrics.csv", "per_image.npz", "weights.safetensors")

@@ -13,10 +13,10 @@ from rich.markup import escape
 
 from attnae.bench import catalog
 from attnae.bench.commands.arguments import Subparsers, path
-from attnae.bench.request import shown
 from attnae.bench.terminal import console
 from attnae.errors import UserError
 from attnae.files import shipped, write_text
+from attnae.paths import shown
 
 PLACEHOLDER = "my_idea"
 

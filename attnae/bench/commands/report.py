@@ -9,7 +9,7 @@ from typing import Any
 
 from attnae.bench import catalog, store
 from attnae.bench.commands.arguments import Subparsers, path
-from attnae.bench.request import shown
+from attnae.paths import shown
 
 
 def register(commands: Subparsers[Any]) -> None:

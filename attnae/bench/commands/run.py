@@ -17,9 +17,10 @@ from attnae.bench.commands.cost import expected
 from attnae.bench.commands.run_options import add_options
 from attnae.bench.identity import Run
 from attnae.bench.markdown import plain
-from attnae.bench.request import MEASURES, Request, relative, shown
+from attnae.bench.request import MEASURES, Request
 from attnae.bench.terminal import console
 from attnae.errors import UserError
+from attnae.paths import relative, shown
 from attnae.result import Record
 
 if TYPE_CHECKING:

@@ -10,9 +10,9 @@ from rich.markup import escape
 from attnae.bench import grid, plan
 from attnae.bench.commands import run
 from attnae.bench.markdown import unmarked
-from attnae.bench.request import shown
 from attnae.bench.terminal import console
 from attnae.errors import UserError
+from attnae.paths import shown
 from attnae.result import label_part
 
 if TYPE_CHECKING:

@@ -18,11 +18,12 @@ from attnae.bench.estimate import estimate
 from attnae.bench.identity import Run
 from attnae.bench.markdown import number
 from attnae.bench.reporting.cells import RELATIONS, named, title_of
-from attnae.bench.request import Request, shown
+from attnae.bench.request import Request
 from attnae.bench.running import resources
 from attnae.bench.running.launch import duration
 from attnae.bench.terminal import console, grid, size
 from attnae.metrics.columns import column
+from attnae.paths import shown
 
 
 def register(commands: Subparsers[Any]) -> None:

@@ -12,10 +12,9 @@ from rich.text import Text
 
 from attnae.bench import store
 from attnae.bench.commands.arguments import Subparsers, path
-from attnae.bench.request import shown
 from attnae.bench.terminal import console
 from attnae.errors import UserError
-from attnae.files import absolute
+from attnae.paths import absolute, shown
 
 STATUS = len("complete")
 """Width of the status column."""

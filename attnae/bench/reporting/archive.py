@@ -16,7 +16,8 @@ from attnae.bench.reporting import images
 from attnae.bench.reporting.claims import single_seeds
 from attnae.bench.sharing import Table, began
 from attnae.errors import UserError
-from attnae.files import atomic, shown
+from attnae.files import atomic
+from attnae.paths import shown
 from attnae.result import Result
 
 SUPERSEDED = "superseded"

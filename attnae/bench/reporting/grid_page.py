@@ -16,7 +16,8 @@ from attnae.bench.reporting.judgment import NOT_RUN
 from attnae.bench.reporting.material import Report
 from attnae.bench.reporting.page import claim_cells
 from attnae.errors import UserError
-from attnae.files import shown, write_text
+from attnae.files import write_text
+from attnae.paths import shown
 from attnae.result import label_part
 
 BEGIN, END = "<!-- grid ", " -->"

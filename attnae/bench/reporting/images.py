@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attnae.errors import UserError
-from attnae.files import shown
+from attnae.paths import shown
 from attnae.result import Result
 
 RESAMPLES = 2000

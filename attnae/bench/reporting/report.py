@@ -19,7 +19,8 @@ from attnae.bench.reporting.archive import Archive
 from attnae.bench.reporting.material import Loaded, Report
 from attnae.bench.sharing import Table
 from attnae.errors import UserError
-from attnae.files import shown, write_text
+from attnae.files import write_text
+from attnae.paths import shown
 from attnae.result import Record, Result
 
 
