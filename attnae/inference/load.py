@@ -118,6 +118,7 @@ class Model:
             Images (B, 3, H, W) in [0, 1] on the CPU.
 
         Raises:
+            TypeError: The images or the mask are no tensor.
             ValueError: The images have another shape or are not floating-point numbers, or the model does not accept a mask.
             UserError: See :meth:`at_size`.
 
@@ -126,6 +127,9 @@ class Model:
             >>> model(torch.rand(2, 3, 50, 70)).shape
             torch.Size([2, 3, 50, 70])
         """
+        for name, given in {"images": images, **({} if mask is None else {"mask": mask})}.items():
+            if not isinstance(given, Tensor):
+                raise TypeError(f"{name} must be a tensor of torch, got {type(given).__name__}")
         if images.ndim != 4 or images.shape[1] != 3 or not images.numel():
             raise ValueError(f"images must be (B, 3, H, W), got {tuple(images.shape)}")
         if not images.is_floating_point():
@@ -170,11 +174,12 @@ def load(path: str | Path, device: str = "cpu", trust: str | Path | None = None)
         path: Folder of a run (``config.yaml``, ``weights.safetensors``) or of ``attnae export`` (``config.yaml``,
             ``model.safetensors``), or the name of a shipped model (``attnae models`` lists them). A folder of that
             name in the working directory takes precedence if it holds a model.
-        device: ``cpu``, ``cuda``, or ``auto`` for a GPU if there is one.
+        device: ``cpu``, ``cuda``, or ``auto`` for a GPU if there is one; also any other device of torch, such as ``cuda:1``.
         trust: Folder with the code of a network or task of your own, or an installed package; its code is executed.
 
     Raises:
-        UserError: The folder is neither, is not finished, or its content is invalid or not trusted.
+        UserError: The folder is neither, is not finished, or its content is invalid or not trusted; or torch has no such
+            device.
     """
     if trust is not None:
         trust_folder(trust)
@@ -196,7 +201,12 @@ def load(path: str | Path, device: str = "cpu", trust: str | Path | None = None)
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cuda" and not torch.cuda.is_available():
         raise UserError("torch found no usable GPU. Set --device cpu.")
-    return model.to(device)
+    try:
+        return model.to(device)
+    except torch.OutOfMemoryError:
+        raise
+    except (AssertionError, RuntimeError) as error:  # assertion: torch was built without CUDA
+        raise UserError(f"torch cannot use the device {str(device)!r}: {' '.join(str(error).split())[:200]}") from error
 
 
 # -- building what a configuration names ---------------------------------------------------------------------------

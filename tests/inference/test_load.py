@@ -9,9 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import yaml
+from PIL import Image
 from safetensors.torch import load_file, save_file
 
 import attnae
@@ -91,6 +93,21 @@ def test_any_floating_point_numbers(run: Path) -> None:
     assert torch.equal(model(images.double()), model(images.float()))
     with pytest.raises(ValueError, match=r"floating-point numbers in \[0, 1\], got torch.uint8"):
         model(torch.zeros(1, 3, model.size, model.size, dtype=torch.uint8))
+
+
+@pytest.mark.parametrize("images", [np.zeros((1, 3, 16, 16), np.float32), Image.new("RGB", (16, 16)), None])
+def test_images_that_are_no_tensor(saaae: Path, images: Any) -> None:
+    model = attnae.load(saaae)
+    with pytest.raises(TypeError, match="images must be a tensor of torch, got"):
+        model(images)
+    with pytest.raises(TypeError, match="mask must be a tensor of torch, got ndarray"):
+        model(torch.zeros(1, 3, 16, 16), np.zeros((1, 1, 16, 16), bool))
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:99"])
+def test_devices_that_do_not_exist(saaae: Path, device: str) -> None:
+    with pytest.raises(UserError, match=f"cannot use the device '{device}'"):
+        attnae.load(saaae, device)
 
 
 class Payload:
