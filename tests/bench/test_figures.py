@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from attnae.bench import catalog
-from attnae.bench.reporting import figures
+from attnae.bench.reporting import figures, page
 from attnae.bench.reporting.material import Report
 from attnae.bench.reporting.pictures import grid
 from attnae.bench.reporting.pictures.style import looks
@@ -102,6 +102,18 @@ def test_grid_curves_and_trade_off_of_an_ordinary_report(tmp_path: Path) -> None
     first = (tmp_path / "figures" / "curves.png").read_bytes()
     figures.draw(Report(BENCHMARK, "quick", results), folders, tmp_path / "figures")
     assert (tmp_path / "figures" / "curves.png").read_bytes() == first
+
+
+@pytest.mark.parametrize("other", ["dense", "dncnn"])
+def test_curves_have_no_blank_half_without_the_baseline(other: str, tmp_path: Path) -> None:
+    results = [run(variant, seed) for variant in ("moe", other) for seed in (1, 2)]
+    folders = {(r.variant, r.seed): tmp_path / "gone" for r in results}
+    found = Report(BENCHMARK, "quick", results, tmp_path)
+    figures.draw(found, folders, tmp_path / "figures")
+    rows = np.asarray(Image.open(tmp_path / "figures" / "curves.png").convert("L")).min(axis=1) < 250
+    blank = max(len(gap) for gap in "".join(".#"[int(dark)] for dark in rows).split("#"))
+    assert blank < 60
+    assert ("Bottom: difference" in page.text(found)) == (other == BENCHMARK.baseline)
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,12 @@ CAPTIONS = {
     "curves.png": "Top: training curves. Bottom: difference from the baseline. Crosses: published values.",
 }
 
+ALONE = {
+    "sweep.png": "The sweep. Crosses: published values.",
+    "curves.png": "Training curves. Crosses: published values.",
+}
+"""Captions of figures without differences from the baseline."""
+
 MOST_WARNINGS = 5
 """Maximum number of warnings about adversaries; further ones are only counted."""
 
@@ -154,11 +160,22 @@ def _picture(report: Report, name: str | None, title: str = "") -> str:
     data = escape(report.done[0].data.get("title", "")) if report.done else ""
     relations = " ".join(f"{one.title}. {one.note}" for one in report.benchmark.relations)
     caption = {**CAPTIONS, "relation.png": escape(relations)}[name]
+    if name in ("curves.png", "sweep.png") and not _differs(report, name):
+        caption = ALONE[name]
     if _own(report):
         caption = caption.replace("The same {data} images", "The same images of {data}")
         data = data.removeprefix("your images ").strip("()")
     caption = caption.replace("{data}", data)
     return (f"{title}\n\n" if title else "") + f"![{escape(caption)}](figures/{name})\n\n*{caption}*"
+
+
+def _differs(report: Report, name: str) -> bool:
+    """Whether the curves or sweeps of a variant share a seed with those of the baseline."""
+    keys, baseline = [curve.key for curve in report.benchmark.curves], report.benchmark.baseline
+    seeds = {variant: {r.seed for r in runs if name != "curves.png" or any(map(r.curves.get, keys))}
+             for variant, runs in report.rows.items()}  # fmt: skip
+    base = seeds.pop(baseline, set())
+    return any(base & others for others in seeds.values())
 
 
 def _own_pictures(report: Report) -> str:

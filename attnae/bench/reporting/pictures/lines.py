@@ -47,7 +47,7 @@ class Panel:
 
 
 def draw(panels: Sequence[Panel], shown: Mapping[str, Look], baseline: str, path: Path) -> None:
-    """Draws the panels, two in a row, each with the difference from the baseline below if there is one.
+    """Draws the panels, two in a row, each with the difference from the baseline below if any panel has one.
 
     Args:
         panels: What to draw; those without curves are left out.
@@ -60,17 +60,19 @@ def draw(panels: Sequence[Panel], shown: Mapping[str, Look], baseline: str, path
         return
     across = min(2, len(panels))
     down = -(-len(panels) // across)
-    figure = Figure(figsize=(WIDTH, 4.9 * down + 0.5), layout="constrained")
-    cells = figure.add_gridspec(2 * down, across, height_ratios=(3, 2) * down)
+    differs = [_differs(panel, shown, baseline) for panel in panels]
+    # Without the baseline there is nothing below: rows kept for it would be blank.
+    heights = (3, 2) if any(differs) else (3,)
+    figure = Figure(figsize=(WIDTH, 0.98 * sum(heights) * down + 0.5), layout="constrained")
+    cells = figure.add_gridspec(len(heights) * down, across, height_ratios=heights * down)
     for place, panel in enumerate(panels):
         last = (
             place == len(panels) - 1 and place % across == 0 and across == 2
         )  # the last of an odd number takes the whole row
-        row, column = 2 * (place // across), slice(None) if last else place % across
+        row, column = len(heights) * (place // across), slice(None) if last else place % across
         above = figure.add_subplot(cells[row, column])
-        compared = [name for name in shown if name != baseline and panel.curves.get(name)]
         below = None
-        if panel.curves.get(baseline) and compared:
+        if differs[place]:
             below = figure.add_subplot(cells[row + 1, column], sharex=above)
             above.tick_params(labelbottom=False)
             _differences(below, panel, shown, baseline)
@@ -80,11 +82,18 @@ def draw(panels: Sequence[Panel], shown: Mapping[str, Look], baseline: str, path
     seeds = max(len(curves) for panel in panels for curves in panel.curves.values())
     extra: list[Line2D | Patch] = []
     if seeds > 1:
-        extra.append(Patch(color="0.5", alpha=0.25, label="band: min to max over seeds; bars: 95% interval"))
+        bars = "; bars: 95% interval" if any(differs) else ""
+        extra.append(Patch(color="0.5", alpha=0.25, label=f"band: min to max over seeds{bars}"))
     if any(panel.published.get(name) for panel in panels for name in used):
         extra.append(Line2D([], [], color="0.4", linestyle=(0, (1, 2)), marker="x", label="x: published"))
     legend(figure, used.values(), extra, markersize=5)  # type: ignore[arg-type]
     save(figure, path)
+
+
+def _differs(panel: Panel, shown: Mapping[str, Look], baseline: str) -> bool:
+    """Whether a variant shares a seed with the baseline."""
+    seeds = panel.curves.get(baseline, {}).keys()
+    return any(seeds & panel.curves.get(name, {}).keys() for name in shown if name != baseline)
 
 
 def _values(axes: Axes, panel: Panel, shown: Mapping[str, Look]) -> None:
