@@ -278,10 +278,11 @@ class Results:
 
         Returns:
             The columns of :meth:`rows`; or ``benchmark``, ``label``, ``variant``, ``seed``, ``image`` (index in the test
-            set, from 0), ``metric`` (``"<protocol>/<name>"``) and ``value``, for the runs whose per-image metrics are kept.
+            set, from 0), ``metric`` (``"<protocol>/<name>"``) and ``value``, for the runs whose per-image metrics are kept:
+            all below a folder of runs, and below a folder of reports those of claims that rest on one seed.
 
         Raises:
-            attnae.bench.Error: pandas is not installed, or the per-image metrics of a run are damaged.
+            attnae.bench.Error: pandas is not installed, or the per-image metrics of a run are damaged, or no run has any.
 
         Example:
             >>> frame = bench.results("reports/moe_ablation").frame()
@@ -309,6 +310,11 @@ class Results:
                     parts.append(pandas.DataFrame({"benchmark": report.benchmark.name, "label": report.label,
                                                    "variant": one.variant, "seed": one.seed, "image": range(len(values)),
                                                    "metric": metric, "value": values}))  # fmt: skip
+        if len(parts) == 1 and any(report.done for report in self.reports):
+            raise UserError(
+                "These results have no per-image metrics: a report keeps only those of claims that rest on one seed. Load the "
+                'folder of the runs, such as bench.results("runs").'
+            )
         return pandas.concat(parts, ignore_index=True)
 
     def to_latex(self) -> str:

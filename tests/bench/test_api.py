@@ -120,6 +120,15 @@ def test_frames_are_tidy(made: tuple[bench.Results, Path]) -> None:
     assert one.value.mean() == pytest.approx(frame["heldout/psnr_mean"][0], rel=1e-5)
 
 
+def test_reports_without_images_refer_to_the_runs(made: tuple[bench.Results, Path], tmp_path: Path) -> None:
+    _, folder = made
+    shutil.copytree(folder / "reports", tmp_path / "reports")
+    for arrays in (tmp_path / "reports").rglob("*.npz"):
+        arrays.unlink()
+    with pytest.raises(bench.Error, match=r'bench\.results\("runs"\)'):
+        bench.results(tmp_path / "reports").frame(per_image=True)
+
+
 def test_errors_are_of_one_class(tmp_path: Path) -> None:
     for arguments in ({"benchmark": "nope"}, {"benchmark": "saaae_vs_vae", "seeds": 0},
                       {"benchmark": "saaae_vs_vae", "variants": ["nope"]}, {"benchmark": "saaae_vs_vae", "jobs": -1},
