@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -92,6 +93,10 @@ def run(
     variants = ",".join(map(str, variants)) if _several(variants) else variants
     words += [f"--set={key}={_text(key, value)}" for key, value in _items(overrides)]
     words += [f"--grid={key}={','.join(_json(key, one) for one in values)}" for key, values in _axes(grid)]
+    if data is not None and not isinstance(data, str | os.PathLike):
+        raise UserError(
+            f"data must be the path of images, got {type(data).__name__}. Save arrays as train.npy and test.npy in a folder."
+        )
     named = {"profile": profile, "data-root": data, "label": label, "jobs": jobs, "timeout": timeout, "extend": extend}
     for name, given in {**named, "variants": variants, "wandb": wandb if isinstance(wandb, str) else None}.items():
         words += [] if given is None else [f"--{name}={given}"]

@@ -251,7 +251,7 @@ def _report(
     for what, times in sorted(conversions.items()):
         print(f"{what}: {times} of {len(rows)} images" if len(rows) > 1 else what)
     if skipped:
-        print(f"{len(skipped)} images could not be read (see above).")
+        print(f"{len(skipped)} image{'s' * (len(skipped) > 1)} could not be read (see above).")
     print(f"{options.out}: results, *-compared.png side by side, metrics.csv")
     if model.task.corruption == "noise" and options.sigma is None:
         print("Next: add noise with --sigma 0.1 to compare with the original.")

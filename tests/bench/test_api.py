@@ -134,6 +134,7 @@ def test_errors_are_of_one_class(tmp_path: Path) -> None:
                       {"benchmark": "saaae_vs_vae", "variants": ["nope"]}, {"benchmark": "saaae_vs_vae", "jobs": -1},
                       {"benchmark": "saaae_vs_vae", "precision": "fp8"},
                       {"benchmark": "saaae_vs_vae", "data": tmp_path / "nowhere"},
+                      {"benchmark": "saaae_vs_vae", "data": np.zeros((4, 8, 8, 3))},
                       {"benchmark": "saaae_vs_vae", "overrides": {"model.init_args.learning": 1}},
                       {"benchmark": "--help"}, {"benchmark": "saaae_vs_vae", "variants": [1]},
                       {"benchmark": "saaae_vs_vae", "overrides": ["trainer.max_epochs=1"]},

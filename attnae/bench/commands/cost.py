@@ -66,5 +66,5 @@ def expected(options: argparse.Namespace, made: plan.Plan, runs: list[Run]) -> s
     if cost.unknown:
         more = "without " if cost.seconds is not None else ""
         told += f" ({more}{', '.join(cost.unknown)}: not run on this machine yet)"
-    told += f", {size(cost.disk)} on disk, up to {size(cost.extra)} more during training"
+    told += f", {size(cost.disk)} on disk" + (f", up to {size(cost.extra)} more during training" if cost.extra else "")
     return told + (f", {size(cost.memory)} of memory" if cost.memory else "")
