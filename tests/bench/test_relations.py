@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -32,6 +32,7 @@ numbers = st.floats(-100, 100, allow_subnormal=False).map(lambda value: round(va
 
 
 @given(st.lists(st.tuples(numbers, numbers), min_size=3, max_size=30))
+@example([(22.156, 0.0)] * 3)
 def test_the_fitted_line_is_scipys(points: list[tuple[float, float]]) -> None:
     x, y = zip(*points, strict=True)
     found = relation.fit(points)

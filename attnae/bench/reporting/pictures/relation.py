@@ -45,7 +45,7 @@ def fit(points: Sequence[tuple[float, float]]) -> Fit | None:
     n = len(points)
     middle = fmean(x for x, _ in points) if points else 0.0
     spread = math.fsum((x - middle) ** 2 for x, _ in points)
-    if n < 3 or spread == 0:
+    if n < 3 or spread == 0 or len({x for x, _ in points}) == 1:  # the mean of equal numbers may be rounded
         return None
     height = fmean(y for _, y in points)
     slope = math.fsum((x - middle) * (y - height) for x, y in points) / spread
