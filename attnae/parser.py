@@ -9,6 +9,13 @@ from typing import Any, NoReturn
 from attnae.errors import UserError
 
 
+def nonempty(text: str) -> str:
+    """Argument type: the text of a path, which is not empty."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("the path is empty; use . for this folder")
+    return text
+
+
 class Parser(argparse.ArgumentParser):
     """argparse with errors of one line, also for what a subcommand does not know and for output that cannot be written."""
 

@@ -34,8 +34,14 @@ def relative(path: Path) -> str:
 
 
 def shown(path: Path) -> str:
-    """A path for display: relative to the working folder, or to ``~`` if it is only below the home folder."""
-    whole, home = absolute(str(path)), absolute("~")
-    if whole.is_relative_to(Path.cwd()) or not whole.is_relative_to(home):
-        return relative(path)
+    """A path for display: relative to the working folder, or to ``~`` if it is only below the home folder.
+
+    As it is where the working folder was removed.
+    """
+    try:
+        whole, home = absolute(str(path)), absolute("~")
+        if whole.is_relative_to(Path.cwd()) or not whole.is_relative_to(home):
+            return relative(path)
+    except OSError:
+        return str(path)
     return f"~/{whole.relative_to(home).as_posix()}"

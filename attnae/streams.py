@@ -51,9 +51,11 @@ def run(program: str, main: Callable[[], int]) -> NoReturn:
         hidden = _ending(error)
         if hidden is None:
             raise
-        if isinstance(hidden, KeyboardInterrupt):
+        if isinstance(hidden, SystemExit):
+            code = hidden.code
+        else:
             print(f"{program}: interrupted", file=sys.stderr)
-        code = 130 if isinstance(hidden, KeyboardInterrupt) else hidden.code
+            code = 130
     finally:
         lost = _flushed()
     if lost and not code:
@@ -71,21 +73,12 @@ def _ending(error: BaseException | None) -> SystemExit | KeyboardInterrupt | Non
 
 def why(error: OSError) -> str:
     """What failed and why, in one line. A full disk without the name of a file is that of standard output."""
-    where = (
-        "" if error.filename is None else os.fsencode(_shown(str(error.filename))).decode("utf-8", "backslashreplace")
-    )
+    name = "" if error.filename is None else shown(Path(str(error.filename)))
+    where = os.fsencode(name).decode("utf-8", "backslashreplace")
     if not where and error.errno == errno.ENOSPC:
         where = "standard output"
     told = f"{where}: {error.strerror or error}" if where else str(error.strerror or error)
     return " ".join(told.split())
-
-
-def _shown(name: str) -> str:
-    """The name of a file for display, also if the working folder was removed."""
-    try:
-        return shown(Path(name))
-    except OSError:
-        return name
 
 
 def _flushed() -> str:

@@ -100,8 +100,8 @@ def run(
     named = {"profile": profile, "data-root": data, "label": label, "jobs": jobs, "timeout": timeout, "extend": extend}
     for name, given in {**named, "variants": variants, "wandb": wandb if isinstance(wandb, str) else None}.items():
         words += [] if given is None else [f"--{name}={given}"]
-    switches = {"retry-failed": retry_failed, "retest": retest, "keep-checkpoints": keep_checkpoints, "yes": yes}
-    switches["wandb"] = bool(wandb) and not isinstance(wandb, str)
+    switches = {"retry-failed": retry_failed, "retest": retest, "keep-checkpoints": keep_checkpoints, "yes": yes,
+                "wandb": bool(wandb) and not isinstance(wandb, str)}  # fmt: skip
     words += [f"--{name}" for name, given in switches.items() if given]
     with _one_class():
         options = app.parser(["run"]).parse_args([*words, "--", str(benchmark)])

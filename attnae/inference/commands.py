@@ -11,7 +11,7 @@ from typing import Any
 
 from attnae.errors import UserError
 from attnae.inference import folders, inputs
-from attnae.parser import Parser
+from attnae.parser import Parser, nonempty
 from attnae.paths import typed
 from attnae.trust import trust
 
@@ -219,9 +219,7 @@ def _device(parser: argparse.ArgumentParser) -> None:
 
 
 def _typed(text: str) -> str:
-    if not text.strip():
-        raise argparse.ArgumentTypeError("the path is empty; use . for this folder")
-    return typed(text)
+    return typed(nonempty(text))
 
 
 def _path(text: str) -> Path:

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 from attnae.data.walk import printable
+from attnae.parser import nonempty
 from attnae.paths import SCHEME, absolute
 
 Subparsers = argparse._SubParsersAction
@@ -33,10 +34,8 @@ def path(text: str) -> Path:
     """Argument type: a path, see :func:`attnae.paths.absolute`."""
     if re.match(SCHEME, text):
         raise argparse.ArgumentTypeError(f"{text!r} is not a path")
-    if not text.strip():
-        raise argparse.ArgumentTypeError("the path is empty; use . for this folder")
     try:
-        text.encode()  # it becomes part of records, which are UTF-8
+        nonempty(text).encode()  # it becomes part of records, which are UTF-8
     except UnicodeEncodeError as error:
         raise argparse.ArgumentTypeError(f"{printable(text)!r} is not UTF-8; rename it") from error
     return absolute(text)
