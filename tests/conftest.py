@@ -11,6 +11,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # read when torch is loaded
 import torch
 
 from attnae.bench.catalog import lookup
+from attnae.metrics import columns
 
 LONGEST = ("test_training", "test_faults", "test_interruptions", "test_contributing", "test_commands", "test_devices",
            "test_jobs", "test_runner", "test_selection", "test_task", "test_site", "test_own", "test_imports")  # fmt: skip
@@ -45,3 +46,4 @@ def no_benchmarks_of_other_files() -> Iterator[None]:
     """Benchmarks that a test has made known in this process are unknown to the tests of the next file."""
     yield
     lookup._others.clear()
+    columns._others.clear()

@@ -9,6 +9,7 @@ the values of one image; a metric without "std" or "p" in its name is the mean o
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -123,8 +124,26 @@ COSTS: tuple[str, ...] = tuple(column.name for column in _ALL if column.cost and
 """Names of the costs shown in every comparison."""
 
 
+_others: dict[str, dict[str, Column]] = {}
+"""Columns of benchmarks outside the package, by benchmark."""
+
+
+def define(benchmark: str, columns: Iterable[Column]) -> None:
+    """Adds the columns of a benchmark outside the package, in place of those that it had.
+
+    Raises:
+        ValueError: Another benchmark defines one of them differently; reports of both may be on one page.
+    """
+    added = {column.name: column for column in columns}
+    for other, theirs in _others.items():
+        for name in added.keys() & theirs.keys() if other != benchmark else ():
+            if added[name] != theirs[name]:
+                raise ValueError(f"{name}: the benchmark {other} defines it differently; choose another name")
+    _others[benchmark] = added
+
+
 def defined(name: str) -> Column | None:
-    """Definition of a name without a protocol; ``None`` if it is not defined.
+    """The package's definition of a name without a protocol; ``None`` if it has none.
 
     Names with indices, such as ``route_prob_0_2``, share the definition of the name without them.
     """
@@ -138,9 +157,11 @@ def defined(name: str) -> Column | None:
 
 
 def column(key: str) -> Column:
-    """Definition of ``"<protocol>/<name>"`` or a bare name. Unknown names get a generic definition."""
+    """Definition of ``"<protocol>/<name>"`` or a bare name, see also :func:`define`. Unknown names get a generic one."""
     name = key.rsplit("/", 1)[-1]
-    return defined(name) or Column(name, name.replace("_", " "), "see the paper's README", "-", "-", "-", 4)
+    others = (columns[name] for columns in _others.values() if name in columns)
+    generic = Column(name, name.replace("_", " "), "see the paper's README", "-", "-", "-", 4)
+    return defined(name) or next(others, generic)
 
 
 def is_protocol(name: str) -> bool:

@@ -45,5 +45,12 @@ class Task(ImageTask):
         return output.to(batch.target.dtype)  # under --precision bf16, too
 
     def predictions(self, batch: Batch, split: str) -> dict[str, Prediction]:
-        """What is evaluated, by the name of the protocol: here the output, once for every split."""
-        return {split: Prediction(self.reconstruct(batch), {})}
+        """What is evaluated, by the name of the protocol: the output, and a metric of our own (``metrics`` of the benchmark)."""
+        output = self.reconstruct(batch)
+        return {split: Prediction(output, {"edge_error": edge_error(output.clamp(0, 1), batch.target)})}
+
+
+def edge_error(output: Tensor, target: Tensor) -> Tensor:
+    """Mean absolute error of the differences between neighboring pixels, per image (B,): how well edges are kept."""
+    down, right = ((output.diff(dim=axis) - target.diff(dim=axis)).abs().mean((1, 2, 3)) for axis in (2, 3))
+    return (down + right) / 2

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import tiny_benchmark
 import torch
@@ -105,6 +106,22 @@ class TestRun:
         assert "attnae-bench run sharp/benchmark.yaml --profile quick" in page
         assert "sharp/benchmark.yaml --profile short" in printed
 
+    def test_a_metric_of_its_own_is_a_column_and_judged(self, made: tuple[Path, str]) -> None:
+        folder = made[0] / "reports/sharp/tiny"
+        page = (folder / "README.md").read_text(encoding="utf-8")
+        assert re.search(r"^\| variant .*\| *edge error.↓ *\|", page, re.MULTILINE)
+        assert "**edge error** [-], lower is better: mean absolute error of the differences between neighboring" in page
+        row = next(line for line in page.splitlines() if "Channel attention keeps edges better" in line)
+        measured = {}
+        for variant in ("idea", "control"):
+            run = run_of(made[0], variant)
+            measured[variant] = json.loads((run / "result.json").read_text(encoding="utf-8"))["metrics"][
+                "heldout/edge_error"
+            ]
+            with np.load(run / "per_image.npz") as arrays:
+                assert arrays["heldout/edge_error"].mean() == pytest.approx(measured[variant], rel=1e-5)
+        assert f"{measured['idea'] - measured['control']:+.4f}" in row
+
     def test_commands_in_the_report_repeat_the_run(self, made: tuple[Path, str], tmp_path: Path) -> None:
         page = (made[0] / "reports/sharp/tiny/README.md").read_text(encoding="utf-8")
         config, fit, test = re.findall(r"^attnae(?:-bench)? .*$", page, re.MULTILINE)[1:4]
@@ -162,6 +179,7 @@ class TestRun:
         stated |= {"title": tag, "question": tag, "findings": [tag], "paper": {"title": tag, "notes": tag}}
         for table in stated["tables"]:
             table |= {"title": tag, "note": tag}
+        stated["metrics"]["edge_error"]["definition"] = tag
         for claim in stated["claims"]:
             claim |= {"claim": tag, "where": tag}
         for variant in stated["variants"].values():
@@ -209,6 +227,12 @@ class TestWrong:
             ("benchmark.yaml", "sharp.task.Task", "sharp.net.Net", ["control: model", "subclass of attnae.training.task"]),
             ("benchmark.yaml", "max_epochs: 5", "max_epoch: 5", ["trainer.max_epoch", "Did you mean trainer.max_epochs?"]),
             ("benchmark.yaml", "moe_denoising/dncnn", "moe_denoising/dncn", ["variants.dncnn.from", "dncnn"]),
+            ("benchmark.yaml", "heldout/edge_error", "heldout/edge_eror", ["claims[1].metric", "Did you mean edge_error?"]),
+            ("benchmark.yaml", "  edge_error:", "  mse:", ["metrics.mse", "metric of the package"]),
+            ("benchmark.yaml", "  edge_error:", "  Edge:", ["metrics.Edge", "lowercase"]),
+            ("benchmark.yaml", "title: edge error", "title: edge | error", ["metrics.edge_error.title", "letters"]),
+            ("benchmark.yaml", "better: lower", "better: less", ["metrics.edge_error.better", "lower, higher"]),
+            ("benchmark.yaml", "title: edge error", "digits: -1", ["metrics.edge_error", "title"]),
             ("net.py", "class Net(nn.Module):", "class Net(nn.Module)", ["SyntaxError", "net.py", "line"]),
             ("net.py", "from torch import Tensor, nn", "from torch import Tenso, nn", ["Tenso", "(sharp/net.py, line 5)"]),
             ("task.py", "import torch\n", "import os\n\nos._exit(3)\n", ["ended the process"]),

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,8 @@ from torch import Tensor
 from torchmetrics.functional.image import structural_similarity_index_measure
 
 import attnae.metrics
-from attnae.metrics.columns import COLUMNS, PROTOCOLS, column, page
+from attnae.metrics import columns
+from attnae.metrics.columns import COLUMNS, PROTOCOLS, Column, column, page
 from attnae.metrics.faces import symmetry_error
 from attnae.metrics.functional import PSNR_LIMIT, psnr, ssim_gaussian, ssim_uniform
 from attnae.metrics.images import ImageQuality
@@ -314,6 +316,20 @@ def test_headings_show_the_better_direction() -> None:
 
 def test_an_unknown_metric_gets_a_generic_definition() -> None:
     assert column("heldout/active_codes_top").title == "active codes top"
+
+
+def test_a_benchmark_outside_the_package_defines_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(columns, "_others", {})
+    ours = Column("edges", "edges", "d", "-", "-", "lower", 2)
+    columns.define("one", [ours])
+    columns.define("two", [ours])  # the same
+    assert column("heldout/edges") == ours
+    with pytest.raises(ValueError, match=r"edges: the benchmark one defines it differently"):
+        columns.define("two", [replace(ours, digits=3)])
+    columns.define("two", [])
+    columns.define("one", [replace(ours, digits=3)])  # its file has changed
+    assert column("val/edges").digits == 3
+    assert column("heldout/edges_2").title == "edges 2"
 
 
 def test_metrics_of_a_level_share_a_definition() -> None:

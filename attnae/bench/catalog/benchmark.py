@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from attnae.bench.catalog import configuration
+from attnae.metrics.columns import Column
 
 Evidence = Literal["demonstration", "partial", "published"]
 """How strongly the runs of a profile test the paper: not at all, under other conditions, or by its own protocol."""
@@ -74,6 +75,32 @@ class Profile:
     def usual_images(self) -> str:
         """Kind of the images that the profile is made for: ``embedded`` or ``official``."""
         return "embedded" if self.evidence == "demonstration" else "official"
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric that only this benchmark has: a value per image that its task returns with a prediction.
+
+    Attributes:
+        name: Name under which the task returns it.
+        title: Heading in tables and figures.
+        definition: What it is: a formula, or a sentence without its period.
+        better: Direction; "-" if there is none.
+        unit: Unit, or "-" for pure numbers.
+        digits: Digits after the decimal point.
+    """
+
+    name: str
+    title: str
+    definition: str
+    better: Literal["lower", "higher", "-"] = "-"
+    unit: str = "-"
+    digits: int = 4
+
+    @property
+    def column(self) -> Column:
+        """The metric as a column of reports."""
+        return Column(self.name, self.title, self.definition, self.unit, "-", self.better, self.digits)
 
 
 @dataclass(frozen=True)
@@ -263,6 +290,7 @@ class Benchmark:
         changes: Changes to the base configuration for all variants.
         average: ``last_epochs`` if verdicts use test metrics averaged over the last epochs, whose number is set by the key
             ``last_epochs`` of the configuration; ``None`` if they use the selected epoch.
+        metrics: Metrics that are not the package's, by name.
         tables: Tables in the report.
         curves: Training curves in the report.
         sweeps: Sweeps in the report.
@@ -289,6 +317,7 @@ class Benchmark:
     revision: int = 1
     changes: dict[str, Any] = field(default_factory=dict)
     average: Literal["last_epochs"] | None = None
+    metrics: dict[str, Metric] = field(default_factory=dict)
     tables: list[Table] = field(default_factory=list)
     curves: list[Curve] = field(default_factory=list)
     sweeps: list[Sweep] = field(default_factory=list)

@@ -14,6 +14,7 @@ from attnae.bench.catalog.typed import Place, build, convert, suggestion
 from attnae.bench.catalog.validation import check
 from attnae.errors import UserError
 from attnae.files import read_yaml, shipped
+from attnae.metrics import columns
 from attnae.paths import absolute, shown
 
 ENDINGS = (".yaml", ".yml")
@@ -37,7 +38,15 @@ def shipped_names() -> list[str]:
 
 
 def register(benchmark: Benchmark) -> None:
-    """Makes a benchmark that is not shipped known by its name in this process."""
+    """Makes a benchmark that is not shipped known by its name in this process, and its metrics by theirs.
+
+    Raises:
+        UserError: One of its metrics is defined differently by another benchmark.
+    """
+    try:
+        columns.define(benchmark.name, [metric.column for metric in benchmark.metrics.values()])
+    except ValueError as error:
+        raise Place(_shown(benchmark.file or Path(benchmark.name))).error(f"metrics.{error}.") from error
     _others[benchmark.name] = benchmark
 
 

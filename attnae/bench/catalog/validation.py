@@ -6,15 +6,21 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from attnae.bench.catalog.benchmark import WEIGHT, Benchmark, Claim, Curve, Relation, Sweep
+from attnae.bench.catalog.benchmark import WEIGHT, Benchmark, Claim, Curve, Metric, Relation, Sweep
 from attnae.bench.catalog.typed import Place
-from attnae.metrics.columns import COLUMNS, PROTOCOLS, defined, is_protocol
+from attnae.metrics.columns import COLUMNS, PROTOCOLS, Column, defined, is_protocol
 
 NAME = re.compile(r"[A-Za-z0-9]\w{0,99}", re.ASCII)
 """Valid names of benchmarks, variants and profiles; they appear in folder names and comma-separated options."""
 
 MOST_DIGITS = 12
 """Maximum number of digits after the decimal point."""
+
+METRIC = re.compile(r"[a-z][a-z0-9_]{0,49}")
+"""Valid names of a benchmark's own metrics; they are keys of result files and columns of tables."""
+
+PLAIN = re.compile(r"[\w \-+/().%^]{1,40}")
+"""Valid titles and units of a benchmark's own metrics: nothing that Markdown, LaTeX or a figure would interpret."""
 
 MOST_PRIMARY = 3
 """Maximum number of primary claims; with more, some would hold by chance."""
@@ -33,11 +39,13 @@ def check(benchmark: Benchmark, place: Place) -> None:
     levels = [WEIGHT[profile.evidence] for profile in benchmark.profiles.values()]
     if levels != sorted(levels):
         raise place.at("profiles").error("must be ordered by evidence: demonstrations first, published last")
+    for metric in benchmark.metrics.values():
+        _own_metric(metric, place.at("metrics").at(metric.name))
     for index, table in enumerate(benchmark.tables):
         here = place.at("tables").at(index)
         _protocol(table.protocol, here.at("protocol"))
         for position, name in enumerate(table.columns):
-            _quality(name, here.at("columns").at(position))
+            _quality(name, benchmark, here.at("columns").at(position))
         if table.leading < 0:
             raise here.at("leading").error("must not be negative")
     for index, curve in enumerate(benchmark.curves):
@@ -54,7 +62,7 @@ def check(benchmark: Benchmark, place: Place) -> None:
         _variants(published.values, benchmark, here)
         for name, values in published.values.items():
             for key in values:
-                _metric(key, here.at(name))
+                _metric(key, benchmark, here.at(name))
     for index, claim in enumerate(benchmark.claims):
         _claim(claim, benchmark, place.at("claims").at(index))
     primary = sum(claim.primary for claim in benchmark.claims)
@@ -120,40 +128,62 @@ def _protocol(name: str, place: Place) -> None:
         place.choose("protocol", name, PROTOCOLS)
 
 
-def _quality(name: str, place: Place) -> None:
+def _own_metric(metric: Metric, place: Place) -> None:
+    if not METRIC.fullmatch(metric.name):
+        raise place.error(f"the name {metric.name!r} must consist of lowercase letters, digits and '_'")
+    if defined(metric.name):
+        raise place.error("is a metric of the package; choose another name")
+    for key, text in (("title", metric.title), ("unit", metric.unit)):
+        if "_" in text or not PLAIN.fullmatch(text):
+            raise place.at(key).error(f"must be 1 to 40 letters, digits, spaces and -+/().%^, got {text!r:.60}")
+    if not metric.definition.strip():
+        raise place.at("definition").error("must not be empty")
+    if not 0 <= metric.digits <= MOST_DIGITS:
+        raise place.at("digits").error(f"must be from 0 to {MOST_DIGITS}")
+
+
+def _known(benchmark: Benchmark) -> dict[str, Column]:
+    """Metrics of the package and of the benchmark."""
+    return {**COLUMNS, **{name: metric.column for name, metric in benchmark.metrics.items()}}
+
+
+def _quality(name: str, benchmark: Benchmark, place: Place) -> None:
     """Checks the name of an image quality metric, given without its protocol."""
-    found = defined(name)
+    known = _known(benchmark)
+    found = known.get(name) or defined(name)
     if found is None or found.kind != "quality":
-        place.choose("metric", name, [column.name for column in COLUMNS.values() if column.kind == "quality"])
+        place.choose("metric", name, [column.name for column in known.values() if column.kind == "quality"])
 
 
-def _metric(key: str, place: Place) -> None:
+def _metric(key: str, benchmark: Benchmark, place: Place) -> None:
     """Checks a key: ``"<protocol>/<name>"``, or the bare name of a cost."""
     protocol, slash, name = key.rpartition("/")
     if slash:
         _protocol(protocol, place)
-        _quality(name, place)
+        _quality(name, benchmark, place)
         return
-    found = defined(name)
+    known = _known(benchmark)
+    found = known.get(name) or defined(name)
     if found is not None and not found.cost:
         raise place.error(f"{key!r} requires a protocol, such as heldout/{key}")
     if found is None:
-        place.choose("metric", key, [f"heldout/{c.name}" if c.kind == "quality" else c.name for c in COLUMNS.values()])
+        place.choose("metric", key, [f"heldout/{c.name}" if c.kind == "quality" else c.name for c in known.values()])
 
 
 def _curve(curve: Curve, benchmark: Benchmark, place: Place) -> None:
     _variants(curve.published, benchmark, place.at("published"))
-    logged = [f"{split}/{c.name}" for split in ("train", "val") for c in COLUMNS.values() if not c.cost]
+    known = _known(benchmark)
+    logged = [f"{split}/{c.name}" for split in ("train", "val") for c in known.values() if not c.cost]
     if not 0 <= curve.digits <= MOST_DIGITS:
         raise place.at("digits").error(f"must be from 0 to {MOST_DIGITS}")
     split, _, name = curve.key.partition("/")
-    found = defined(name)
+    found = known.get(name) or defined(name)
     if split not in ("train", "val") or found is None or found.cost:
         place.at("key").choose("curve", curve.key, logged)
 
 
 def _sweep(sweep: Sweep, benchmark: Benchmark, place: Place) -> None:
-    _quality(sweep.metric, place.at("metric"))
+    _quality(sweep.metric, benchmark, place.at("metric"))
     if not sweep.protocols:
         raise place.at("protocols").error("must not be empty")
     for x, protocol in sweep.protocols.items():
@@ -167,7 +197,7 @@ def _sweep(sweep: Sweep, benchmark: Benchmark, place: Place) -> None:
 def _relation(relation: Relation, benchmark: Benchmark, place: Place) -> None:
     for axis, key in (("x", relation.x), ("y", relation.y), ("slope", relation.slope)):
         if key is not None:
-            _metric(key, place.at(axis))
+            _metric(key, benchmark, place.at(axis))
     for position, name in enumerate(relation.variants):
         place.at("variants").at(position).choose("variant", name, benchmark.variants)
     if relation.per <= 0:
@@ -181,7 +211,7 @@ def _claim(claim: Claim, benchmark: Benchmark, place: Place) -> None:
     if not claim.keys:
         raise place.at("metric").error("must name at least one metric")
     for metric in claim.keys:
-        _metric(metric, place.at("metric"))
+        _metric(metric, benchmark, place.at("metric"))
     if len({metric.rpartition("/")[2] for metric in claim.keys}) > 1:
         raise place.at("metric").error("must name one metric under several protocols, because their mean is compared")
     if claim.left == claim.right:

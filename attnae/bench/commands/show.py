@@ -53,6 +53,8 @@ def register(commands: Subparsers[Any]) -> None:
 def show(options: argparse.Namespace) -> int:
     """Prints a benchmark; times are estimated from the speed of finished runs in ``--out``."""
     benchmark, out = catalog.find(options.benchmark), console()
+    if benchmark.file:
+        catalog.register(benchmark)  # its metrics have titles then
     if options.keys is not None:
         return show_keys(benchmark, options.keys)
     out.print(f"[bold]{escape(benchmark.title)}[/]  {escape(benchmark.question)}\n", soft_wrap=True)
@@ -80,7 +82,8 @@ def _paper(benchmark: Benchmark, out: Console) -> None:
         margin = (
             f"{claim.margin:g}" if claim.margin else f"{claim.relative_margin:.0%}" if claim.relative_margin else ""
         )
-        says = f"{left} {RELATIONS[claim.relation]} {right}" + (f", margin {margin}" if margin else "")
+        metric = column(claim.keys[0]).title
+        says = f"{metric}, {left} {RELATIONS[claim.relation]} {right}" + (f", margin {margin}" if margin else "")
         out.print(
             f"- {claim.claim} ({claim.where}): {says}",
             markup=False,

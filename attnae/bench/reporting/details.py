@@ -197,7 +197,7 @@ def _typed(value: Any) -> str:
 
 def _legend(report: Report) -> str:
     benchmark = report.benchmark
-    used = [name for spec in benchmark.tables for name in spec.columns]
+    used = [*benchmark.metrics, *(name for spec in benchmark.tables for name in spec.columns)]
     used += [
         key.split("/")[-1] for source in benchmark.published for values in source.values.values() for key in values
     ]

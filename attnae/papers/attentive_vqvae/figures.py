@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
@@ -24,7 +25,7 @@ def usage_figure(counts: Sequence[Tensor], path: Path) -> Path:
         zip(figure.subplots(1, len(counts), squeeze=False)[0], counts, strict=True), 1
     ):
         shares = used.double().sort(descending=True).values / used.sum().clamp_min(1)
-        axes.bar(range(len(shares)), shares, width=1.0, color="#0072B2")
+        axes.stairs(shares, torch.arange(len(shares) + 1) - 0.5, fill=True, color="#0072B2")  # one shape, drawn at once
         axes.set(xlabel="code, most used first", title=f"level {level}: {int((used > 0).sum())} of {len(used)} used")
         axes.set_ylim(bottom=0)
     figure.axes[0].set_ylabel("share of the latents")
