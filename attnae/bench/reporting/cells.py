@@ -130,9 +130,9 @@ def unbroken(text: str) -> str:
 
 
 def seeds_text(seeds: Iterable[int]) -> str:
-    """Formats seeds compactly: ``1, 2, 5-200``."""
+    """Formats seeds compactly: ``seed 3``, ``seeds 1, 2, 5-200``; empty without any."""
     ordered = sorted(set(seeds))
     starts = [seed for place, seed in enumerate(ordered) if not place or ordered[place - 1] != seed - 1]
     ends = [a for a, b in pairwise(ordered) if b != a + 1] + ordered[-1:]
     parts = [f"{a}" if a == b else f"{a}, {b}" if b == a + 1 else f"{a}-{b}" for a, b in zip(starts, ends, strict=True)]
-    return ", ".join(parts)
+    return f"seed{'s' * (len(ordered) > 1)} {', '.join(parts)}" if ordered else ""

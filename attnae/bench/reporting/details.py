@@ -138,12 +138,16 @@ def _runs(results: list[Result]) -> list[str]:
         commit, again = commit_of(r.git), commit_of(r.git.get("tested"))
         told = [config, commit and f"commit {commit}", again and f"retested with commit {again}", r.selection]
         groups.setdefault(f"{r.variant}: " + ", ".join(escape(text) for text in told if text), []).append(r)
-    lines = [
-        f"- {text}; seeds {seeds_text(r.seed for r in runs)}, {sum(r.wall_seconds for r in runs):,.0f} s in total"
-        for text, runs in groups.items()
-    ]
+    lines = [f"- {text}; {seeds_text(r.seed for r in runs)}{_seconds(runs)}" for text, runs in groups.items()]
     most = 5 * MOST_FACTS
     return lines[:most] + ([f"- {len(lines) - most:,} more, see runs/*.json"] if len(lines) > most else [])
+
+
+def _seconds(runs: list[Result]) -> str:
+    """Time of runs on the same hardware."""
+    if any(r.hardware != runs[0].hardware for r in runs):
+        return ""
+    return f", {sum(r.wall_seconds for r in runs):,.0f} s{' in total' * (len(runs) > 1)}"
 
 
 def _plan(report: Report) -> list[str]:

@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from attnae.bench.catalog.benchmark import Benchmark
 from attnae.bench.markdown import escape, number, table
 from attnae.bench.reporting import evidence, statistics
-from attnae.bench.reporting.answer import change_words
+from attnae.bench.reporting.answer import ERRORS, change_words
 from attnae.bench.reporting.cells import cell, interval, unbroken
 from attnae.bench.reporting.claims import Judged
 from attnae.bench.reporting.evidence import Verdict
@@ -82,8 +82,16 @@ def _value(report: Report, title: re.Match[str]) -> str:
 
 
 def _about(one: Judged, title: re.Match[str]) -> bool:
-    """Whether a claim is about the same difference: its interval, adjusted or not, is printed in both places."""
-    return (one.claim.left, one.claim.right, one.claim.keys) == (title["left"], title["right"], [title["key"]])
+    """Whether a claim is about the same difference: its interval, adjusted or not, is printed in both places.
+
+    A report states the difference of a squared error in decibels.
+    """
+    protocol, _, name = title["key"].rpartition("/")
+    keys = [title["key"], *(f"{protocol}/{error}" for error in ERRORS if name == "psnr_mean")]
+    claim = one.claim
+    return (
+        (claim.left, claim.right) == (title["left"], title["right"]) and len(claim.keys) == 1 and claim.keys[0] in keys
+    )
 
 
 def _claims(wanted: list[str], reports: Sequence[Report], benchmarks: dict[str, Benchmark]) -> str:

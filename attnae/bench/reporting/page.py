@@ -68,7 +68,7 @@ def _condition(report: Report) -> str:
     lines = [escape(report.benchmark.question)]
     done, benchmark = report.done, report.benchmark
     seeds = seeds_text(r.seed for r in done)
-    lines.append(f"{len(done):,} of {len(report.results):,} runs complete" + (f"; seeds {seeds}." if seeds else "."))
+    lines.append(f"{len(done):,} of {len(report.results):,} runs complete" + (f"; {seeds}." if seeds else "."))
     if done:
         data = done[0].data
         size, images = escape(data.get("size")), "" if _own(report) else "images "
@@ -108,7 +108,7 @@ def _count(value: Any) -> str:
 def _images(data: dict[str, Any]) -> list[str]:
     """Converted, left out and leaked images."""
     lines = []
-    for name, title in (("converted", "Converted images"), ("left_out", "Left out of the images")):
+    for name, title in (("converted", "Converted, of all images there"), ("left_out", "Left out of the images")):
         counts = data.get(name)
         if isinstance(counts, dict) and counts:
             told = ", ".join(f"{_count(count)} {escape(why)}" for why, count in sorted(counts.items()))
@@ -148,7 +148,7 @@ def _versions(report: Report) -> str:
     if len(versions) < 2:
         return ""
     told = "; ".join(
-        f"{escape(version)}: " + ", ".join(f"{variant} (seeds {seeds_text(seeds)})" for variant, seeds in runs.items())
+        f"{escape(version)}: " + ", ".join(f"{variant} ({seeds_text(seeds)})" for variant, seeds in runs.items())
         for version, runs in sorted(versions.items())
     )
     return f"These runs used several versions of attnae. {told}."
@@ -209,10 +209,9 @@ def _claims(report: Report) -> str:
         if one.judgment.unpaired and one.judgment.seeds:
             lonely.setdefault(seeds_text(one.judgment.unpaired), []).append(str(one.number))
     for seeds, numbers in lonely.items():
-        several = not seeds.isdecimal()
-        have = f"seed{'s' * several} {seeds} {'have' if several else 'has'} a value"
+        have, are = ("have", "are") if seeds.startswith("seeds") else ("has", "is")
         lines.append(
-            f"- {', '.join(numbers)}: {have} for one of the two variants only and {'are' if several else 'is'} ignored."
+            f"- {', '.join(numbers)}: {seeds} {have} a value for one of the two variants only and {are} ignored."
         )
     warnings = _warnings(report)
     title = "## The paper's claims" if report.benchmark.reproduces else "## Claims"
@@ -228,7 +227,7 @@ def _warnings(report: Report) -> list[str]:
         found = {r.seed: warning for r in runs if (warning := adversary_warning(r.curves))}
         if found:
             first, *others = found
-            more = f" The same happened with seeds {seeds_text(others)}." if others else ""
+            more = f" The same happened with {seeds_text(others)}." if others else ""
             lines.append(f"> {escape(report.title(name))}, seed {first}: {found[first]}{more}")
     further = len(lines) - MOST_WARNINGS
     return lines[:MOST_WARNINGS] + ([f"> {further} more variants have similar warnings."] if further > 0 else [])

@@ -121,9 +121,10 @@ def cost(report: Report) -> str:
         return ""
     first, *others = COSTS
     base = summary(report.rows.get(report.benchmark.baseline, []), first)
-    body, disturbed = [], False
+    body, disturbed, mixed = [], False, False
     for name, runs in report.rows.items():
-        disturbed |= any("seconds_per_epoch" in r.efficiency for r in runs) and not any(map(undisturbed, runs))
+        disturbed |= any("seconds_per_epoch" in r.efficiency and not undisturbed(r) for r in runs)
+        mixed |= not counting(runs, "peak_memory_mb")
         values = {key: summary(counting(runs, key), key) for key in COSTS}
         parameters = values[first]
         times = f"{parameters.mean / base.mean:.2f}x" if parameters and base and base.mean else "-"
@@ -131,11 +132,13 @@ def cost(report: Report) -> str:
         body.append([escape(report.title(name)), cell(parameters, first), times, *cells])
     against = f"vs. {escape(report.title(report.benchmark.baseline))}"
     header = ["variant", unit_heading(first), against, *map(unit_heading, others)]
-    note = (
-        "\n\nSeconds are shown only for runs on an otherwise idle machine, judged by CPU time; "
-        "all are in [results.csv](results.csv)." if disturbed else ""
+    notes = (
+        ("Seconds are shown only for runs on an otherwise idle machine, judged by CPU time; "
+         "all are in [results.csv](results.csv).", disturbed),
+        ("Memory on a GPU and on a CPU is not averaged.", mixed),
     )  # fmt: skip
-    return f"## Cost\n\n{table(header, body)}{note}"
+    note = " ".join(text for text, wanted in notes if wanted)
+    return f"## Cost\n\n{table(header, body)}" + (f"\n\n{note}" if note else "")
 
 
 def published(report: Report) -> str:
