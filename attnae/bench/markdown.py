@@ -33,6 +33,11 @@ def number(value: float | None, digits: int) -> str:
     return "-" if value is None else f"{value:,.{digits}f}"
 
 
+def count(value: int, noun: str) -> str:
+    """``1 run``, ``2,400 runs``."""
+    return f"{value:,} {noun}{'s' * (value != 1)}"
+
+
 def table(header: list[str], body: list[list[str]]) -> str:
     """A Markdown table with aligned columns; the first column is text, the others are numbers."""
     rows = [header, *body]

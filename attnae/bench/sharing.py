@@ -87,7 +87,8 @@ def tables(found: Iterable[Record]) -> list[Table]:
     """Divides results into as few tables as :func:`apart` allows.
 
     The table with the earliest result of a label keeps the label without a suffix, so that later results never move a
-    report.
+    report. The others also hold the latest results of variants that they lack, where these fit: controls that were not
+    trained again when a network of one's own had changed.
 
     Args:
         found: Folders and results; the first folder counts for duplicate results.
@@ -104,13 +105,23 @@ def tables(found: Iterable[Record]) -> list[Table]:
             if group is None:
                 groups.append(group := [])
             group.append(record)
+        for group in groups[1:]:
+            _complete(group, records)
         own = [_table(benchmark, label if not place else suffixed(label, group[0][1]), group)
                for place, group in enumerate(groups)]  # fmt: skip
-        for table, other in product(own, own):
+        for table, other in product(own, sorted(own, key=lambda table: table.label)):  # as on the disk
             if table is not other:
                 table.beside[other.label] = reason(table.records, other.records)
         made += own
     return made
+
+
+def _complete(group: list[Record], records: list[Record]) -> None:
+    """Adds results of variants that a group lacks, if they can share its table."""
+    present = {one.variant for _, one in group}
+    for record in reversed(records):
+        if record[1].variant not in present and not any(apart(record[1], other) for _, other in group):
+            group.append(record)
 
 
 def _once(found: Iterable[Record]) -> list[Record]:

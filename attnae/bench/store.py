@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from pathlib import Path
 from attnae import result
 from attnae.bench import catalog, jobs
 from attnae.bench.identity import FOLDER, Run, RunId
-from attnae.bench.markdown import one_line
+from attnae.bench.markdown import count, one_line
 from attnae.data.walk import walk
 from attnae.errors import UserError
 from attnae.paths import relative, shown
@@ -67,9 +68,10 @@ def states(root: Path) -> list[State]:
     Folders with a result or with the name of a run folder: other programs write a ``log.txt``, too.
     """
     found = files(root, {"result.json", "log.txt", jobs.RECORD}.__contains__)
-    folders = sorted(
-        {path.parent for path in found if path.name == "result.json" or FOLDER.fullmatch(path.parent.absolute().name)}
-    )
+    runs = {
+        path.parent for path in found if path.name == "result.json" or FOLDER.fullmatch(path.parent.absolute().name)
+    }
+    folders = sorted(runs, key=lambda path: [part.zfill(20) for part in re.split(r"(\d+)", path.as_posix())])
     alive = jobs.alive(folders)
     return [_state(folder, alive.get(folder)) for folder in folders]
 
@@ -77,18 +79,18 @@ def states(root: Path) -> list[State]:
 def _state(folder: Path, job: jobs.Job | None) -> State:
     rows = _rows(folder)
     if job:
-        return State(folder, job.state, f"job {job.name}, {rows} epochs done")
+        return State(folder, job.state, f"job {job.name}, {count(rows, 'epoch')} done")
     try:
         if (folder / "result.json").exists():
             found = result.read_result(folder / "result.json")
             if found.status == "failed":
                 return State(folder, "failed", one_line(found.reason))
-            return State(folder, "complete", f"{len(found.metrics)} metrics, {found.wall_seconds:.0f} s")
+            return State(folder, "complete", f"{count(len(found.metrics), 'metric')}, {found.wall_seconds:.0f} s")
     except UserError as error:
         return State(folder, "failed", str(error))
     if name := jobs.noted(folder):
-        return State(folder, "interrupted", f"{rows} epochs done; job {name} ended, see jobs/{name}_0_log.err")
-    return State(folder, "running or interrupted", f"{rows} epochs done")
+        return State(folder, "interrupted", f"{count(rows, 'epoch')} done; job {name} ended, see jobs/{name}_0_log.err")
+    return State(folder, "running or interrupted", f"{count(rows, 'epoch')} done")
 
 
 def _rows(folder: Path) -> int:

@@ -42,6 +42,23 @@ def test_effect_interval_and_what_is_published() -> None:
     )
 
 
+def test_all_primary_claims_are_told() -> None:
+    first = replace(BENCHMARK.claims[0], primary=True)
+    other = replace(first, metric="heldout/ssim_mean", published=None)
+    results = [one for one in RESULTS if one.variant in ("plain", "better")]
+    told = answer.sentences(Report(replace(BENCHMARK, claims=[first, other]), "paper", results))
+    # 2.0, 2.1 and 2.3 dB over 30
+    assert told[1].startswith("Also: better vs. plain: +0.0711 SSIM 7x7 [")
+    (said, *_) = answer.sentences(Report(replace(BENCHMARK, claims=[other]), "paper", results))
+    assert said.startswith("Better has a 0.0711 higher SSIM 7x7 (better) than plain on held-out images")
+
+
+def test_a_failed_variant_does_not_hide_what_another_measured() -> None:
+    assert said([run("plain", 1, 0.0, status="failed"), run("single", 1, 20.0, curves={})])[0].startswith(
+        "single reaches a PSNR of 20.00 dB on held-out images [1 seed]"
+    )
+
+
 def test_one_seed_gets_no_verdict() -> None:
     first, last = said(ONE)
     assert first.startswith("Better is 0.50 dB better than plain on held-out images [one seed, no verdict, 2 epochs]")

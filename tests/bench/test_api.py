@@ -15,13 +15,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_golden import BENCHMARK, RESULTS
+from test_golden import BENCHMARK, RESULTS, run
 from tiny_benchmark import TINY
 
 import attnae.bench as bench
 from attnae.bench import api, app
 from attnae.bench.catalog.benchmark import Table
-from attnae.bench.reporting import latex
+from attnae.bench.reporting import latex, page, tables
 from attnae.bench.reporting.material import Report
 
 OVERRIDES: dict[str, Any] = {key: json.loads(value) if value[0] in "0123456789[" else value
@@ -243,6 +243,23 @@ def test_columns_about_other_images_are_told_apart() -> None:
     assert "\\multicolumn{1}{r}{held-out images} & \\multicolumn{1}{r}{training images}" in text
     assert "\\cmidrule(lr){2-2} \\cmidrule(lr){3-3}" in text
     assert "cmidrule" not in latex.table(Report(BENCHMARK, "paper", RESULTS))
+
+
+def test_other_images_are_named_and_never_best() -> None:
+    few = [run("single", seed, 30.0 + seed / 10) for seed in (1, 2, 3)]
+    for one in few:
+        one.metrics["heldout/images"] = 32.0
+    report = Report(BENCHMARK, "paper", [*RESULTS[:6], *few])
+    text = latex.table(report)
+    assert "single (32 images)" in text
+    assert "textbf" not in text
+    assert "single (32 images)" in page.text(report)
+    assert "single" not in tables.differences(report)
+
+
+def test_a_mean_over_fewer_seeds_says_so() -> None:
+    results = [*RESULTS[:5], replace(RESULTS[5], metrics={"heldout/mse": 0.006})]
+    assert "\\textbf{22.15} $\\pm$ 0.21 (n = 2)" in latex.table(Report(BENCHMARK, "paper", results))
 
 
 def test_no_complete_run() -> None:

@@ -27,6 +27,7 @@ from attnae.bench.reporting.judgment import (
     judge_one,
 )
 from attnae.bench.reporting.material import Report
+from attnae.bench.reporting.page import claim_cells
 from attnae.bench.reporting.report import csv_text
 from attnae.result import Result
 
@@ -173,8 +174,26 @@ def test_means_over_the_last_epochs_are_compared_for_all_alike() -> None:
     assert [one.metrics.get(KEY) for one in found.results] == [3.0, 3.0, None, 7.0]
     assert found.epochs == (11, 13)
     assert found.left_out == ["h/seed2"]
+    late = [recorded("a", 1, [1.0, 2.0]), recorded("h", 1, [4.0])]
+    late[1].last_epochs["epoch"] = [3.0]  # stopped early: has no mean, and its epoch is none of the means
+    assert average(late).epochs == (11, 12)
     assert average(results[-1:]).epochs is None  # old records have none
     assert results[0].metrics[KEY] == 6.0
+
+
+def test_a_claim_about_a_number_shows_the_interval_that_decides() -> None:
+    one = claim(relation="equal", right=22.0, margin=0.5, published=22.0)
+    report = Report(replace(catalog.load("moe_ablation"), claims=[one]), "paper", rows([22.0, 22.4, 22.2], [])["moe"])
+    half = 4.303 * 0.2 / 3**0.5  # Student's t, two degrees of freedom
+    assert f"22.20 [{22.2 - half:.2f}, {22.2 + half:.2f}] dB" in claim_cells(report.judged[0])[1].replace("\xa0", " ")
+    assert flat.claims(report)[0]["published"] == 22.0
+    assert flat.claims(Report(report.benchmark, "paper", []))[0]["condition"] is None
+
+
+def test_sides_without_a_common_seed_are_told() -> None:
+    benchmark = replace(catalog.load("moe_ablation"), claims=[claim()])
+    text = page.text(Report(benchmark, "paper", [run("moe", 1, 22.0), run("dense", 2, 21.0)]))
+    assert "- 1: no seed has a value for both variants." in text
 
 
 def test_rows_of_a_report_have_the_numbers_of_its_tables() -> None:

@@ -114,6 +114,20 @@ def test_a_missing_metric_is_a_regression(tmp_path: Path, capsys: pytest.Capture
     assert "moe/seed1: heldout/psnr_mean is missing in B" in capsys.readouterr().out
 
 
+def test_nothing_that_got_worse_goes_unseen(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Variants that the benchmark no longer has; labels and benchmarks of one side are named."""
+    assert compared(tmp_path, {("removed", 1): 25.0}, {("removed", 1): 15.0}) == 1
+    write(tmp_path / "a", seeds(25.0), label="third")
+    write(tmp_path / "a", seeds(25.0), label="other")
+    write(tmp_path / "a", seeds(25.0), label="fourth", benchmark="moe_ablation")
+    assert main(["compare", str(tmp_path / "a"), str(tmp_path / "b")]) == 2  # no variant in common
+    write(tmp_path / "b", seeds(25.0), label="other")
+    capsys.readouterr()
+    assert main(["compare", str(tmp_path / "a"), str(tmp_path / "b")]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert "Not compared, only in A: moe_ablation, moe_denoising/short, moe_denoising/third" in out
+
+
 def test_new_failure_is_a_regression(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert compared(tmp_path, seeds(25.0), seeds(25.0), status="failed", reason="out of [memory]") == 1
     assert "moe/seed1 failed in B: out of [memory]" in capsys.readouterr().out

@@ -107,6 +107,17 @@ def test_file_is_self_contained(text: str) -> None:
     assert "@import" not in ours
 
 
+def test_condition_and_claims_are_those_of_the_page() -> None:
+    found = content(Report(BENCHMARK, "paper", RESULTS), {})
+    assert found["condition"].startswith("Does an example help? 7 of 8 runs complete; seeds 1-3. Trained on 400")
+    assert [len(one["cells"]) for one in found["claims"]] == [4] * 4
+    own = replace(BENCHMARK, published=[], claims=[replace(BENCHMARK.claims[0], published=None)], file=Path("b.yaml"))
+    found = content(Report(own, "paper", RESULTS, beside={"paper-2": "other"}), {})
+    assert not found["reproduces"]
+    assert len(found["claims"][0]["cells"]) == 3
+    assert "Results in a separate report: paper-2, other." in found["condition"]
+
+
 def test_opens_without_errors_and_shows_the_answer(opened: Chrome) -> None:
     assert "2.13 dB better than plain" in opened.find_element("class name", "answer").text
     assert opened.get_log("browser") == []

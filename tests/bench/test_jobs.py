@@ -204,7 +204,7 @@ def test_decoding_is_the_first_job(
     (slurm / "queue").write_text("12 PENDING\n")
     capsys.readouterr()
     assert main(arguments) == 0
-    assert "1 runs are already queued or running" in capsys.readouterr().out
+    assert "1 run is already queued or running" in capsys.readouterr().out
 
     request = Request(load("saaae_vs_vae"), variants="vae", overrides=list(TINY), label="tiny", out=tmp_path / "runs")
     (before,) = plan.make(replace(request, decode=False)).runs

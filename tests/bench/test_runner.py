@@ -282,7 +282,7 @@ def test_killed_retest_keeps_previous_results(complete: Path, tmp_path: Path) ->
     process.kill()
     process.communicate()
     assert (complete / "result.json").read_bytes() == before
-    assert "1 runs, 1 already complete" in bench(*ONE, cwd=tmp_path).out
+    assert "1 run, 1 already complete" in bench(*ONE, cwd=tmp_path).out
 
 
 def test_checkpoints_can_be_kept(tmp_path: Path) -> None:

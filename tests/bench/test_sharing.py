@@ -160,6 +160,29 @@ def test_different_images_have_separate_reports(here: Path) -> None:
     assert report("--check", "runs") == report("--check", str(first)) == 2  # no reports are below them
 
 
+def test_controls_stay_beside_a_changed_network(here: Path) -> None:
+    """After an edit of one's own network only its variants are trained again; the kept control is in both reports."""
+    changed = one("noisy", minute=2, psnr=19.0, configuration={"code": "2"})
+    store(here / "runs", one("noisy"), one("tv", minute=1), one("tv", seed=2, minute=1), changed)
+    store(here / "runs", one("wavelet", **OTHER))
+    assert report() == 0
+    tables = {frozenset(kept_by(folder)) for folder in here.glob("reports/moe_denoising/short-pets*")}
+    controls = {"tv-seed1.json", "tv-seed2.json"}
+    assert tables == {frozenset({"noisy-seed1.json", *controls}), frozenset({"wavelet-seed1.json"})}
+    assert len(list(here.glob("reports/moe_denoising/short-pets*"))) == 3
+    before = kept(here / "reports")
+    assert report() == 0  # of what both reports hold, each keeps its copy
+    assert kept(here / "reports") == before
+    shutil.rmtree(here / "runs")
+    assert report(here / "reports") == 0
+    assert kept(here / "reports") == before
+    assert report("--check") == 0
+
+
+def kept_by(folder: Path) -> list[str]:
+    return [path.name for path in (folder / "runs").glob("*.json")]
+
+
 def test_two_configurations_of_a_variant_are_not_two_seeds(here: Path) -> None:
     store(here / "runs", one(seed=1, psnr=100.0), one(seed=2, psnr=300.0, minute=1, configuration={"a": 1}))
     assert report() == 0
@@ -209,7 +232,7 @@ def test_results_of_earlier_versions_are_kept_and_marked(here: Path) -> None:
     store(here / "runs", one("noisy"), one("tv", minute=1, versions={"attnae": "0.2.0"}))
     assert report() == 0
     text = (here / "reports/moe_denoising/short-pets/README.md").read_text(encoding="utf-8")
-    assert "These runs used several versions of attnae. 0.1.0: noisy (seeds 1); 0.2.0: tv (seeds 1)." in text
+    assert "These runs used several versions of attnae. 0.1.0: noisy (seed 1); 0.2.0: tv (seed 1)." in text
 
 
 def test_newer_format_is_left_out_and_kept(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

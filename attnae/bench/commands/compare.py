@@ -59,6 +59,8 @@ def compare(options: argparse.Namespace) -> int:
             f"{shown(options.a)} and {shown(options.b)} have no variant with the same seed: nothing to compare. "
             "Name results of the same variants and seeds."
         )
+    for line in _alone(options.a, options.b):
+        out.print(line, markup=False, highlight=False, soft_wrap=True)
     for benchmark, title, before, after in pairs:
         marks += _show(benchmark, title, before, after, options.tolerance / 100, out)
     out.print(f"Regressions beyond the noise: {marks}.")
@@ -89,6 +91,20 @@ def _pairs(a: Path, b: Path) -> list[tuple[Benchmark, str, Runs, Runs]]:
     return found
 
 
+def _alone(a: Path, b: Path) -> list[str]:
+    """Which benchmarks and labels are on one side only, a line for each side."""
+    left, right = (_read(side) for side in (a, b))
+    lines = []
+    for side, mine, other in (("A", left, right), ("B", right, left)):
+        only = [name for name in mine if name not in other]
+        for name in mine.keys() & other.keys():
+            if not len(mine[name]) == len(other[name]) == 1:
+                only += [f"{name}/{label}" for label in mine[name] if label not in other[name]]
+        if only:
+            lines.append(f"Not compared, only in {side}: {', '.join(sorted(only))}")
+    return lines
+
+
 def _read(folder: Path) -> dict[str, dict[str, Runs]]:
     """Runs by benchmark and table; for duplicates of a variant and seed, the one that finished last."""
     runs: dict[str, dict[str, Runs]] = {}
@@ -115,7 +131,7 @@ def _show(benchmark: Benchmark, title: str, before: Runs, after: Runs, share: fl
     marks = 0
     if both:
         table = grid("variant", "number", "A", "B", "B - A", "95% interval", "n", "", right=True)
-        for variant in benchmark.variants:
+        for variant in dict.fromkeys([*benchmark.variants, *(variant for variant, _ in both)]):
             for key in [*benchmark.leading, *COSTS]:
                 one, other = (by_seed([r for r in side if r.variant == variant], key) for side in (a, b))
                 if found := paired(other, one):

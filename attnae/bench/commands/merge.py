@@ -17,6 +17,7 @@ from attnae import result
 from attnae.bench import catalog, sharing, store
 from attnae.bench.commands.arguments import Subparsers, path
 from attnae.bench.identity import RunId, short_hash
+from attnae.bench.markdown import count
 from attnae.bench.terminal import console
 from attnae.errors import UserError
 from attnae.files import atomic
@@ -58,7 +59,7 @@ def merge(options: argparse.Namespace) -> int:
                 copied += said != ALREADY
                 if said:
                     out.print(said, soft_wrap=True, markup=False, highlight=False)
-    out.print(f"Copied {copied} results to {escape(shown(options.out))}.", soft_wrap=True)
+    out.print(f"Copied {count(copied, 'result')} to {escape(shown(options.out))}.", soft_wrap=True)
     for problem in left_out:
         out.print(f"[yellow]Left out[/]: {escape(problem)}", soft_wrap=True, highlight=False)
     merged = sharing.tables(store.scan(options.out)[0])

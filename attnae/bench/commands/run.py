@@ -16,7 +16,7 @@ from attnae.bench.commands.arguments import Subparsers
 from attnae.bench.commands.cost import expected
 from attnae.bench.commands.run_options import add_options
 from attnae.bench.identity import Run
-from attnae.bench.markdown import plain
+from attnae.bench.markdown import count, plain
 from attnae.bench.request import MEASURES, Request
 from attnae.bench.terminal import console
 from attnae.errors import UserError
@@ -184,7 +184,7 @@ def _work(options: argparse.Namespace, made: plan.Plan, out: Console) -> Work:
     where = f" on {escape(made.location.title)}" if made.location else ""
     title = f"[bold]{escape(made.benchmark.title)}[/], profile {made.request.profile}{where}"
     out.print(
-        f"{title}: {total} runs, {complete} already complete",
+        f"{title}: {count(total, 'run')}, {complete} already complete",
         soft_wrap=True,
     )
     if waiting and options.launcher != "slurm" and not options.retest:
@@ -203,13 +203,13 @@ def _submit(options: argparse.Namespace, work: Work, out: Console) -> int:
 
     busy = jobs.alive(folder for one in work.waiting for folder in (one.folder, one.undecoded))
     waiting = [one for one in work.waiting if not {one.folder, one.undecoded} & busy.keys()]
-    if busy:
-        out.print(f"{len(work.waiting) - len(waiting)} runs are already queued or running.")
+    if queued := len(work.waiting) - len(waiting):
+        out.print(f"{count(queued, 'run')} {'are' if queued > 1 else 'is'} already queued or running.")
     if waiting:
         names = cluster.submit(
             work.made, waiting, work.home / "jobs", options.slurm_options, options.jobs, options.timeout
         )
-        out.print(f"Submitted {len(names)} runs as {', '.join(names)}", soft_wrap=True, highlight=False)
+        out.print(f"Submitted {count(len(names), 'run')} as {', '.join(names)}", soft_wrap=True, highlight=False)
     command = "this command without --retest" if options.retest else "this command"
     out.print(
         f"Next: attnae-bench status {escape(shown(work.home))}. When all jobs have finished, rerun {command} "
@@ -262,6 +262,7 @@ def _report(options: argparse.Namespace, work: Work, out: Console) -> list[Loade
         report.loaded(table, options.reports)
         for table in report.tables(found, options.reports)
         if any(_fits(work.made, one) for one in table.records)
+        and not any(_stale(work.made, one) for one in table.records)
     ]
     for one, _ in compared:
         assert one.folder
@@ -280,6 +281,11 @@ def _fits(made: plan.Plan, record: Record) -> bool:
     """Whether a result can share a table with the plan's runs."""
     one = record[1]
     return one.variant in made.identities and not sharing.apart(one, made.identities[one.variant])
+
+
+def _stale(made: plan.Plan, record: Record) -> bool:
+    """Whether a result is one of the plan's variants by another configuration or other code."""
+    return record[1].variant in made.identities and not _fits(made, record)
 
 
 def _summary(out: Console, report: Report) -> None:
@@ -317,4 +323,6 @@ def _next(made: plan.Plan) -> str:
         return f"{command} DIR   (DIR: train/ and test/ images)"
     if left:
         return f"for the controls, the same command with --variants {','.join(left)}"
-    return "for intervals over seeds, the same command with --seeds 3"
+    if len({one.id.seed for one in made.runs}) < 3:
+        return "for intervals over seeds, the same command with --seeds 3"
+    return "attnae-bench report --format latex, for a paper"

@@ -16,7 +16,7 @@ from attnae.bench.commands.cost import Earlier
 from attnae.bench.commands.show_keys import show_keys
 from attnae.bench.estimate import estimate
 from attnae.bench.identity import Run
-from attnae.bench.markdown import number
+from attnae.bench.markdown import count, number
 from attnae.bench.reporting.cells import RELATIONS, named, title_of
 from attnae.bench.request import Request
 from attnae.bench.running import resources
@@ -80,7 +80,11 @@ def _paper(benchmark: Benchmark, out: Console) -> None:
         left = title_of(benchmark, claim.left)
         right = title_of(benchmark, claim.right) if isinstance(claim.right, str) else f"{claim.right:g}"
         margin = (
-            f"{claim.margin:g}" if claim.margin else f"{claim.relative_margin:.0%}" if claim.relative_margin else ""
+            f"{claim.margin:g}"
+            if claim.margin
+            else f"{100 * claim.relative_margin:g}%"
+            if claim.relative_margin
+            else ""
         )
         metric = column(claim.keys[0]).title
         says = f"{metric}, {left} {RELATIONS[claim.relation]} {right}" + (f", margin {margin}" if margin else "")
@@ -118,7 +122,7 @@ def _costs(benchmark: Benchmark, options: argparse.Namespace, out: Console) -> N
         for profile, made in plans.items():
             epochs = next(one.epochs for one in made.runs if one.id.variant == name)
             one = costs[profile][name]
-            told = [f"{epochs:,} epochs" if epochs else "", duration(one.seconds) if one.seconds else ""]
+            told = [count(epochs, "epoch") if epochs else "", duration(one.seconds) if one.seconds else ""]
             told.append(f"{one.parameters / 1e6:,.3g}M" if one.parameters else "")
             cells.append(", ".join(filter(None, told)) or "-")
         table.add_row(f"{'* ' if variant.default else '  '}{name}", *cells)

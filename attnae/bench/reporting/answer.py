@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from attnae.bench.markdown import escape, number
+from attnae.bench.markdown import count, escape, number
 from attnae.bench.reporting.cells import cell, unit_of
 from attnae.bench.reporting.claims import Judged
 from attnae.bench.reporting.conditions import undisturbed
@@ -25,7 +25,7 @@ def sentences(report: Report) -> list[str]:
     """At most three sentences, in Markdown."""
     if not report.done:
         failed = [r for r in report.results if r.status == "failed"]
-        return [f"No run is complete: all {len(failed)} failed." if failed else "No run is complete."]
+        return [f"No run is complete: {count(len(failed), 'run')} failed." if failed else "No run is complete."]
     effects = _effects(report)
     if not effects:
         return [_alone(report)]
@@ -129,7 +129,7 @@ def _effects(report: Report) -> list[Effect]:
         ordered = sorted(candidates, key=lambda one: not one.claim.keys[0].startswith("heldout"))
         found = [effect(report, one.claim.left, str(one.claim.right), one.claim.keys, one) for one in ordered]
         if known := [one for one in found if one is not None]:
-            return known if candidates != compared else known[:1]
+            return known if candidates is not compared else known[:1]
     base, keys = report.benchmark.baseline, report.benchmark.leading
     trained = [name for name, runs in report.rows.items() if name != base and any(r.curves for r in runs)]
     pairs = [effect(report, name, base, [key]) for name in trained for key in keys[:1]]
@@ -149,11 +149,12 @@ def _first(report: Report, main: Effect) -> str:
         said = (
             f"{left} has a {size} {'higher' if more else 'lower'} {column(main.keys[0]).title} ({value}) than {right}"
         )
-    elif main.sign:
-        said = f"{left} is {size} {'better' if main.sign * main.estimate.mean >= 0 else 'worse'} than {right}"
+    elif main.sign and main.unit.strip() == "dB":
+        said = f"{left} is {size} {'better' if main.better else 'worse'} than {right}"
     else:
         which = "higher" if main.estimate.mean > 0 else "lower"
-        said = f"{left} has a {size} {which} {column(main.keys[0]).title} than {right}"
+        value = f" ({'better' if main.better else 'worse'})" if main.sign else ""
+        said = f"{left} has a {size} {which} {column(main.keys[0]).title}{value} than {right}"
     if main.estimate.std is None:
         statement = main.judged.statement if main.judged else None
         share = (
@@ -318,8 +319,11 @@ def change_words(report: Report | None, one: Judged) -> str:
 
 def _alone(report: Report) -> str:
     """If nothing can be compared: the first variant's leading metric and its published value."""
-    name = next((one for one, runs in report.rows.items() if any(r.curves for r in runs)), next(iter(report.rows)))
-    keys = [key for key in report.benchmark.leading if summary(report.rows[name], key)]
+    leading = report.benchmark.leading
+    measured = {name: runs for name, runs in report.rows.items() if any(summary(runs, key) for key in leading)}
+    rows = measured or report.rows
+    name = next((one for one, runs in rows.items() if any(r.curves for r in runs)), next(iter(rows)))
+    keys = [key for key in leading if summary(report.rows[name], key)]
     key = next((key for key in keys if column(key).unit == "dB"), keys[0] if keys else None)
     if key is None:
         complete = [escape(report.title(one)) for one, runs in report.rows.items() if runs]

@@ -14,6 +14,7 @@ from attnae.bench import catalog
 from attnae.bench.identity import short_hash
 from attnae.bench.reporting import images
 from attnae.bench.reporting.claims import single_seeds
+from attnae.bench.reporting.material import Report
 from attnae.bench.sharing import Table, began
 from attnae.errors import UserError
 from attnae.files import atomic
@@ -64,11 +65,8 @@ class Archive:
 
     def _arrays(self, table: Table) -> Iterator[tuple[Path, bytes]]:
         """Per-image metrics to keep, by the path of the result."""
-        rows: dict[str, list[Result]] = {}
-        for _, one in table.records:
-            if one.status == "complete":
-                rows.setdefault(one.variant, []).append(one)
-        wanted = single_seeds(catalog.load(table.benchmark), rows)
+        report = Report(catalog.load(table.benchmark), table.label, [one for _, one in table.records])
+        wanted = single_seeds(report.benchmark, report.rows)
         for folder, one in table.records:
             keys = wanted.get((one.variant, one.seed))
             if keys and (arrays := _selected(images.file(folder, one), keys)):

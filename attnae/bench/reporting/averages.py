@@ -38,7 +38,9 @@ def average(results: list[Result]) -> Averaged:
             if place in means:
                 metrics[key] = means[place]
         missing |= {place for place in left_out if key in results[place].metrics}
-    epochs = [int(epoch) for lists in recorded.values() for epoch in lists.get("epoch", []) if epoch is not None]
+    lists = [one.get("epoch", []) for one in recorded.values()]
+    most = max(map(len, lists))  # runs with fewer have no means
+    epochs = [int(epoch) for one in lists if len(one) == most for epoch in one if epoch is not None]
     return Averaged(
         [replace(one, metrics=changed[place]) if place in changed else one for place, one in enumerate(results)],
         (min(epochs), max(epochs)) if epochs else None,

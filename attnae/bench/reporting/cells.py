@@ -9,7 +9,7 @@ from typing import Any
 
 from attnae.bench import labels
 from attnae.bench.catalog.benchmark import Benchmark
-from attnae.bench.markdown import number
+from attnae.bench.markdown import count, number
 from attnae.bench.reporting.seeds import ALPHA, Estimate
 from attnae.bench.reporting.statistics import Summary, epochs_of
 from attnae.metrics.columns import column
@@ -34,7 +34,7 @@ def kind_of(done: list[Result]) -> str:
             used = next(r.data.get(split) for r in done if f"{split}_of" in r.data)
             told += f", {word} {used:,} of {of:,} images" if isinstance(used, int) else ""
     leaked = data.get("leaked")
-    told += f", {leaked:,} test images are also in training" if isinstance(leaked, int) and leaked else ""
+    told += f", {count(leaked, 'test image')} also in training" if isinstance(leaked, int) and leaked else ""
     if data.get("kind") == "embedded":
         return f"demonstration on {data.get('title')}{told}"
     if data.get("kind") == "official":

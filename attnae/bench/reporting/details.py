@@ -43,7 +43,7 @@ def failed(report: Report) -> str:
     if not runs:
         return ""
     body = [[r.variant, str(r.seed), escape(r.reason)] for r in runs[:MOST_FAILED]]
-    more = f"\n\n{len(runs) - MOST_FAILED:,} more are in [results.csv](results.csv)." if len(runs) > MOST_FAILED else ""
+    more = "\n\nAll are in [results.csv](results.csv)." if len(runs) > MOST_FAILED else ""
     return "## Failed runs\n\n" + table(["variant", "seed", "reason"], body) + more
 
 
@@ -70,7 +70,8 @@ def _curve(report: Report, spec: Curve) -> str:
         }
     )
     known = {epoch for values in published.values() for epoch in values} & set(epochs)
-    wanted = sorted(known) or epochs[:: max(1, len(epochs) // MOST_EPOCHS)]
+    # From the last epoch backward, at equal distances: the last one is evaluated.
+    wanted = sorted(known) or epochs[:: -max(1, -(-len(epochs) // MOST_EPOCHS))][::-1]
     if not names or not wanted:
         return ""
     body = [[str(epoch)] for epoch in wanted]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from attnae.bench.catalog.benchmark import Claim
 from attnae.bench.reporting.material import Report
 
 
@@ -33,12 +34,18 @@ def claims(report: Report) -> list[dict[str, Any]]:
             "high": one.judgment.high,
             "level": 1 - one.judgment.alpha,
             "n": one.judgment.estimate.n if one.judgment.estimate else 0,
-            "published": one.judgment.published,
+            "published": _published(one.claim),
             "size": one.judgment.size_words or None,
-            "condition": one.judgment.condition_words,
+            "condition": one.judgment.condition_words if one.judgment.estimate else None,
         }
         for one in report.judged
     ]
+
+
+def _published(claim: Claim) -> float | None:
+    """The published difference, or the published number that is compared with one of ours."""
+    number = claim.effect if isinstance(claim.right, str) else claim.published
+    return number if isinstance(number, int | float) else None
 
 
 def _report(report: Report) -> dict[str, Any]:

@@ -11,7 +11,8 @@ from attnae.bench.markdown import number, one_line
 from attnae.bench.reporting.cells import kind_of, unit_of
 from attnae.bench.reporting.material import Report
 from attnae.bench.reporting.seeds import paired
-from attnae.bench.reporting.statistics import by_seed, summary
+from attnae.bench.reporting.statistics import by_seed, same_images, summary
+from attnae.bench.reporting.tables import images_note
 from attnae.metrics.columns import column
 from attnae.result import Result
 
@@ -63,7 +64,7 @@ def table(report: Report) -> str:
     heads = ["variant", *map(_heading, keys), "parameters", "seeds"]
     body = [
         [
-            _first(escape(report.title(name))),
+            _first(escape(report.title(name) + (images_note(report, name, keys[0]) if keys else ""))),
             *(_cell(rows, name, key) for key in keys),
             number(found.mean, 0) if (found := summary(runs, "params_trainable")) else "--",
             str(len(runs)),
@@ -128,15 +129,16 @@ def _cell(rows: dict[str, list[Result]], name: str, key: str) -> str:
         return "--"
     mean = number(value.mean, digits)
     text = f"\\textbf{{{mean}}}" if _best(rows, name, key) else mean
-    return text + (f" $\\pm$ {number(value.std, digits)}" if value.std is not None else "")
+    text += f" $\\pm$ {number(value.std, digits)}" if value.std is not None else ""
+    return text if value.n == len(rows[name]) else f"{text} (n = {value.n})"
 
 
 def _best(rows: dict[str, list[Result]], name: str, key: str) -> bool:
     """Whether the intervals of the differences to all other variants are on the better side of 0."""
     sign = {"higher": 1, "lower": -1}.get(column(key).better, 0)
-    others = [runs for other, runs in rows.items() if other != name and by_seed(runs, key)]
     ends = []
-    for runs in others:
-        found = paired(by_seed(rows[name], key), by_seed(runs, key))
+    for runs in (runs for other, runs in rows.items() if other != name and by_seed(runs, key)):
+        same = same_images(rows[name], runs, key)
+        found = paired(by_seed(rows[name], key), by_seed(runs, key)) if same else None
         ends.append(found.interval() if found else None)
     return bool(ends) and all(one is not None and sign * one[0] > 0 and sign * one[1] > 0 for one in ends)

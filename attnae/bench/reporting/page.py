@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from attnae.bench.markdown import escape, number, table
+from attnae.bench.markdown import count, escape, number, table
 from attnae.bench.reporting import answer, details, tables
 from attnae.bench.reporting.adversary import adversary_warning
 from attnae.bench.reporting.cells import (
@@ -47,7 +47,7 @@ def text(report: Report) -> str:
     """The report as Markdown."""
     first = next((name for name in ("grid.png", "tradeoff.png") if name in report.figures), None)
     parts = [f"# {escape(report.benchmark.title)}: {escape(kind_of(report.done))}"]
-    parts += [" ".join(answer.sentences(report)), _condition(report), _picture(report, first)]
+    parts += [" ".join(answer.sentences(report)), condition(report), _picture(report, first)]
     own = _own(report)
     parts += [] if own else [_claims(report)]
     parts += tables.protocols(report)
@@ -63,7 +63,7 @@ def text(report: Report) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _condition(report: Report) -> str:
+def condition(report: Report) -> str:
     """Data, seeds and all caveats."""
     lines = [escape(report.benchmark.question)]
     done, benchmark = report.done, report.benchmark
@@ -114,7 +114,7 @@ def _images(data: dict[str, Any]) -> list[str]:
             told = ", ".join(f"{_count(count)} {escape(why)}" for why, count in sorted(counts.items()))
             lines.append(f"{title}: {told}.")
     if isinstance(leaked := data.get("leaked"), int) and leaked:
-        lines.append(f"**{leaked:,} test images are also in training.**")
+        lines.append(f"**{count(leaked, 'test image')} {'are' if leaked > 1 else 'is'} also in training.**")
     return lines
 
 
@@ -208,6 +208,8 @@ def _claims(report: Report) -> str:
             lines.append(f"- {one.number}: one seed, {epoch}{one.statement.words(digits, unit)}.")
         if one.judgment.unpaired and one.judgment.seeds:
             lonely.setdefault(seeds_text(one.judgment.unpaired), []).append(str(one.number))
+        elif one.judgment.unpaired and report.rows.get(one.claim.left) and report.rows.get(str(one.claim.right)):
+            lines.append(f"- {one.number}: no seed has a value for both variants.")
     for seeds, numbers in lonely.items():
         have, are = ("have", "are") if seeds.startswith("seeds") else ("has", "is")
         lines.append(
@@ -230,7 +232,7 @@ def _warnings(report: Report) -> list[str]:
             more = f" The same happened with {seeds_text(others)}." if others else ""
             lines.append(f"> {escape(report.title(name))}, seed {first}: {found[first]}{more}")
     further = len(lines) - MOST_WARNINGS
-    return lines[:MOST_WARNINGS] + ([f"> {further} more variants have similar warnings."] if further > 0 else [])
+    return lines[:MOST_WARNINGS] + ([f"> Similar warnings: {count(further, 'more variant')}."] if further > 0 else [])
 
 
 def verdict_words(judgment: Judgment) -> str:
@@ -290,7 +292,14 @@ def claim_cells(one: Judged, relative: bool = False) -> list[str]:
     if isinstance(one.claim.right, str):
         ours = f"{interval(judgment.estimate, key, judgment.alpha)}{unit}"
     else:
-        ours = f"{number(judgment.means[0], digits)}{unit}"
+        ends = (
+            ""
+            if judgment.low is None or judgment.high is None or judgment.low == judgment.high
+            else (
+                f" [{number(judgment.means[1] + judgment.low, digits)}, {number(judgment.means[1] + judgment.high, digits)}]"
+            )
+        )
+        ours = f"{number(judgment.means[0], digits)}{ends}{unit}"
     return [unbroken(told), unbroken(ours), str(judgment.estimate.n), verdict_words(judgment)]
 
 
@@ -300,7 +309,7 @@ def _definitions(report: Report) -> str:
     for one in report.judged:
         claim, key = one.claim, one.claim.keys[0]
         right = report.title(claim.right) if isinstance(claim.right, str) else number(claim.right, column(key).digits)
-        size = f"{claim.margin:g}" if claim.margin else f"{claim.relative_margin:.0%}"
+        size = f"{claim.margin:g}" if claim.margin else f"{100 * claim.relative_margin:g}%"
         within = negligible = ""
         if claim.relation == "equal":
             within = f" to within {size}"

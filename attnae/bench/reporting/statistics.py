@@ -58,6 +58,12 @@ def mean_by_seed(runs: list[Result], keys: Sequence[str]) -> dict[int, float]:
     return found
 
 
+def same_images(some: list[Result], others: list[Result], key: str) -> bool:
+    """Whether runs of two variants measured a metric on the same number of images, so that it can be compared."""
+    one, other = (summary(runs, f"{key.rpartition('/')[0]}/images") for runs in (some, others))
+    return not (one and other) or one.mean == other.mean
+
+
 def tolerance(key: str, value: float, share: float) -> float:
     """Converts a relative tolerance to the unit of a column; for decibels, it is relative to the underlying ratio."""
     return 10 * math.log10(1 + share) if column(key).unit == "dB" else share * abs(value)

@@ -11,7 +11,7 @@ from attnae.bench.reporting.conditions import counting, undisturbed
 from attnae.bench.reporting.details import fold
 from attnae.bench.reporting.material import Report
 from attnae.bench.reporting.seeds import paired
-from attnae.bench.reporting.statistics import by_seed, mean_by_seed, summary
+from attnae.bench.reporting.statistics import by_seed, same_images, summary
 from attnae.metrics.columns import COSTS, PROTOCOLS, column
 from attnae.result import Result
 
@@ -46,9 +46,8 @@ def _protocol(report: Report, spec: Table) -> str:
         values = [summary(runs, key) for key in keys]
         if runs and not any(values):
             continue  # complete runs without these metrics, such as a denoiser without a router
-        images = summary(runs, f"{spec.protocol}/images")
-        other = images and counted and images.mean != counted.mean  # different images are not comparable
-        title = escape(report.title(name)) + (f" ({images.mean:,.0f} images)" if other and images else "")
+        other = not same_images(runs, base, lead)  # different images are not comparable
+        title = escape(report.title(name)) + images_note(report, name, lead)
         row = [title, *(cell(value, key, most=report.most_seeds) for value, key in zip(values, keys, strict=True))]
         if ratio:
             row.insert(1, "-" if other or name == report.benchmark.baseline else _ratio(runs, base, lead))
@@ -63,6 +62,14 @@ def _protocol(report: Report, spec: Table) -> str:
         note += f" Also in [results.csv](results.csv): {', '.join(more)}."
     text = f"{note.strip()}{spread(report)}\n\n{table(header, body)}"
     return f"## {escape(spec.title)}\n\n{text}" if spec.leading else fold(spec.title, text)
+
+
+def images_note(report: Report, variant: str, key: str) -> str:
+    """`` (32 images)`` if a metric of a variant was measured on another number of images than that of the baseline."""
+    runs = report.rows[variant]
+    images = summary(runs, f"{key.rpartition('/')[0]}/images")
+    same = same_images(runs, report.rows.get(report.benchmark.baseline, []), key)
+    return "" if same or not images else f" ({images.mean:,.0f} images)"
 
 
 def chosen(keys: list[str]) -> list[str]:
@@ -100,7 +107,9 @@ def differences(report: Report) -> str:
     for name, runs in rows.items():
         if name == baseline:
             continue
-        found = [paired(by_seed(runs, key), by_seed(base, key)) for key in keys]
+        found = [
+            paired(by_seed(runs, key), by_seed(base, key)) if same_images(runs, base, key) else None for key in keys
+        ]
         if any(one is not None and one.std is not None for one in found):
             most = max(d.n for d in found if d)
             cells = [
@@ -184,8 +193,7 @@ def sweep(report: Report, spec: Sweep) -> str:
             digits = column(keys[0]).digits
             body.append([f"{escape(report.title(name))}, published",
                          *(number(known.get(x), digits) for x in list(spec.protocols)[:MOST_LEVELS])])  # fmt: skip
-    means = {name: mean_by_seed(runs, spec.keys) for name, runs in report.rows.items()}
-    if not any(means.values()):
+    if not any(summary(runs, key) for runs in report.rows.values() for key in keys):
         return ""
     header = [f"{unit_heading(keys[0])} at {escape(spec.x)}", *map(str, list(spec.protocols)[:MOST_LEVELS])]
     return f"## {escape(spec.title)}\n\n{spec.note}\n\n" + table(header, body)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,12 @@ from attnae.bench.reporting import answer, figures
 from attnae.bench.reporting.cells import cell, kind_of, named, unit_heading
 from attnae.bench.reporting.conditions import counting
 from attnae.bench.reporting.material import Folders, Report
-from attnae.bench.reporting.page import claim_cells
+from attnae.bench.reporting.page import claim_cells, condition
 from attnae.bench.reporting.pictures.grid import Pixels, read_strip
 from attnae.bench.reporting.pictures.style import Look
 from attnae.bench.reporting.seeds import paired
 from attnae.bench.reporting.statistics import by_seed, summary
+from attnae.bench.reporting.tables import images_note
 from attnae.metrics.columns import COSTS, column
 
 IMAGES = 8
@@ -37,6 +39,9 @@ SEEDS = 20
 
 SIDES = ("ground truth", "input")
 
+LINK = re.compile(r"\[([^\]]*)\]\([^)]*\)")
+"""A link in Markdown."""
+
 
 def content(report: Report, folders: Folders) -> dict[str, Any]:
     """Everything that the page shows, as JSON values. Text is not escaped.
@@ -49,10 +54,12 @@ def content(report: Report, folders: Folders) -> dict[str, Any]:
     return {
         "title": report.benchmark.title,
         "kind": plain(kind_of(report.done)),
-        "question": report.benchmark.question,
+        "condition": unmarked(LINK.sub(r"\1", condition(report).removeprefix("> ").replace("\n>\n> ", " "))),
+        "reproduces": report.benchmark.reproduces,
         "answer": [plain(sentence) for sentence in answer.sentences(report)],
         "claims": [
-            {"claim": f"{one.number}. {one.claim.claim}", "cells": [unmarked(cell) for cell in claim_cells(one)]}
+            {"claim": f"{one.number}. {one.claim.claim}",
+             "cells": [unmarked(cell) for cell in claim_cells(one)[not report.benchmark.reproduces :]]}
             for one in report.judged
         ],
         "failed": [
@@ -91,7 +98,12 @@ def _table(report: Report) -> dict[str, Any]:
     return {
         "columns": columns,
         "rows": [
-            {"title": report.title(name), "seeds": len(rows[name]), "cells": cells} for name, cells in body.items()
+            {
+                "title": report.title(name) + (images_note(report, name, leading[0])),
+                "seeds": len(rows[name]),
+                "cells": cells,
+            }
+            for name, cells in body.items()
         ],
     }
 
