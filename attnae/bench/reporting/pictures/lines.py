@@ -47,7 +47,7 @@ class Panel:
 
 
 def draw(panels: Sequence[Panel], shown: Mapping[str, Look], baseline: str, path: Path) -> None:
-    """Draws the panels, two in a row, each with the difference from the baseline below if any panel has one.
+    """Draws the panels, two in a row, each with the difference from the baseline below where there is one.
 
     Args:
         panels: What to draw; those without curves are left out.
@@ -59,21 +59,25 @@ def draw(panels: Sequence[Panel], shown: Mapping[str, Look], baseline: str, path
     if not panels:
         return
     across = min(2, len(panels))
-    down = -(-len(panels) // across)
     differs = [_differs(panel, shown, baseline) for panel in panels]
-    # Without the baseline there is nothing below: rows kept for it would be blank.
-    heights = (3, 2) if any(differs) else (3,)
-    figure = Figure(figsize=(WIDTH, 0.98 * sum(heights) * down + 0.5), layout="constrained")
-    cells = figure.add_gridspec(len(heights) * down, across, height_ratios=heights * down)
+    heights: list[int] = []
+    rows: list[slice] = []  # of each panel, with its difference
+    for first in range(0, len(panels), across):
+        # Where no panel of a row has a difference, rows kept for it would be blank.
+        added = [3, 2] if any(differs[first : first + across]) else [3]
+        rows += [slice(len(heights), len(heights) + len(added))] * across
+        heights += added
+    figure = Figure(figsize=(WIDTH, 0.98 * sum(heights) + 0.5), layout="constrained")
+    cells = figure.add_gridspec(len(heights), across, height_ratios=heights)
     for place, panel in enumerate(panels):
         last = (
             place == len(panels) - 1 and place % across == 0 and across == 2
         )  # the last of an odd number takes the whole row
-        row, column = len(heights) * (place // across), slice(None) if last else place % across
-        above = figure.add_subplot(cells[row, column])
+        whole, column = rows[place], slice(None) if last else place % across
+        above = figure.add_subplot(cells[whole.start if differs[place] else whole, column])
         below = None
         if differs[place]:
-            below = figure.add_subplot(cells[row + 1, column], sharex=above)
+            below = figure.add_subplot(cells[whole.stop - 1, column], sharex=above)
             above.tick_params(labelbottom=False)
             _differences(below, panel, shown, baseline)
         _values(above, panel, shown)
