@@ -108,7 +108,7 @@ def estimate(runs: Sequence[Run], costs: Mapping[str, Cost], jobs: int) -> Estim
     return Estimate(
         max(sum(seconds) / jobs, max(seconds)) if seconds else None,
         [variant for variant in dict.fromkeys(run.id.variant for run in runs) if costs[variant].seconds is None],
-        sum(weights[run.id.variant] + PICTURES for run in runs),
+        sum(weights[run.id.variant] * (1 + CHECKPOINTS / 2 * run.keep_checkpoints) + PICTURES for run in runs),
         CHECKPOINTS * max(weights[run.id.variant] for run in runs) * min(jobs, len(runs)),
         sum(memory[:jobs]) or None,
     )

@@ -64,8 +64,11 @@ def check(benchmark: Benchmark, profile: str, configurations: Mapping[str, Mappi
     asked = []
     for variant, configuration in configurations.items():
         keys.check_configuration(benchmark.configuration(variant, profile), f"{where}, {variant}")
-        for key, path, given in _others(configuration):
-            asked.append({"where": f"{variant}: {key}", "path": path, "given": given, "task": key == "model"})
+        try:
+            for key, path, given in _others(configuration):
+                asked.append({"where": f"{variant}: {key}", "path": path, "given": given, "task": key == "model"})
+        except UserError as error:
+            raise UserError(f"{where}, {variant}: {error}") from None
     if not (asked or benchmark.code):
         return
     folder = benchmark.code
@@ -89,7 +92,10 @@ def _others(value: Any, key: str = "") -> Iterator[tuple[str, str, list[str]]]:
     if isinstance(value, Mapping):
         path = value.get("class_path")
         if isinstance(path, str) and "." in path and path.split(".")[0] not in ("attnae", "torch", "lightning"):
-            yield key, path, list(value.get("init_args") or {})
+            given = value.get("init_args") or {}
+            if not isinstance(given, Mapping):
+                raise UserError(f"{key}.init_args must be a mapping, got {given!r:.60}.")
+            yield key, path, list(given)
         for name, inner in value.items():
             yield from _others(inner, f"{key}.{name}" if key else str(name))
     elif isinstance(value, list):

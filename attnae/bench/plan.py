@@ -77,6 +77,12 @@ def make(request: Request) -> Plan:
     for text in request.overrides:
         key, _, value = text.partition("=")
         keys.check({key: value}, {variant: merged[variant] for variant in chosen})
+    for variant in chosen:
+        if _place(merged[variant]) != _place(merged[chosen[0]]):
+            raise UserError(
+                f"{chosen[0]} and {variant} use different images (data.init_args.root, source or download). "
+                "What is compared must have the same: set them for all variants."
+            )
     location = _location(request, merged[chosen[0]], settings)
     accelerator = str(section(merged[chosen[0]], "trainer").get("accelerator", "auto"))
     bits = precision.resolved(request.precision, accelerator)
@@ -214,6 +220,12 @@ def _typed(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
+def _place(merged: dict[str, Any]) -> list[Any]:
+    """Where the images of a configuration are."""
+    data = section(merged, "data", "init_args")
+    return [data.get(key.rpartition(".")[2]) for key in PLACE]
+
+
 def _location(request: Request, merged: dict[str, Any], settings: Settings) -> Location | None:
     """Location of the data; ``None`` in a dry run if the data of the profile is missing."""
     data = section(merged, "data", "init_args")
@@ -227,7 +239,7 @@ def _location(request: Request, merged: dict[str, Any], settings: Settings) -> L
     try:
         return locate(request.benchmark.dataset, request.benchmark.embedded, root, source, bool(data.get("download")))
     except UserError:
-        if not request.dry:
+        if not request.dry or (PLACE[0] in settings.place and root):
             raise
     return None
 

@@ -6,6 +6,8 @@ import re
 import subprocess
 from pathlib import Path
 
+from attnae.bench.running import resources
+
 CHOICES = ("fp32", "bf16", "auto")
 
 TRAINER = {"fp32": "32-true", "bf16": "bf16-mixed"}
@@ -27,15 +29,16 @@ def resolved(wanted: str, accelerator: str = "auto") -> str:
     """
     if wanted != "auto":
         return wanted
-    capabilities = [] if accelerator == "cpu" else _capabilities()
+    gpus = [] if accelerator == "cpu" else resources.visible_gpus()
+    capabilities = _capabilities(gpus) if gpus else []
     if capabilities:
         return "bf16" if min(capabilities) >= CAPABILITY else "fp32"
     return "bf16" if FLAGS & _flags() else "fp32"
 
 
-def _capabilities() -> list[float]:
-    """Compute capabilities of the GPUs."""
-    command = ["nvidia-smi", "--query-gpu=compute_cap", "--format=csv,noheader"]
+def _capabilities(gpus: list[str]) -> list[float]:
+    """Compute capabilities of GPUs, by index or UUID."""
+    command = ["nvidia-smi", f"--id={','.join(gpus)}", "--query-gpu=compute_cap", "--format=csv,noheader"]
     try:
         told = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stdout
     except (OSError, subprocess.SubprocessError):

@@ -95,7 +95,7 @@ def _state(folder: Path, job: jobs.Job | None) -> State:
 
 def _rows(folder: Path) -> int:
     try:
-        return len((folder / "metrics.csv").read_text(encoding="utf-8").splitlines()[1:])
+        return len((folder / "metrics.csv").read_text(encoding="utf-8", errors="replace").splitlines()[1:])
     except OSError:
         return 0
 

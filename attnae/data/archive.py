@@ -108,7 +108,7 @@ def _kind(info: zipfile.ZipInfo) -> str:
     if name.startswith("/") or "\\" in name or ".." in parts or re.match(r"[A-Za-z]:", name):
         return OUTSIDE
     for part in parts:
-        kind = hidden(part)
+        kind = hidden(part) if part != "." else None
         if kind is not None:
             return kind
     mode = info.external_attr >> 16

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 
 from attnae.data.batch import Batch, Corruption
 from attnae.data.cache import Images
-from attnae.data.content import load
+from attnae.data.content import leaked, load
 from attnae.data.decode import UInt8
 from attnae.data.location import Source, locate
 from attnae.data.sampler import EpochBatches, IndexedImages, run_seed, sample
@@ -98,6 +98,11 @@ class ImageDataModule(L.LightningDataModule):
         sets = self.sets()
         if not len(sets["heldout"]):
             raise UserError(f"{self.location.name} has no held-out images left. Increase data.init_args.test_images.")
+        if (found := self._leaked()) and found == len(sets["heldout"]):
+            raise UserError(
+                f"All {found:,} held-out images used of {self.location.name} are also training images. "
+                "Change data.init_args.test_images, or provide other held-out images."
+            )
         train = len(sets["train"])
         if stage == "fit" and train < min(2, self.batch_size):
             limited = train == self.train_images and train < len(self._splits["train"].pixels)
@@ -153,8 +158,15 @@ class ImageDataModule(L.LightningDataModule):
             "size": self.image_size,
             "converted": self.content.converted,
             "left_out": self.content.left_out,
-            "leaked": self.content.leaked,
+            "leaked": self._leaked(),
         }
+
+    def _leaked(self) -> int:
+        """Number of the held-out images used that are also among the training images used."""
+        if not self.content.leaked:
+            return 0
+        train, test = (self.sets()[name] for name in ("train", "heldout"))
+        return leaked(train.pixels[train.indices], test.pixels[test.indices])
 
     def sets(self) -> dict[str, IndexedImages]:
         """Images of ``train``, ``val`` and each of :attr:`test_splits`.

@@ -21,6 +21,7 @@ from filelock import FileLock
 from rich.console import Console
 from rich.progress import track
 
+from attnae.data.cache_folder import SHARED
 from attnae.data.decode import UInt8, UnreadableImage
 from attnae.data.versions import FORMAT
 from attnae.data.versions import cache_folder as cache_folder
@@ -83,7 +84,7 @@ def cached(
     """
     folder = cache_folder()
     path = folder / f"{hashlib.blake2b(f'{FORMAT}|{size}|{key}'.encode(), digest_size=12).hexdigest()}.npy"
-    with FileLock(path.with_suffix(".lock")):
+    with FileLock(path.with_suffix(".lock"), mode=SHARED):
         found = _read(path, size)
         if found is None:
             _build(path, count if isinstance(count, int) else count(), size, decode, title)

@@ -9,6 +9,9 @@ from pathlib import Path
 from attnae.errors import UserError
 from attnae.paths import absolute
 
+SHARED = 0o666
+"""Mode of lock files: another user of the same cache must be able to lock them."""
+
 
 def wanted_folder() -> Path:
     """What :func:`cache_folder` tries first; it may not be writable. A user without a home folder gets a temporary one."""

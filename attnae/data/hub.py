@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-from attnae.data.cache_folder import cache_folder
+from attnae.data.cache_folder import SHARED, cache_folder
 from attnae.errors import UserError
 
 EXTRA = "pip install 'attnae[hub]'"
@@ -59,7 +59,7 @@ def parse(root: str | Path) -> Address:
 def fetched(address: Address) -> Path | None:
     """The folder of a completely downloaded dataset, else ``None``."""
     folder = _folder(address)
-    return folder if _done(folder).is_file() else None
+    return folder if _done(folder).is_file() and folder.is_dir() else None
 
 
 def fetch(address: Address) -> Path:
@@ -78,7 +78,7 @@ def fetch(address: Address) -> Path:
         ) from error
     folder = _folder(address)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder.with_name(f"{folder.name}.lock")):
+    with FileLock(folder.with_name(f"{folder.name}.lock"), mode=SHARED):
         if fetched(address):
             return folder
         try:

@@ -16,7 +16,8 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from attnae.data.formats import is_image
-from attnae.data.walk import File, beside, order, walk
+from attnae.data.walk import File, beside, hidden, order, printable, walk
+from attnae.errors import UserError
 
 SPLIT_BY_NAME = {"CelebA-HQ"}
 """Datasets that are published as one folder of images: without train/ and test/, a fifth is held out by file name."""
@@ -47,6 +48,29 @@ def image_files(folder: Path) -> list[Path]:
 def is_flat(root: Path) -> bool:
     """Whether a folder has neither train/ nor test/."""
     return not any((root / split).is_dir() for split in ("train", "test"))
+
+
+def inner(root: Path) -> Path:
+    """The folder with train/ and test/ if a folder holds nothing else, as after ``unzip x.zip -d photos``; else the folder.
+
+    Raises:
+        UserError: They are spelled otherwise, such as Train/; the split would not be the intended one.
+    """
+    folder = root
+    while is_flat(folder):
+        try:
+            seen = [entry for entry in folder.iterdir() if hidden(entry.name) is None]
+            splits = {entry.name.lower(): entry.name for entry in seen if entry.is_dir()}
+        except OSError:  # whoever reads its files says so
+            return root
+        if {"train", "test"} <= splits.keys():
+            raise UserError(
+                f"{printable(folder)} has {splits['train']}/ and {splits['test']}/. Rename them to train/ and test/."
+            )
+        if len(seen) != 1 or not seen[0].is_dir() or seen[0].is_symlink():
+            return root
+        folder = seen[0]
+    return folder
 
 
 def split_files(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from importlib import metadata
@@ -21,7 +21,7 @@ from attnae.data.formats import EXTENSIONS as EXTENSIONS
 from attnae.data.formats import FORMATS as FORMATS
 from attnae.data.formats import is_image as is_image
 from attnae.data.formats import is_table
-from attnae.data.layout import HELD_OUT, SPLIT_BY_NAME, Found, is_flat, split_files, split_members, split_tables
+from attnae.data.layout import HELD_OUT, SPLIT_BY_NAME, Found, inner, is_flat, split_files, split_members, split_tables
 from attnae.data.layout import image_files as image_files
 from attnae.data.layout import is_held_out as is_held_out
 from attnae.data.official import OFFICIAL as OFFICIAL  # the runner lists them
@@ -159,13 +159,14 @@ def _hint(dataset: str) -> str:
 
 def _folder(dataset: str, root: Path, source: Source) -> Location:
     """Images or Parquet below a folder: where there are both, what takes more bytes."""
+    outer, root = root, inner(root)
     splits, left_out = split_files(dataset, root, lambda name: is_image(name) or is_table(name))
     every = list({file.name: file for files in splits.values() for file in files}.values())
     parquet = [file for file in every if is_table(file.name)]
     images = sum(file.size for file in every) - sum(file.size for file in parquet)
     if source == "parquet" or (source == "auto" and sum(file.size for file in parquet) > images):
         left_out["images beside Parquet"] += len(every) - len(parquet)
-        return _tables(dataset, root, parquet, left_out)
+        return replace(_tables(dataset, root, parquet, left_out), name=_name(outer))
     left_out[".parquet files"] += len(parquet)
     splits = {split: [file for file in files if not is_table(file.name)] for split, files in splits.items()}
     flat = is_flat(root)
@@ -178,7 +179,8 @@ def _folder(dataset: str, root: Path, source: Source) -> Location:
             raise UserError(
                 f"{where} (.png, .jpg, .webp or another format that Pillow reads).{instead} {_hint(dataset)}"
             )
-    return _located(dataset, "folder", root, Found(splits, left_out, flat and dataset not in SPLIT_BY_NAME))
+    found_here = Found(splits, left_out, flat and dataset not in SPLIT_BY_NAME)
+    return replace(_located(dataset, "folder", root, found_here), name=_name(outer))
 
 
 def _file(dataset: str, path: Path, source: Source) -> Location:
@@ -239,19 +241,23 @@ def counted(kinds: Mapping[str, int]) -> str:
     return ", ".join(f"{count:,} {kind}" for kind, count in sorted(kinds.items()) if count)
 
 
-def _present(root: Path, names: Iterable[str]) -> list[File]:
+def _present(root: Path, names: Collection[str]) -> list[File]:
+    """The files; none if one of them is missing."""
     files = []
     for name in names:
         with suppress(OSError):
             if (root / name).is_file():
                 files.append(describe(name, root / name, (root / name).stat()))
-    return files
+    return files if len(files) == len(names) else []
 
 
 def _located(dataset: str, kind: Source, root: Path, found: Found) -> Location:
     digest = hashlib.blake2b(digest_size=8)
     for file in (*found.files["train"], *found.files["test"]):
         digest.update(os.fsencode(file.name) + b"\0%d\n" % file.size)
-    name = printable(root.resolve().stem if root.is_file() else root.resolve().name)
     left_out = dict(+found.left_out)
-    return Location(dataset, kind, root, name, digest.hexdigest(), found.files, left_out, found.whole)
+    return Location(dataset, kind, root, _name(root), digest.hexdigest(), found.files, left_out, found.whole)
+
+
+def _name(root: Path) -> str:
+    return printable(root.resolve().stem if root.is_file() else root.resolve().name)

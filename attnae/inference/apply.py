@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 import time
 from collections import Counter
@@ -98,18 +99,19 @@ def _prepared(
 
 def _work(model: Model, source: Source, options: argparse.Namespace, conversions: Counter[str]) -> Work:
     picture = images.read(source.path, conversions)
-    if not model.task.tiles:
-        size = (model.size, model.size)
-        if picture.size != size:
+    if model.task.tiles:
+        pixels = np.asarray(picture)
+    else:
+        if picture.size != (model.size, model.size):
             conversions[f"resized to {model.size}x{model.size}, the size of this model"] += 1
         pixels = resize(picture, model.size, conversions, str(source.path))
-        if model.task.corruption != "mask":
-            return Work(source, pixels, _rows(pixels), size)
+    size = pixels.shape[0], pixels.shape[1]
+    if model.task.corruption == "mask":
+        if model.task.tiles:
+            raise UserError(f"{model.title} fills in and works in tiles, for which there are no masks yet.")
         hidden = mask_for(model, options.mask, picture.size, options.seed, pixels)
         shown = torch.where(torch.from_numpy(hidden), model.fill, images.to_tensor(pixels))
         return Work(source, pixels, lambda top, end: shown[:, top:end], size, hidden)
-    pixels = np.asarray(picture)
-    size = pixels.shape[0], pixels.shape[1]
     if model.task.corruption == "noise" and options.sigma is None:
         return Work(source, None, _rows(pixels), size)
     if model.task.corruption == "noise":
@@ -256,9 +258,10 @@ def _report(
     if model.task.corruption == "noise" and options.sigma is None:
         print("Next: add noise with --sigma 0.1 to compare with the original.")
     elif model.task.codes:
-        print(f"Next: attnae encode {options.model} {' '.join(options.images[:1])} -o codes{trusting(options.trust)}")
+        named = shlex.join([str(options.model), *options.images[:1]])
+        print(f"Next: attnae encode {named} -o codes{trusting(options.trust)}")
     else:
-        print(f"Next: attnae export {options.model} exported{trusting(options.trust)}")
+        print(f"Next: attnae export {shlex.quote(str(options.model))} exported{trusting(options.trust)}")
     if warning:
         print(warning)
 

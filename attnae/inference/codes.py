@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import shlex
 import struct
 import zlib
 from collections import Counter
@@ -63,7 +64,8 @@ def encode(options: argparse.Namespace) -> int:
             rows.append(row | {"bits per pixel": 8 * len(data) / (pixels.size / 3), "file": source.name + CODES})
             advance(1)
     show_table(("image", "pixels", "bytes", "bits per pixel", "file"), rows)
-    print(f"Next: attnae decode {options.model} {options.out} -o decoded{trusting(options.trust)}")
+    named = shlex.join([str(options.model), str(options.out)])
+    print(f"Next: attnae decode {named} -o decoded{trusting(options.trust)}")
     return 1 if skipped else 0
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import math
+import signal
 import sys
+import threading
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -42,12 +44,20 @@ def run(arguments: list[str]) -> int:
         if folders.hides_shipped(options.model):
             print(f"{options.model}: using the folder, not the shipped model of the same name.", file=sys.stderr)
     module = import_module(f"attnae.inference.{options.module}")  # torch and Lightning take seconds to import
+    main = threading.current_thread() is threading.main_thread()
+    # What is finished keeps its numbers, as after Ctrl-C.
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143)) if main else None
     try:
         return int(getattr(module, options.command)(options))
     except Exception as error:
-        if type(error).__name__ != "OutOfMemoryError":
-            raise
-        raise UserError("Out of GPU memory. Give a smaller --batch-size, or --device cpu.") from error
+        if type(error).__name__ == "OutOfMemoryError":
+            raise UserError("Out of GPU memory. Give a smaller --batch-size, or --device cpu.") from error
+        if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
+            raise UserError("Out of memory. Give smaller or fewer images, or a smaller --batch-size.") from error
+        raise
+    finally:
+        if main:
+            signal.signal(signal.SIGTERM, before)
 
 
 def add_commands(commands: Any) -> None:

@@ -15,6 +15,7 @@ from attnae.data.location import EXTENSIONS, counted
 from attnae.data.walk import printable, walk
 from attnae.errors import UserError
 from attnae.inference import folders
+from attnae.paths import shown
 
 LONGEST_NAME = 255
 """Maximum number of bytes of a file's name on common file systems."""
@@ -112,6 +113,18 @@ def outputs(folder: Path, names: Sequence[str], found: Sequence[Source], overwri
     if not overwrite and (there := [name for name in names if (folder / name).exists()]):
         more = f" and {len(there) - 1} more" if len(there) > 1 else ""
         raise UserError(f"{folder / there[0]}{more} already exists. Use --overwrite, or choose another folder.")
+    _writable(folder)
+
+
+def _writable(folder: Path) -> None:
+    """Checks that a folder can be written to, or made.
+
+    Raises:
+        UserError: It cannot.
+    """
+    there = next(above for above in (folder.absolute(), *folder.absolute().parents) if os.path.lexists(above))
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        raise UserError(f"Cannot write into {shown(there)}. Choose another folder.")
 
 
 # -- the checks of each command ----------------------------------------------------------------------------------------
@@ -131,7 +144,8 @@ def apply(options: argparse.Namespace) -> list[Source]:
     names = [f"{source.name}{ending}" for source in found for ending in (".png", "-compared.png")]
     if clash := [name for name, count in Counter(names).items() if count > 1]:
         raise UserError(f"Two results would be named {clash[0]}. Rename one of the images.")
-    outputs(options.out, [*names, "metrics.csv"], found, options.overwrite)
+    read = found if options.mask == "random" else [*found, Source(Path(options.mask), "")]
+    outputs(options.out, [*names, "metrics.csv"], read, options.overwrite)
     return found
 
 
@@ -192,6 +206,9 @@ def sample(options: argparse.Namespace) -> list[Source]:
     ends = [Path(name) for name in options.between or ()]
     if missing := [str(path) for path in ends if not path.is_file()]:
         raise UserError(f"There is no image {missing[0]}. Name two image files with --between.")
+    if options.out.resolve() in {path.resolve() for path in ends}:
+        raise UserError(f"{options.out} is also an input, which would be replaced. Choose another file.")
+    _writable(options.out.parent)
     return [Source(path, path.stem) for path in ends]
 
 

@@ -97,6 +97,8 @@ class Model:
         except torch.OutOfMemoryError:
             raise
         except (ValueError, RuntimeError) as error:
+            if "can't allocate memory" in str(error):
+                raise
             raise UserError(
                 f"{self.settings}: {type(self.task.net).__name__} does not accept images of image_size {self.size}: "
                 f"{' '.join(str(error).split())[:300]}"
@@ -137,7 +139,10 @@ class Model:
         if mask is not None:
             if self.task.corruption != "mask":
                 raise ValueError(f"{self.title} is not an inpainting model; leave out the mask")
-            images = torch.where(mask, self.fill, images)
+            wanted = (len(images), 1, *images.shape[2:])
+            if mask.dtype != torch.bool or mask.shape not in (wanted, (1, *wanted[1:])):
+                raise ValueError(f"mask must be bool {wanted}, got {mask.dtype} {tuple(mask.shape)}")
+            images = torch.where(mask.to(images.device), self.fill, images)
         if images.shape[2:] == (self.size, self.size):
             return self.restore(images)
         if not self.task.tiles:

@@ -40,7 +40,8 @@ class RoundedProducts(TorchDispatchMode):
     """Computes bfloat16 products with the kernels of float32.
 
     The factors are exact in float32, the sums have its precision, and the result is rounded to bfloat16 once: the definition of
-    the instructions. Results differ from theirs only by the order of summation.
+    the instructions. Results differ from theirs only by the order of summation. Not for inference mode, in which layers arrive
+    here whole, such as ``aten.conv2d``, and what is inside them passes by.
     """
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -70,6 +71,8 @@ class PortableBFloat16(Callback):
             and not has_kernels()
         )
         if self.rounds:
+            for loop in (trainer.validate_loop, trainer.test_loop, trainer.predict_loop):
+                loop.inference_mode = False  # as in the validation of a training
             self.mode = RoundedProducts()
             self.mode.__enter__()
 

@@ -285,9 +285,14 @@ def _checkpoints(folder: str | Path) -> str:
 
 
 def _several(trainer: Namespace) -> bool:
-    """Whether a configuration requests more than one device. ``auto`` is not resolved yet and counts as one."""
-    devices = trainer.devices
-    count = len(devices) if isinstance(devices, list) else int(devices) if str(devices).isdigit() else 1
+    """Whether a configuration requests more than one device; ``auto`` and -1 are all GPUs."""
+    devices = str(trainer.devices)
+    if isinstance(trainer.devices, list):
+        count = len(trainer.devices)
+    elif devices in ("auto", "-1"):
+        count = torch.cuda.device_count() if str(trainer.accelerator) in ("auto", "gpu", "cuda") else 1
+    else:
+        count = int(devices) if devices.isdigit() else len(devices.split(","))  # 4, or the devices 0,1
     return count * trainer.num_nodes > 1
 
 

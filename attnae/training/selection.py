@@ -48,10 +48,12 @@ class Selection(Callback):
     def __init__(self, rule: str = LAST, keep: int = 0):
         self.rule, self.keep = rule, keep
         self.best_value, self.best_epoch = math.inf, 0
+        self.saved_epoch = 0  # the best one that the last checkpoint names, which may be older
         self.validated = False
 
     def state_dict(self) -> dict[str, Any]:
-        """The best epoch so far."""
+        """The best epoch so far; called when a checkpoint is written."""
+        self.saved_epoch = self.best_epoch
         return {"rule": self.rule, "best_value": self.best_value, "best_epoch": self.best_epoch}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -66,6 +68,7 @@ class Selection(Callback):
                 f"cannot be compared. Set --selection {state_dict['rule']}, or restart the training."
             )
         self.best_value, self.best_epoch = state_dict["best_value"], state_dict["best_epoch"]
+        self.saved_epoch = self.best_epoch
 
     def on_fit_start(self, trainer: L.Trainer, task: L.LightningModule) -> None:
         """Copies kept weights from the checkpoint's folder if the training resumes in another folder.
@@ -85,7 +88,7 @@ class Selection(Callback):
             raise UserError(f"Cannot resume: {best} (weights of the best epoch) is missing. Restart the training.")
 
     def on_train_epoch_start(self, trainer: L.Trainer, task: L.LightningModule) -> None:
-        """Removes weights that are no longer needed, now that a checkpoint of later ones exists."""
+        """Removes weights that neither this training nor one that resumes from the last checkpoint needs."""
         self.validated = False
         self._prune(trainer)
 
@@ -117,7 +120,7 @@ class Selection(Callback):
 
     def _prune(self, trainer: L.Trainer) -> None:
         done = trainer.current_epoch
-        needed = {self.best_epoch, *range(done - self.keep + 1, done + 1)}
+        needed = {self.best_epoch, self.saved_epoch, *range(done - self.keep + 1, done + 1)}
         if trainer.is_global_zero:
             for path in (self.folder / "checkpoints").glob("epoch-*.safetensors"):
                 if int(path.stem.removeprefix("epoch-")) not in needed:

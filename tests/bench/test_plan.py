@@ -460,7 +460,8 @@ def test_precision(benchmark: Benchmark, wanted: str, trainer: str) -> None:
 def test_precision_by_capability(
     capabilities: list[float], flags: set[str], expected: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(precision, "_capabilities", lambda: capabilities)
+    monkeypatch.setattr(precision.resources, "visible_gpus", lambda: [str(n) for n in range(len(capabilities))])
+    monkeypatch.setattr(precision, "_capabilities", lambda gpus: capabilities)
     monkeypatch.setattr(precision, "_flags", lambda: flags)
     assert precision.resolved("auto") == expected
     assert precision.resolved("auto", "cpu") == ("bf16" if flags & precision.FLAGS else "fp32")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from attnae.bench.running import processes
+from attnae.bench.running import launch, processes
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="programs are forked on Linux only")
 
@@ -176,3 +176,15 @@ def test_server_ends_with_its_runner(tmp_path: Path) -> None:
     while not all(map(gone, pids)):
         assert time.monotonic() < patience
         time.sleep(0.05)
+
+
+def test_ignored_signals_stay_ignored() -> None:
+    """nohup ignores SIGHUP, and shells ignore Ctrl-C for what runs in the background."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with launch._signals():
+            assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+            assert signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)

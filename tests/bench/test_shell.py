@@ -10,6 +10,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from filelock import FileLock
 from rich.console import Console
 
 from attnae import cli, result
-from attnae.bench import catalog, plan
+from attnae.bench import catalog, plan, store
 from attnae.bench.app import main
 from attnae.bench.commands import doctor
 from attnae.bench.estimate import STARTUP
@@ -284,6 +285,17 @@ def test_clean_keeps_locked_runs(runs: Path) -> None:
         assert (held / "log.txt").exists()
     assert main(["clean", "--yes"]) == 0
     assert not held.exists()
+
+
+def test_clean_keeps_a_run_that_ends_meanwhile(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its state was read before it was complete."""
+    read = store.states
+    monkeypatch.setattr(
+        store, "states", lambda root: [replace(one, status="running or interrupted") for one in read(root)]
+    )
+    complete = runs / "saaae_vs_vae" / "quick" / "vae" / "seed1-0123abcd"
+    assert main(["clean", "--yes"]) == 0
+    assert (complete / "result.json").exists()
 
 
 def test_clean_keeps_folders_that_are_no_runs_and_results_inside(

@@ -184,6 +184,20 @@ def test_nested_folders_and_uppercase_extensions(folder: Path) -> None:
     assert len(module(folder).pixels("train")) == 8
 
 
+def test_a_folder_around_train_and_test(folder: Path) -> None:
+    """As after ``unzip x.zip -d photos``: split as declared, under the name that was given."""
+    outer = folder.parent / "photos"
+    (outer / "deep").mkdir(parents=True)
+    (outer / ".DS_Store").write_bytes(b"")
+    direct = found(folder)
+    folder.rename(outer / "deep" / "pictures")
+    assert {split: len(files) for split, files in found(outer).files.items()} == {"train": 6, "test": 3}
+    assert (found(outer).name, found(outer).fingerprint) == ("photos", direct.fingerprint)
+    (outer / "deep" / "pictures" / "train").rename(outer / "deep" / "pictures" / "Train")
+    (outer / "deep" / "pictures" / "test").rename(outer / "deep" / "pictures" / "TEST")
+    assert "has Train/ and TEST/. Rename them to train/ and test/" in refused(outer)
+
+
 def test_the_order_does_not_depend_on_the_file_system(tmp_path: Path) -> None:
     names = [f"{n:03}.png" for n in RANDOM.permutation(30)]
     for name in names:
@@ -477,6 +491,15 @@ def test_leaks_are_counted_and_said(folder: Path, capsys: pytest.CaptureFixture[
     (folder / "test" / "copy.png").write_bytes((folder / "train" / "2.png").read_bytes())
     assert module(folder).about()["leaked"] == 1
     assert capsys.readouterr().err.splitlines()[:1] == ["1 of 4 held-out images are also in training"]
+
+
+def test_leaks_are_counted_among_the_images_used(folder: Path) -> None:
+    for number in (0, 1):
+        (folder / "test" / f"{number}.png").write_bytes((folder / "train" / f"{number + 4}.png").read_bytes())
+    assert module(folder).about()["leaked"] == 2
+    assert module(folder, train_images=5).about()["leaked"] == 1  # the sixth is not used
+    assert module(folder, train_images=4, test_images=2).about()["leaked"] == 0
+    assert "All 2 held-out images used of pictures are also training images" in module_refused(folder, test_images=2)
 
 
 def test_fully_leaked_held_out_images_are_rejected(folder: Path) -> None:

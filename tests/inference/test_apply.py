@@ -286,6 +286,24 @@ def test_results_never_replace_inputs_nor_become_inputs(denoiser: Path, tmp_path
     assert apply(denoiser, source.parent / "out" / "in.png", "-o", source.parent / "out" / "again") == 0
 
 
+def test_a_mask_and_the_ends_of_a_row_are_inputs(saaae: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("face.jpg", "face.png"):
+        save(tmp_path / name, 16, 16)
+    for words in (
+        ["apply", str(saaae), "face.jpg", "-o", ".", "--mask", "face.png", "--overwrite"],
+        ["sample", str(saaae), "-o", "face.png", "--between", "face.png", "face.jpg", "--overwrite"],
+    ):
+        with pytest.raises(UserError, match=r"face\.png is also an input"):
+            commands.run(words)
+
+
+def test_a_place_that_cannot_be_written_to_is_refused_first(denoiser: Path, tmp_path: Path) -> None:
+    photo = save(tmp_path / "photo.png", 16, 16)
+    with pytest.raises(UserError, match=r"Cannot write into .*photo\.png"):
+        apply(denoiser, photo, "-o", photo / "sub")
+
+
 def test_a_result_that_would_also_be_a_folder_is_refused_first(denoiser: Path, tmp_path: Path) -> None:
     save(tmp_path / "in" / "a.jpg", 16, 16)
     save(tmp_path / "in" / "a.png" / "b.jpg", 16, 16)

@@ -86,6 +86,15 @@ def test_a_mask_hides(saaae: Path) -> None:
     assert not torch.equal(model(images), model(other))
 
 
+@pytest.mark.parametrize("shape", [(3, 16, 16), (2, 1, 16, 16), (3, 3, 16, 16), (3, 1, 8, 8)])
+def test_masks_of_another_shape(saaae: Path, shape: tuple[int, ...]) -> None:
+    """They would be broadcast over the wrong dimension."""
+    with pytest.raises(ValueError, match=r"mask must be bool \(3, 1, 16, 16\)"):
+        attnae.load(saaae)(torch.rand(3, 3, 16, 16), torch.zeros(shape, dtype=torch.bool))
+    with pytest.raises(ValueError, match=r"mask must be bool"):
+        attnae.load(saaae)(torch.rand(3, 3, 16, 16), torch.zeros(3, 1, 16, 16))
+
+
 def test_any_floating_point_numbers(run: Path) -> None:
     model = attnae.load(run)
     images = torch.rand(2, 3, model.size, model.size).half()

@@ -13,8 +13,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils._python_dispatch import _get_current_dispatch_mode
 
+from attnae.data.batch import Batch
+from attnae.papers.moe_denoiser import MoEDenoiserTask
 from attnae.training import bfloat16
 from attnae.training.bfloat16 import RoundedProducts
+from attnae.training.task import Prediction
 
 ULP = 2.0**-7
 """Relative distance of neighboring bfloat16 numbers, at most; rounding errs by half of it."""
@@ -130,11 +133,26 @@ def test_a_record_says_how_bfloat16_was_computed(
     kernels: bool, precision: str, told: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bfloat16, "has_kernels", lambda: kernels)
-    command = ["fit", "-c", config_of("moe_denoising", "dncnn"), *FEW, *SHALLOW, f"--trainer.precision={precision}"]
-    done = attnae(*command, "--trainer.default_root_dir", tmp_path)
+    evaluated = []
+    predictions = MoEDenoiserTask.predictions
+
+    def watched(task: MoEDenoiserTask, batch: Batch, split: str) -> dict[str, Prediction]:
+        evaluated.append(torch.is_inference_mode_enabled())
+        return predictions(task, batch, split)
+
+    monkeypatch.setattr(MoEDenoiserTask, "predictions", watched)
+    command = ["-c", config_of("moe_denoising", "dncnn"), *FEW, *SHALLOW, f"--trainer.precision={precision}"]
+    done = attnae("fit", *command, "--trainer.default_root_dir", tmp_path)
     assert done.code == 0, done.err
     hardware = part(tmp_path, "fit.json")["hardware"]
     assert (hardware["precision"], hardware.get("bfloat16")) == (precision, told)
+    evaluated.clear()
+    done = attnae(
+        "test", *command, "--weights", tmp_path / "weights.safetensors", "--trainer.default_root_dir", tmp_path
+    )
+    assert done.code == 0, done.err
+    # Where products are rounded, they are in tests, too: in inference mode, kernels without instructions would be used.
+    assert set(evaluated) == {told is None}
     assert _get_current_dispatch_mode() is None
 
 

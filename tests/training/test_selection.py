@@ -6,6 +6,7 @@ import json
 import shutil
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Union
 
 import pytest
@@ -34,6 +35,7 @@ from tiny_fits import (
 from attnae.errors import UserError
 from attnae.training.parser import OneLineParser
 from attnae.training.progress import Progress
+from attnae.training.selection import Selection, weights_path
 
 DNCNN, MOE = config_of("moe_denoising", "dncnn"), config_of("moe_denoising", "moe")
 WOBBLY = [*FEW, *SHALLOW, "--trainer.max_epochs=4", "--model.init_args.lr=0.1"]
@@ -412,3 +414,24 @@ def test_bfloat16_is_near_float32_and_resumes_bit_for_bit(config: str, small: li
         assert half[name] == pytest.approx(reference[name], rel=0.05, abs=0.02)
     assert half["heldout/mse"] != reference["heldout/mse"]
     assert part(tmp_path / "whole", "fit.json")["hardware"]["precision"] == "bf16-mixed"
+
+
+def test_weights_that_the_last_checkpoint_names_are_kept(tmp_path: Path) -> None:
+    """With checkpoint.every_n_epochs above 1, the best epoch may be newer than the checkpoint that a resumed training reads."""
+    selection = Selection("val/mse")
+    selection.folder = tmp_path
+    for epoch in (3, 5):
+        weights_path(tmp_path, epoch).parent.mkdir(exist_ok=True)
+        weights_path(tmp_path, epoch).write_bytes(b"")
+    selection.best_epoch = 3
+    state = selection.state_dict()  # a checkpoint is written
+    selection.best_epoch = 5
+    trainer = SimpleNamespace(current_epoch=6, is_global_zero=True)
+    selection._prune(trainer)  # type: ignore[arg-type]
+    assert weights_path(tmp_path, 3).exists()
+    resumed = Selection("val/mse")
+    resumed.load_state_dict(state)
+    assert resumed.best_epoch == resumed.saved_epoch == 3
+    selection.state_dict()
+    selection._prune(trainer)  # type: ignore[arg-type]
+    assert [path.name for path in weights_path(tmp_path, 5).parent.iterdir()] == [weights_path(tmp_path, 5).name]

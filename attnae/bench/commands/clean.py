@@ -95,6 +95,8 @@ def litter(root: Path) -> Iterator[Litter]:
                     yield Litter(
                         folder, folder / "checkpoints", "checkpoints of a complete run", _size(folder / "checkpoints")
                     )
+            elif _complete(folder):
+                continue  # has ended since the runs were listed
             elif state.status in ("failed", "interrupted", "running or interrupted") and _readable(folder):
                 yield Litter(
                     folder,
@@ -115,6 +117,13 @@ def _readable(folder: Path) -> bool:
     return False
 
 
+def _complete(folder: Path) -> bool:
+    """Whether the run's result is complete."""
+    with contextlib.suppress(UserError):
+        return (folder / "result.json").exists() and result.read_result(folder / "result.json").status == "complete"
+    return False
+
+
 def _failed_reports(reports: Path) -> Iterator[Litter]:
     """Reports with only failed runs, which contain no metrics."""
     for page in sorted(reports.glob("*/*/README.md")):
@@ -132,7 +141,7 @@ def _failed(record: Path) -> bool:
 def _remove(one: Litter, roots: set[Path]) -> bool:
     """Removes it and empty parent folders, unless another runner has locked the run."""
     with _held(one.run) as free:
-        if not free:
+        if not free or (one.path == one.run and _complete(one.run)):
             return False
         shutil.rmtree(one.path, ignore_errors=True)
     for above in one.path.parents:

@@ -106,6 +106,8 @@ def damage(weights: Path) -> str:
             digest = hashlib.blake2b(digest_size=16)
             for name, tensor in sorted(header.items()):
                 first, last = tensor["data_offsets"]
+                if not 0 <= first <= last <= weights.stat().st_size:
+                    raise ValueError("the file is truncated")
                 shape = tuple(tensor["shape"])
                 digest.update(f"{name} {TYPES[tensor['dtype']]} {shape}\n".encode())
                 stream.seek(8 + length + first)

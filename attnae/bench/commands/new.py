@@ -13,6 +13,7 @@ from rich.markup import escape
 
 from attnae.bench import catalog
 from attnae.bench.commands.arguments import Subparsers, path
+from attnae.bench.identity import quoted
 from attnae.bench.terminal import console
 from attnae.errors import UserError
 from attnae.files import shipped, write_text
@@ -52,5 +53,5 @@ def new(options: argparse.Namespace) -> int:
             folder.mkdir(parents=True, exist_ok=True)
             write_text(folder / file.name, re.sub(rf"\b{PLACEHOLDER}\b", name, text))
             print(shown(folder / file.name))
-    console().print(f"Next: attnae-bench run {escape(shown(folder / 'benchmark.yaml'))}", soft_wrap=True)
+    console().print(f"Next: attnae-bench run {escape(quoted([shown(folder / 'benchmark.yaml')]))}", soft_wrap=True)
     return 0

@@ -15,7 +15,7 @@ from attnae.bench import catalog, extension, own, plan, sharing, store, tracking
 from attnae.bench.commands.arguments import Subparsers
 from attnae.bench.commands.cost import expected
 from attnae.bench.commands.run_options import add_options
-from attnae.bench.identity import Run
+from attnae.bench.identity import Run, quoted
 from attnae.bench.markdown import count, plain
 from attnae.bench.request import MEASURES, Request
 from attnae.bench.terminal import console
@@ -117,8 +117,13 @@ def planned(options: argparse.Namespace) -> plan.Plan:
 def carry_out(options: argparse.Namespace, made: plan.Plan) -> Outcome:
     """Executes the runs of a plan and writes the report."""
     if options.dry_run:
-        # This machine tells nothing about the nodes of a cluster.
-        cost = "" if options.launcher == "slurm" else expected(options, made, made.runs)
+        cost = ""
+        try:
+            if options.launcher != "slurm":  # this machine tells nothing about the nodes of a cluster
+                cost = expected(options, made, made.runs)
+        except UserError:  # it has too few GPUs
+            if options.estimate:
+                raise
         for one in made.runs:
             print(f"# {one.name}: {one.epochs} epochs, {shown(one.folder)}", *one.commands, sep="\n")
         if cost:
@@ -225,7 +230,10 @@ def _execute(options: argparse.Namespace, work: Work, out: Console) -> list[str]
     from attnae.bench.running.execution import DONE, Execution
     from attnae.bench.running.launch import Launcher, Stopped
 
-    slots = resources.slots(options.jobs or 1, options.devices, work.made.accelerator)
+    if not work.waiting:
+        return []
+    jobs = min(options.jobs or 1, len(work.waiting))
+    slots = resources.slots(jobs, options.devices, work.made.accelerator)
     if options.launcher == "submitit-local":
         cluster.engine()
         executions: list[Execution] = [
@@ -258,12 +266,11 @@ def _report(options: argparse.Namespace, work: Work, out: Console) -> list[Loade
 
     found = store.results(work.home, missing_ok=True)
     report.current(found, options.reports) or report.build(found, options.reports)
-    compared = [
-        report.loaded(table, options.reports)
-        for table in report.tables(found, options.reports)
-        if any(_fits(work.made, one) for one in table.records)
-        and not any(_stale(work.made, one) for one in table.records)
+    fitting = [
+        table for table in report.tables(found, options.reports) if any(_fits(work.made, one) for one in table.records)
     ]
+    fresh = [table for table in fitting if not any(_stale(work.made, one) for one in table.records)]
+    compared = [report.loaded(table, options.reports) for table in fresh or fitting]
     for one, _ in compared:
         assert one.folder
         page = one.folder / "README.md"
@@ -315,7 +322,7 @@ def _next(made: plan.Plan) -> str:
     left = [name for name in benchmark.variants if name not in {one.id.variant for one in made.runs}]
     further = [name for name, profile in benchmark.profiles.items() if profile.evidence != "demonstration"]
     if made.request.profile not in further and further:
-        command = f"attnae-bench run {escape(plan.named(benchmark))} --profile {further[0]} --data-root"
+        command = f"attnae-bench run {escape(quoted([plan.named(benchmark)]))} --profile {further[0]} --data-root"
         if made.request.data_root:
             root = made.request.data_root
             # A path has lost one of the slashes of hf://.

@@ -123,8 +123,10 @@ def check_configuration(configuration: Mapping[str, Any], where: str) -> None:
         UserError: A key is not supported in a benchmark, is unknown, or has a value of the wrong type.
     """
     for key, value in _flat(configuration):
-        if reason := CANNOT_WORK.get(key.rstrip("+")):
+        if reason := {**CANNOT_WORK, **OPTIONS}.get(key.rstrip("+")):
             raise UserError(f"{where}: {key}: {reason}")
+        if key in AT_LEAST_ONE and _none_at_all(key, value):
+            raise UserError(f"{where}: {key}: must be greater than 0.")
         try:
             _check(key, value, configuration, f"{where}: {key}: {_written(value)}")
         except Unknown as unknown:

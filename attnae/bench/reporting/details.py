@@ -145,10 +145,11 @@ def _runs(results: list[Result]) -> list[str]:
 
 
 def _seconds(runs: list[Result]) -> str:
-    """Time of runs on the same hardware."""
-    if any(r.hardware != runs[0].hardware for r in runs):
+    """Time of runs on the same hardware, where it is known."""
+    total = sum(r.wall_seconds for r in runs)
+    if not total or any(r.hardware != runs[0].hardware for r in runs):
         return ""
-    return f", {sum(r.wall_seconds for r in runs):,.0f} s{' in total' * (len(runs) > 1)}"
+    return f", {total:,.0f} s{' in total' * (len(runs) > 1)}"
 
 
 def _plan(report: Report) -> list[str]:

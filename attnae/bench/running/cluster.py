@@ -206,7 +206,7 @@ class LocalJob(Execution):
 
     def start(self, environment: dict[str, str]) -> None:
         """Starts the job."""
-        self.began = time.time()
+        self.began = time.monotonic()
         executor = engine().LocalExecutor(self.folder)
         executor.update_parameters(timeout_min=10**6)  # `--timeout` applies, not the executor's default of two minutes
         with _ignored(signal.SIGINT):  # only the runner receives Ctrl-C, and stops its jobs in order
@@ -221,7 +221,7 @@ class LocalJob(Execution):
             self.stage, self.reason = self.job.result()
         except Exception:  # submitit raises various errors for killed jobs
             self.stage, self.reason = FAILED, f"the job ended without a result, see {self.job.paths.stderr}"
-        self.finished = time.time()
+        self.finished = time.monotonic()
         return True
 
     def interrupt(self) -> None:

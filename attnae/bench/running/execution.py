@@ -67,7 +67,7 @@ class Execution:
         Args:
             environment: Additional environment variables, for threads and devices.
         """
-        self.environment, self.began = _environment(environment), time.time()
+        self.environment, self.began = _environment(environment), time.monotonic()
         if not self._claim():
             return
         try:
@@ -126,11 +126,11 @@ class Execution:
         """Starts the next command when one has ended; returns whether the run has ended."""
         if self.stage == FIT and self.joined and self.process is not None and self._trained():
             self.stage = TEST
-        if self.process is not None and self.timeout is not None and time.time() - self.began > 60 * self.timeout:
+        if self.process is not None and self.timeout is not None and time.monotonic() - self.began > 60 * self.timeout:
             if not self.ended:
-                self.ended = time.time()
+                self.ended = time.monotonic()
                 self.interrupt()
-            elif time.time() - self.ended > GRACE:
+            elif time.monotonic() - self.ended > GRACE:
                 self._signal(signal.SIGKILL)
         if self.process is not None and (code := self.process.poll()) is not None:
             if code:
@@ -277,7 +277,11 @@ class Execution:
         """Writes the result after all commands have succeeded."""
         folder, run = self.run.folder, self.run
         try:
-            done = outcome.retested(run, self.before) if self.before else outcome.trained(run, time.time() - self.began)
+            done = (
+                outcome.retested(run, self.before)
+                if self.before
+                else outcome.trained(run, time.monotonic() - self.began)
+            )
             result.write(done, folder / "result.json")
         except UserError as error:
             self._fail(str(error))
@@ -295,13 +299,15 @@ class Execution:
             self._end(FAILED, f"{reason}; previous results were kept")
             return
         try:
-            result.write(outcome.failed(self.run, reason, time.time() - self.began), self.run.folder / "result.json")
+            result.write(
+                outcome.failed(self.run, reason, time.monotonic() - self.began), self.run.folder / "result.json"
+            )
         except UserError as error:
             reason = str(error)
         self._end(FAILED, reason)
 
     def _end(self, stage: str, reason: str = "") -> None:
-        self.stage, self.reason, self.finished = stage, reason, time.time()
+        self.stage, self.reason, self.finished = stage, reason, time.monotonic()
         self._release()
 
     def _parts(self) -> list[Path]:

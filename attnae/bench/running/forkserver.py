@@ -108,8 +108,9 @@ def become(request: dict[str, Any], descriptors: list[int], status: int) -> str:
     os.environ.clear()
     os.environ.update(request["environment"])
     os.chdir(request["folder"])
-    with contextlib.suppress(OSError, ValueError, KeyError):
+    with contextlib.suppress(OSError, ValueError):
         Path("/proc/self/comm").write_text(request["name"], encoding="utf-8")  # for ps, top and pkill
+    with contextlib.suppress(ValueError, KeyError):
         # The variable is read when the library is loaded, which was before the fork.
         sys.modules["torch"].set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     sys.argv[:] = [request["program"], *map(str, further), *request["arguments"]]

@@ -176,7 +176,7 @@ class Launcher:
         for e in [*self.over, *self.active]:
             left = 0.0 if e.stage == DONE else e.seconds_left
             if left is not None:
-                known.setdefault(e.run.id.variant, []).append((e.finished or time.time()) - e.began + left)
+                known.setdefault(e.run.id.variant, []).append((e.finished or time.monotonic()) - e.began + left)
         if not known:
             return None
         means = {variant: sum(seconds) / len(seconds) for variant, seconds in known.items()}
@@ -185,7 +185,7 @@ class Launcher:
         for e in self.active:
             left = e.seconds_left
             if left is None and e.stage == FIT:  # no step finished yet
-                left = max(0.0, means.get(e.run.id.variant, usual) - (time.time() - e.began))
+                left = max(0.0, means.get(e.run.id.variant, usual) - (time.monotonic() - e.began))
             places.append(left or 0.0)
         heapq.heapify(places)
         for e in self.waiting:
@@ -205,7 +205,9 @@ def _signals() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():  # where Python does not deliver signals
         yield
         return
-    before = {ending: signal.signal(ending, stop) for ending in ENDINGS}
+    # What nohup and shells ignore in the background stays ignored.
+    heeded = [ending for ending in ENDINGS if signal.getsignal(ending) is not signal.SIG_IGN]
+    before = {ending: signal.signal(ending, stop) for ending in heeded}
     try:
         yield
     finally:

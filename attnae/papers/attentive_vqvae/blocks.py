@@ -14,12 +14,23 @@ Norm = Literal["batch", "affine", "group"]
 """Normalization before each convolution, see :func:`normalized`."""
 
 
-class Affine(nn.BatchNorm2d):
+class Affine(nn.Module):
     """BatchNorm with fixed statistics, mean 0 and variance 1: weight x / sqrt(1 + eps) + bias.
 
     Keras' BatchNormalization does this when it is always called with ``training=False``, as in the authors' related code.
-    Parameters, buffers and their names match BatchNorm's.
+    Parameters, buffers and their names match BatchNorm's; it is no subclass, which ``trainer.sync_batchnorm`` would convert.
     """
+
+    running_mean: Tensor
+    running_var: Tensor
+
+    def __init__(self, channels: int, eps: float = 1e-5):
+        super().__init__()
+        self.num_features, self.eps = channels, eps
+        self.weight, self.bias = nn.Parameter(torch.ones(channels)), nn.Parameter(torch.zeros(channels))
+        self.register_buffer("running_mean", torch.zeros(channels))
+        self.register_buffer("running_var", torch.ones(channels))
+        self.register_buffer("num_batches_tracked", torch.tensor(0))
 
     def forward(self, features: Tensor) -> Tensor:
         """Scale and shift (B, C, H, W)."""
@@ -59,7 +70,8 @@ def keras_init(module: nn.Module) -> None:
 
     The Glorot limit is sqrt(6 / (fan_in + fan_out)), where the fans are the input and output channels times the kernel area.
     Keras and PyTorch both swap inputs and outputs in transposed convolutions, so the sum is the same. PyTorch's default is
-    uniform up to 1 / sqrt(fan_in), biases included: at most about half of Keras' standard deviation.
+    uniform up to 1 / sqrt(fan_in), biases included: 0.4 to 0.7 times Keras' standard deviation, but 2.7 times in the first
+    layer (3 to 128 channels).
     """
     for layer in module.modules():
         if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):

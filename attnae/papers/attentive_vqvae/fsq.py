@@ -73,7 +73,10 @@ class FiniteScalarQuantizer(nn.Module):
             return Quantized(rearrange(back, "b h w c -> b c h w"), latents.new_zeros((), dtype=torch.float32), codes)
 
     def bounded(self, latents: Tensor) -> Tensor:
-        """Projected and bounded latents: (B, dim, H, W) -> (B, H, W, dimensions) in [-L / 2 - 0.001, L / 2 - 0.999]."""
+        """Projected and bounded latents: (B, dim, H, W) -> (B, H, W, dimensions).
+
+        In [-L / 2 - e, L / 2 - 1 + e], where e is (L - 1) / 2000.
+        """
         numbers = self.project_in(rearrange(latents.to(self.project_in.weight.dtype), "b c h w -> b h w c"))
         half = (self.levels - 1) * 1.001 / 2  # slightly larger, so the outermost levels are reachable
         offset = 0.5 * (self.levels % 2 == 0)  # an even number of levels has no middle level

@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from attnae.papers.attentive_vqvae.blocks import Down, Id, Norm, PixelAttention, Up, conv, keras_init
+from attnae.papers.attentive_vqvae.blocks import Affine, Down, Id, Norm, PixelAttention, Up, conv, keras_init
 from attnae.papers.attentive_vqvae.fsq import FiniteScalarQuantizer
 from attnae.papers.attentive_vqvae.quantizer import Quantized, Quantizer
 
@@ -231,6 +231,6 @@ def parameter_counts(module: nn.Module) -> ParameterCounts:
     for part in module.modules():
         if isinstance(part, Quantizer) and not isinstance(part.codebook, nn.Parameter):
             trainable += part.codebook.numel()
-        elif isinstance(part, nn.BatchNorm2d):
+        elif isinstance(part, nn.BatchNorm2d | Affine):
             statistics += 2 * part.num_features
     return ParameterCounts(trainable, trainable + statistics)

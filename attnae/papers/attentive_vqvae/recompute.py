@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from attnae.data.base import ImageDataModule
-from attnae.papers.attentive_vqvae.blocks import Affine
+from attnae.data.sampler import IndexedImages
 
 Net = TypeVar("Net", bound=nn.Module)
 
@@ -24,8 +24,8 @@ def has_batchnorm(net: nn.Module) -> bool:
 def with_recomputed_batchnorm(net: Net, data: ImageDataModule, images: int) -> Net:
     """Returns a copy of a network whose BatchNorm statistics are averages over training batches.
 
-    Like ``torch.optim.swa_utils.update_bn``, but without updating the codebooks. Uses the first training images in dataset
-    order, with the training batch size, corrupted as in evaluation. Drops a last, smaller batch.
+    Like ``torch.optim.swa_utils.update_bn``, but without updating the codebooks. Uses the first training images, see
+    :meth:`ImageDataModule.limited`, with the training batch size, corrupted as in evaluation. Drops a last, smaller batch.
 
     Args:
         net: Network; not modified.
@@ -39,7 +39,8 @@ def with_recomputed_batchnorm(net: Net, data: ImageDataModule, images: int) -> N
             layer.momentum = None  # type: ignore[assignment]  # cumulative mean
             layer.train()
     train, device = data.sets()["train"], next(net.parameters()).device
-    count, size = min(images, len(train)), data.batch_size
+    train = IndexedImages(train.pixels, data.limited("train", data.train_images, images))  # of all classes
+    count, size = len(train), data.batch_size
     for start in range(0, count - size + 1 if count >= size else 1, size):
         pixels, index = train[list(range(start, min(start + size, count)))]
         target = pixels.to(device).permute(0, 3, 1, 2).float().div_(255)
@@ -48,4 +49,4 @@ def with_recomputed_batchnorm(net: Net, data: ImageDataModule, images: int) -> N
 
 
 def _learns(layer: nn.Module) -> bool:
-    return isinstance(layer, _BatchNorm) and not isinstance(layer, Affine)
+    return isinstance(layer, _BatchNorm)

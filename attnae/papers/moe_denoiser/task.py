@@ -48,7 +48,9 @@ class MoEDenoiserTask(ImageTask):
         """AdamW with cosine annealing over the trainer's epochs."""
         # Not fused: Lightning cannot clip gradients of a fused optimizer under mixed precision.
         optimizer = torch.optim.AdamW(self.net.parameters(), lr=self.lr, weight_decay=self.weight_decay)
-        epochs = max(1, self.trainer.max_epochs or 1)
+        epochs = self.trainer.max_epochs or 0
+        if epochs < 1:
+            raise UserError("The learning rate falls over all epochs: set trainer.max_epochs to their number.")
         return [optimizer], [torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=epochs)]
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:

@@ -266,3 +266,12 @@ def test_bad_codes() -> None:
     for codes in (torch.zeros(2, 2, dtype=torch.int64), torch.zeros(1, 2, 2)):
         with pytest.raises(ValueError, match=r"codes must be integers \(B, h, w\), got"):
             net.decode(codes)
+
+
+def test_fixed_statistics_stay_fixed_across_devices() -> None:
+    """``trainer.sync_batchnorm`` converts every BatchNorm; the affine layers are none."""
+    net = AttentiveVQVAE(1, width=4, latent=4, norm="affine")
+    names = set(net.state_dict())
+    assert names == set(AttentiveVQVAE(1, width=4, latent=4, norm="batch").state_dict())
+    converted = nn.SyncBatchNorm.convert_sync_batchnorm(net)
+    assert not any(isinstance(layer, nn.SyncBatchNorm) for layer in converted.modules())
