@@ -60,7 +60,9 @@ class Earlier:
 def expected(options: argparse.Namespace, made: plan.Plan, runs: list[Run]) -> str:
     """The estimated time, disk space and memory of runs in a sentence."""
     jobs = min(options.jobs or 1, len(runs))
-    earlier = Earlier(options.out, options.reports, resources.slots(jobs, options.devices, made.accelerator))
+    earlier = Earlier(
+        options.out, options.reports, resources.slots(options.jobs or 1, options.devices, made.accelerator)
+    )
     cost = estimate.estimate(runs, earlier.costs(runs, made.images, options.estimate), jobs)
     told = f"Estimated: {duration(cost.seconds)}" if cost.seconds is not None else "Estimated: unknown time"
     if cost.unknown:
