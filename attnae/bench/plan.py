@@ -80,7 +80,7 @@ def make(request: Request) -> Plan:
     for variant in chosen:
         if _place(merged[variant]) != _place(merged[chosen[0]]):
             raise UserError(
-                f"{chosen[0]} and {variant} use different images (data.init_args.root, source or download). "
+                f"{named(benchmark)}: {chosen[0]} and {variant} use different images (data.init_args.root, source or download). "
                 "What is compared must have the same: set them for all variants."
             )
     location = _location(request, merged[chosen[0]], settings)

@@ -108,7 +108,7 @@ def _count(value: Any) -> str:
 def _images(data: dict[str, Any]) -> list[str]:
     """Converted, left out and leaked images."""
     lines = []
-    for name, title in (("converted", "Converted, of all images there"), ("left_out", "Left out of the images")):
+    for name, title in (("converted", "Converted images"), ("left_out", "Left out of the images")):
         counts = data.get(name)
         if isinstance(counts, dict) and counts:
             told = ", ".join(f"{_count(count)} {escape(why)}" for why, count in sorted(counts.items()))
