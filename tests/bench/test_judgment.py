@@ -110,8 +110,7 @@ def test_equivalence_is_two_one_sided_tests_by_hand() -> None:
         ("higher", 0.0, [], [22.0], NOT_RUN),
         ("higher", 0.0, [math.nan, math.inf], [1.0, 2.0], NOT_RUN),
         ("higher", 0.0, [5.0, math.nan, math.inf], [1.0, 2.0, 3.0], ONE_SEED),
-        ("higher", 0.0, [1.0, 1.0, 1.0], [1.0, 1.0, 1.0], NO_DIFFERENCE),  # more seeds would change nothing
-        ("higher", 0.0, [1.0, 2.0, 3.0], [3.0, 2.0, 1.0], UNDECIDED),
+        ("higher", 0.0, [1.0, 1.0, 1.0], [1.0, 1.0, 1.0], UNDECIDED),
         ("higher", 0.1, [1.0, 1.0, 1.0], [1.0, 1.0, 1.0], NO_DIFFERENCE),
         ("higher", 0.0, [3.0, 4.0, 5.0], [1.0, 2.0, 3.0], HOLDS),
         ("higher", 0.0, [1.7e308, -1.7e308], [0.0, 0.0], UNDECIDED),

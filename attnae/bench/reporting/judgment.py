@@ -190,9 +190,9 @@ def judge_one(question: Question, alpha: float = ALPHA, family: int = 1) -> Judg
 def direction_of(relation: Literal["higher", "lower", "equal"], margin: float, low: float, high: float) -> str:
     """The verdict that an interval of left minus right gives on a claim.
 
-    An interval within the margin means no difference, even if it excludes 0; so do values that are equal for every seed.
+    An interval within the margin means no difference, even if it excludes 0.
     """
-    inside = low == high == 0 or (margin > 0 and -margin < low and high < margin)
+    inside = margin > 0 and -margin < low and high < margin
     if relation == "equal":
         return HOLDS if inside else OPPOSITE if low > margin or high < -margin else UNDECIDED
     if inside:
