@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from importlib import metadata
@@ -124,7 +124,9 @@ def locate(
     if source in ("auto", "official") and dataset in OFFICIAL:
         files = {"train": _present(root, OFFICIAL[dataset].train), "test": _present(root, OFFICIAL[dataset].test)}
         if all(files.values()) or (download and source == "official"):
-            files = files if all(files.values()) else {}
+            known = OFFICIAL[dataset]
+            whole = len(files["train"]) == len(known.train) and len(files["test"]) == len(known.test)
+            files = files if all(files.values()) and (whole or not download) else {}
             return Location(
                 dataset, "official", root, dataset.lower().replace("-", ""), f"official-{dataset}", files=files
             )
@@ -241,14 +243,13 @@ def counted(kinds: Mapping[str, int]) -> str:
     return ", ".join(f"{count:,} {kind}" for kind, count in sorted(kinds.items()) if count)
 
 
-def _present(root: Path, names: Collection[str]) -> list[File]:
-    """The files; none if one of them is missing."""
+def _present(root: Path, names: Iterable[str]) -> list[File]:
     files = []
     for name in names:
         with suppress(OSError):
             if (root / name).is_file():
                 files.append(describe(name, root / name, (root / name).stat()))
-    return files if len(files) == len(names) else []
+    return files
 
 
 def _located(dataset: str, kind: Source, root: Path, found: Found) -> Location:

@@ -232,7 +232,7 @@ BELOW = {
     "attnae.data.official": ("attnae.data.decode", "attnae.errors", "attnae.files", "attnae.paths"),
     "attnae.data.cache_folder": ("attnae.errors", "attnae.files", "attnae.paths"),
     "attnae.data.formats": (),
-    "attnae.data.layout": ("attnae.data.formats", "attnae.data.walk"),
+    "attnae.data.layout": ("attnae.data.formats", "attnae.data.walk", "attnae.errors"),
     "attnae.data.archive": ("attnae.data.formats", "attnae.data.walk", "attnae.errors"),
     "attnae.data.hub": ("attnae.data.cache_folder", "attnae.errors"),
     "attnae.data.location": ("attnae.data.archive", "attnae.data.formats", "attnae.data.hub", "attnae.data.layout",
