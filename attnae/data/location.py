@@ -122,9 +122,9 @@ def locate(
         return _hub(dataset, hub.parse(root))
     root = Path(root)
     if source in ("auto", "official") and dataset in OFFICIAL:
-        files = {"train": _present(root, OFFICIAL[dataset].train), "test": _present(root, OFFICIAL[dataset].test)}
+        known = OFFICIAL[dataset]
+        files = {"train": _present(root, known.train), "test": _present(root, known.test)}
         if all(files.values()) or (download and source == "official"):
-            known = OFFICIAL[dataset]
             whole = len(files["train"]) == len(known.train) and len(files["test"]) == len(known.test)
             files = files if all(files.values()) and (whole or not download) else {}
             return Location(
@@ -143,7 +143,7 @@ def locate(
             )
         return _located(dataset, "array", root, Found(files, Counter()))
     if source in ("auto", "folder", "parquet"):
-        return _folder(dataset, root, source)
+        return replace(_folder(dataset, inner(root), source), name=_name(root))
     raise UserError(f"{dataset} not found in {printable(root)}: no {source} data there. {hint}")
 
 
@@ -161,14 +161,13 @@ def _hint(dataset: str) -> str:
 
 def _folder(dataset: str, root: Path, source: Source) -> Location:
     """Images or Parquet below a folder: where there are both, what takes more bytes."""
-    outer, root = root, inner(root)
     splits, left_out = split_files(dataset, root, lambda name: is_image(name) or is_table(name))
     every = list({file.name: file for files in splits.values() for file in files}.values())
     parquet = [file for file in every if is_table(file.name)]
     images = sum(file.size for file in every) - sum(file.size for file in parquet)
     if source == "parquet" or (source == "auto" and sum(file.size for file in parquet) > images):
         left_out["images beside Parquet"] += len(every) - len(parquet)
-        return replace(_tables(dataset, root, parquet, left_out), name=_name(outer))
+        return _tables(dataset, root, parquet, left_out)
     left_out[".parquet files"] += len(parquet)
     splits = {split: [file for file in files if not is_table(file.name)] for split, files in splits.items()}
     flat = is_flat(root)
@@ -181,8 +180,7 @@ def _folder(dataset: str, root: Path, source: Source) -> Location:
             raise UserError(
                 f"{where} (.png, .jpg, .webp or another format that Pillow reads).{instead} {_hint(dataset)}"
             )
-    found_here = Found(splits, left_out, flat and dataset not in SPLIT_BY_NAME)
-    return replace(_located(dataset, "folder", root, found_here), name=_name(outer))
+    return _located(dataset, "folder", root, Found(splits, left_out, flat and dataset not in SPLIT_BY_NAME))
 
 
 def _file(dataset: str, path: Path, source: Source) -> Location:

@@ -147,10 +147,15 @@ def _known(benchmark: Benchmark) -> dict[str, Column]:
     return {**COLUMNS, **{name: metric.column for name, metric in benchmark.metrics.items()}}
 
 
+def _column(name: str, benchmark: Benchmark) -> Column | None:
+    """Definition of a metric of the benchmark or the package; ``None`` if there is none."""
+    return benchmark.metrics[name].column if name in benchmark.metrics else defined(name)
+
+
 def _quality(name: str, benchmark: Benchmark, place: Place) -> None:
     """Checks the name of an image quality metric, given without its protocol."""
     known = _known(benchmark)
-    found = known.get(name) or defined(name)
+    found = _column(name, benchmark)
     if found is None or found.kind != "quality":
         place.choose("metric", name, [column.name for column in known.values() if column.kind == "quality"])
 
@@ -163,7 +168,7 @@ def _metric(key: str, benchmark: Benchmark, place: Place) -> None:
         _quality(name, benchmark, place)
         return
     known = _known(benchmark)
-    found = known.get(name) or defined(name)
+    found = _column(name, benchmark)
     if found is not None and not found.cost:
         raise place.error(f"{key!r} requires a protocol, such as heldout/{key}")
     if found is None:
@@ -177,7 +182,7 @@ def _curve(curve: Curve, benchmark: Benchmark, place: Place) -> None:
     if not 0 <= curve.digits <= MOST_DIGITS:
         raise place.at("digits").error(f"must be from 0 to {MOST_DIGITS}")
     split, _, name = curve.key.partition("/")
-    found = known.get(name) or defined(name)
+    found = _column(name, benchmark)
     if split not in ("train", "val") or found is None or found.cost:
         place.at("key").choose("curve", curve.key, logged)
 

@@ -95,7 +95,7 @@ def litter(root: Path) -> Iterator[Litter]:
                     yield Litter(
                         folder, folder / "checkpoints", "checkpoints of a complete run", _size(folder / "checkpoints")
                     )
-            elif _complete(folder):
+            elif _is(folder / "result.json", "complete"):
                 continue  # has ended since the runs were listed
             elif state.status in ("failed", "interrupted", "running or interrupted") and _readable(folder):
                 yield Litter(
@@ -117,31 +117,25 @@ def _readable(folder: Path) -> bool:
     return False
 
 
-def _complete(folder: Path) -> bool:
-    """Whether the run's result is complete."""
-    with contextlib.suppress(UserError):
-        return (folder / "result.json").exists() and result.read_result(folder / "result.json").status == "complete"
-    return False
-
-
 def _failed_reports(reports: Path) -> Iterator[Litter]:
     """Reports with only failed runs, which contain no metrics."""
     for page in sorted(reports.glob("*/*/README.md")):
         records = [*page.parent.rglob("runs/*.json"), *page.parent.rglob("runs/superseded/*.json")]
-        if records and all(_failed(record) for record in records):
+        if records and all(_is(record, "failed") for record in records):
             yield Litter(page.parent, page.parent, "report with only failed runs", _size(page.parent))
 
 
-def _failed(record: Path) -> bool:
+def _is(record: Path, status: str) -> bool:
+    """Whether a result can be read and has this status."""
     with contextlib.suppress(UserError):
-        return result.read_result(record).status == "failed"
+        return record.exists() and result.read_result(record).status == status
     return False
 
 
 def _remove(one: Litter, roots: set[Path]) -> bool:
     """Removes it and empty parent folders, unless another runner has locked the run."""
     with _held(one.run) as free:
-        if not free or (one.path == one.run and _complete(one.run)):
+        if not free or (one.path == one.run and _is(one.run / "result.json", "complete")):
             return False
         shutil.rmtree(one.path, ignore_errors=True)
     for above in one.path.parents:

@@ -29,6 +29,9 @@ REGRESSION, BETTER = "regression", "better"
 Runs = dict[tuple[str, int], Result]
 """By variant and seed."""
 
+Tables = dict[str, dict[str, Runs]]
+"""By benchmark and label."""
+
 
 def register(commands: Subparsers[Any]) -> None:
     """Adds the command to the parser."""
@@ -53,13 +56,14 @@ def compare(options: argparse.Namespace) -> int:
     displayed precision are ignored. A run that is complete in A and failed in B is also a regression.
     """
     out, marks = console(), 0
-    pairs = _pairs(options.a, options.b)
+    left, right = _read(options.a), _read(options.b)
+    pairs = _pairs(options.a, options.b, left, right)
     if not any(before.keys() & after.keys() for _, _, before, after in pairs):
         raise UserError(
             f"{shown(options.a)} and {shown(options.b)} have no variant with the same seed: nothing to compare. "
             "Name results of the same variants and seeds."
         )
-    for line in _alone(options.a, options.b):
+    for line in _alone(left, right):
         out.print(line, markup=False, highlight=False, soft_wrap=True)
     for benchmark, title, before, after in pairs:
         marks += _show(benchmark, title, before, after, options.tolerance / 100, out)
@@ -67,9 +71,8 @@ def compare(options: argparse.Namespace) -> int:
     return 1 if marks else 0
 
 
-def _pairs(a: Path, b: Path) -> list[tuple[Benchmark, str, Runs, Runs]]:
+def _pairs(a: Path, b: Path, left: Tables, right: Tables) -> list[tuple[Benchmark, str, Runs, Runs]]:
     """Pairs to compare: benchmarks on both sides. Labels must match if a side has several of a benchmark."""
-    left, right = _read(a), _read(b)
     found = []
     for name in sorted(left.keys() & right.keys()):
         labels = [(label, label) for label in left[name] if label in right[name]]
@@ -91,9 +94,8 @@ def _pairs(a: Path, b: Path) -> list[tuple[Benchmark, str, Runs, Runs]]:
     return found
 
 
-def _alone(a: Path, b: Path) -> list[str]:
+def _alone(left: Tables, right: Tables) -> list[str]:
     """Which benchmarks and labels are on one side only, a line for each side."""
-    left, right = (_read(side) for side in (a, b))
     lines = []
     for side, mine, other in (("A", left, right), ("B", right, left)):
         only = [name for name in mine if name not in other]
@@ -105,9 +107,9 @@ def _alone(a: Path, b: Path) -> list[str]:
     return lines
 
 
-def _read(folder: Path) -> dict[str, dict[str, Runs]]:
+def _read(folder: Path) -> Tables:
     """Runs by benchmark and table; for duplicates of a variant and seed, the one that finished last."""
-    runs: dict[str, dict[str, Runs]] = {}
+    runs: Tables = {}
     for table in sharing.tables(store.results(folder)):
         own = {(one.variant, one.seed): one for _, one in table.records}
         runs.setdefault(table.benchmark, {})[table.label] = own

@@ -17,7 +17,7 @@ from attnae.bench.commands.show_keys import show_keys
 from attnae.bench.estimate import estimate
 from attnae.bench.identity import Run
 from attnae.bench.markdown import count, number
-from attnae.bench.reporting.cells import RELATIONS, named, title_of
+from attnae.bench.reporting.cells import RELATIONS, margin, named, title_of
 from attnae.bench.request import Request
 from attnae.bench.running import resources
 from attnae.bench.running.launch import duration
@@ -79,15 +79,10 @@ def _paper(benchmark: Benchmark, out: Console) -> None:
     for claim in benchmark.claims:
         left = title_of(benchmark, claim.left)
         right = title_of(benchmark, claim.right) if isinstance(claim.right, str) else f"{claim.right:g}"
-        margin = (
-            f"{claim.margin:g}"
-            if claim.margin
-            else f"{100 * claim.relative_margin:g}%"
-            if claim.relative_margin
-            else ""
-        )
         metric = column(claim.keys[0]).title
-        says = f"{metric}, {left} {RELATIONS[claim.relation]} {right}" + (f", margin {margin}" if margin else "")
+        says = f"{metric}, {left} {RELATIONS[claim.relation]} {right}" + (
+            f", margin {size}" if (size := margin(claim)) else ""
+        )
         out.print(
             f"- {claim.claim} ({claim.where}): {says}",
             markup=False,

@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import Any
 
 from attnae.bench import labels
-from attnae.bench.catalog.benchmark import Benchmark
+from attnae.bench.catalog.benchmark import Benchmark, Claim
 from attnae.bench.markdown import count, number
 from attnae.bench.reporting.seeds import ALPHA, Estimate
 from attnae.bench.reporting.statistics import Summary, epochs_of
@@ -120,6 +120,13 @@ def interval(value: Estimate, key: str, alpha: float = ALPHA) -> str:
     digits, ends = column(key).digits, value.interval(alpha)
     told = f" [{ends[0]:+,.{digits}f}, {ends[1]:+,.{digits}f}]" if ends else ""
     return f"{value.mean:+,.{digits}f}{told}"
+
+
+def margin(claim: Claim) -> str:
+    """The largest negligible difference of a claim: ``0.05``, ``2%``; empty if it states none."""
+    if claim.margin:
+        return f"{claim.margin:g}"
+    return f"{100 * claim.relative_margin:g}%" if claim.relative_margin else ""
 
 
 def unbroken(text: str) -> str:

@@ -88,10 +88,8 @@ def _about(one: Judged, title: re.Match[str]) -> bool:
     """
     protocol, _, name = title["key"].rpartition("/")
     keys = [title["key"], *(f"{protocol}/{error}" for error in ERRORS if name == "psnr_mean")]
-    claim = one.claim
-    return (
-        (claim.left, claim.right) == (title["left"], title["right"]) and len(claim.keys) == 1 and claim.keys[0] in keys
-    )
+    sides = (one.claim.left, one.claim.right) == (title["left"], title["right"])
+    return sides and one.claim.keys in [[key] for key in keys]
 
 
 def _claims(wanted: list[str], reports: Sequence[Report], benchmarks: dict[str, Benchmark]) -> str:

@@ -13,6 +13,7 @@ from attnae.bench.reporting.cells import (
     commit_of,
     interval,
     kind_of,
+    margin,
     named,
     seeds_text,
     unbroken,
@@ -200,20 +201,20 @@ def _claims(report: Report) -> str:
     if not report.benchmark.reproduces:
         header, body = [header[0], *header[2:]], [[row[0], *row[2:]] for row in body]
     lines: list[str] = []
-    lonely: dict[str, list[str]] = {}
+    lonely: dict[tuple[int, ...], list[str]] = {}
     for one in report.judged:
         if one.statement:
             digits, unit = column(one.claim.keys[0]).digits, unit_of(one.claim.keys[0]).strip() or "-"
             epoch = "at the last epoch, not averaged, " if report.averaged else ""
             lines.append(f"- {one.number}: one seed, {epoch}{one.statement.words(digits, unit)}.")
         if one.judgment.unpaired and one.judgment.seeds:
-            lonely.setdefault(seeds_text(one.judgment.unpaired), []).append(str(one.number))
+            lonely.setdefault(one.judgment.unpaired, []).append(str(one.number))
         elif one.judgment.unpaired and report.rows.get(one.claim.left) and report.rows.get(str(one.claim.right)):
             lines.append(f"- {one.number}: no seed has a value for both variants.")
     for seeds, numbers in lonely.items():
-        have, are = ("have", "are") if seeds.startswith("seeds") else ("has", "is")
+        have, are = ("have", "are") if len(seeds) > 1 else ("has", "is")
         lines.append(
-            f"- {', '.join(numbers)}: {seeds} {have} a value for one of the two variants only and {are} ignored."
+            f"- {', '.join(numbers)}: {seeds_text(seeds)} {have} a value for one of the two variants only and {are} ignored."
         )
     warnings = _warnings(report)
     title = "## The paper's claims" if report.benchmark.reproduces else "## Claims"
@@ -292,13 +293,10 @@ def claim_cells(one: Judged, relative: bool = False) -> list[str]:
     if isinstance(one.claim.right, str):
         ours = f"{interval(judgment.estimate, key, judgment.alpha)}{unit}"
     else:
-        ends = (
-            ""
-            if judgment.low is None or judgment.high is None or judgment.low == judgment.high
-            else (
-                f" [{number(judgment.means[1] + judgment.low, digits)}, {number(judgment.means[1] + judgment.high, digits)}]"
-            )
-        )
+        ends = ""
+        if judgment.low is not None and judgment.high is not None and judgment.low < judgment.high:
+            low, high = (number(judgment.means[1] + end, digits) for end in (judgment.low, judgment.high))
+            ends = f" [{low}, {high}]"
         ours = f"{number(judgment.means[0], digits)}{ends}{unit}"
     return [unbroken(told), unbroken(ours), str(judgment.estimate.n), verdict_words(judgment)]
 
@@ -309,11 +307,11 @@ def _definitions(report: Report) -> str:
     for one in report.judged:
         claim, key = one.claim, one.claim.keys[0]
         right = report.title(claim.right) if isinstance(claim.right, str) else number(claim.right, column(key).digits)
-        size = f"{claim.margin:g}" if claim.margin else f"{100 * claim.relative_margin:g}%"
+        size = margin(claim)
         within = negligible = ""
         if claim.relation == "equal":
             within = f" to within {size}"
-        elif claim.margin or claim.relative_margin:
+        elif size:
             negligible = f"; negligible: {size}"
         metric = named(key) if len(claim.keys) == 1 else f"mean of {len(claim.keys)} times {column(key).title}"
         means = one.judgment.means

@@ -99,7 +99,7 @@ def _table(report: Report) -> dict[str, Any]:
         "columns": columns,
         "rows": [
             {
-                "title": report.title(name) + (images_note(report, name, leading[0])),
+                "title": report.title(name) + images_note(report, name, leading[0]),
                 "seeds": len(rows[name]),
                 "cells": cells,
             }
