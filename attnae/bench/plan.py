@@ -58,6 +58,11 @@ class Plan:
         """The benchmark to run."""
         return self.request.benchmark
 
+    @property
+    def threads(self) -> int | None:
+        """CPU threads that a run can use; ``None`` for all."""
+        return self.benchmark.profiles[self.request.profile].threads if self.request.profile else None
+
 
 def make(request: Request) -> Plan:
     """Resolves a request into a plan.

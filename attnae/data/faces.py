@@ -100,7 +100,7 @@ class _Person:
 
         # Pose: center and size of the head in fractions of the image's side, and its tilt.
         self.x, self.y = 0.5 + random.uniform(-0.04, 0.04), 0.47 + random.uniform(-0.03, 0.03)
-        self.scale = random.uniform(0.92, 1.08)
+        self.scale = random.uniform(1.06, 1.24)
         tilt = random.uniform(-0.08, 0.08)
         self.cos, self.sin = math.cos(tilt), math.sin(tilt)
         # Light: direction and color.
@@ -110,7 +110,10 @@ class _Person:
         self.tint = 1 + random.uniform(-0.06, 0.06) * np.array([1, 0, -1], np.float32)
         # Colors.
         self.skin, self.hair = mixed(SKINS, 0.015), mixed(HAIRS, 0.02)
-        self.clothes, self.wall, self.wall_2 = random.uniform(0.1, 0.9, (3, 3)).astype(np.float32)
+        # Muted, or a small codebook represents walls before it represents faces.
+        colors = random.uniform(0.1, 0.9, (3, 3))
+        gray = colors.mean(1, keepdims=True)
+        self.clothes, self.wall, self.wall_2 = (gray + 0.25 * (colors - gray)).astype(np.float32)
         one, other = random.choice(len(IRISES), 2, replace=False)
         pair = [one, other] if random.random() < TWO_COLORS else [one, one]
         self.irises = (IRISES[pair] + random.normal(0, 0.02, 3)).clip(0, 1).astype(np.float32)

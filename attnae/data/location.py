@@ -36,7 +36,7 @@ STAND_INS = {"natural64", "celeba", "celebahq", "celebahq256", "cifar10", "stl10
 EMBEDDED = {"photos": (1024, 512), "faces": (2048, 512)}
 """Embedded images: number of training and held-out images."""
 
-FACES = "1"
+FACES = "2"
 """Version of the embedded faces. Increase it when ``attnae.data.faces`` changes its output."""
 
 HINTS = {

@@ -180,6 +180,7 @@ VARIANT = {"title": "t", "about": "a", "default": True}
         ({"changes": {"net": {"class_path": None}}}, "changes.net.class_path: must be a class path, got None"),
         ({"profiles": {}}, "profiles: must not be empty"),
         ({"profiles": {"quick": {**PROFILE, "evidence": "some"}}}, "profiles.quick.evidence: must be one of demonstration, partial, published, got 'some'"),
+        ({"profiles": {"quick": {**PROFILE, "threads": 0}}}, "profiles.quick.threads: must be 1 or more"),
         ({"profiles": {"paper": {**PROFILE, "evidence": "published"}, "quick": PROFILE}}, "profiles: must be ordered by evidence: demonstrations first, published last"),
         ({"profiles": {"quick": {**PROFILE, "variants": {"wid": {}}}}}, "profiles.quick.variants: unknown variant 'wid'. Did you mean wide?"),
         ({"tables": [TABLE, {**TABLE, "columns": ["mse", "psnr_men"]}]}, "tables[1].columns[1]: unknown metric 'psnr_men'. Did you mean psnr_mean?"),

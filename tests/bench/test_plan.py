@@ -130,6 +130,11 @@ def test_no_variants(benchmark: Benchmark, text: str) -> None:
 # -- unknown names ----------------------------------------------------------------------------------------------
 
 
+def test_threads_are_those_of_the_profile() -> None:
+    small, large = (plan.make(Request(catalog.load("attentive_vqvae"), name, dry=True)) for name in ("quick", "paper"))
+    assert (small.threads, large.threads) == (1, None)
+
+
 def test_unknown_benchmark_suggests_closest() -> None:
     with pytest.raises(UserError, match=r"Unknown benchmark 'saae_vs_vae'\. Did you mean saaae_vs_vae"):
         catalog.load("saae_vs_vae")

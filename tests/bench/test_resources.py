@@ -78,6 +78,21 @@ def test_slots_share_threads_and_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     assert resources.slots(2, 2) == 2 * [{"OMP_NUM_THREADS": "2"}]
 
 
+def test_runs_at_a_time_by_the_threads_of_a_profile(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
+    monkeypatch.delenv("SLURM_CPUS_ON_NODE", raising=False)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert resources.slots(None) == [{"OMP_NUM_THREADS": "8"}]
+    assert resources.slots(None, threads=1) == 8 * [{"OMP_NUM_THREADS": "1"}]
+    assert resources.slots(None, threads=3) == 2 * [{"OMP_NUM_THREADS": "4"}]
+    assert resources.slots(None, 2, threads=2) == 2 * [{"OMP_NUM_THREADS": "2"}]
+    assert resources.slots(None, threads=16) == [{"OMP_NUM_THREADS": "8"}]
+    assert resources.slots(1, threads=1) == [{"OMP_NUM_THREADS": "8"}]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,1")
+    assert len(resources.slots(None, threads=1)) == 1
+    assert len(resources.slots(None, accelerator="cpu", threads=1)) == 8
+
+
 def test_slurm_allocation_limits_resources(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
     for allotted, cores in (("2", 2), ("", 8)):

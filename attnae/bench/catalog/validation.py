@@ -85,7 +85,10 @@ def _names(benchmark: Benchmark, place: Place) -> None:
     if benchmark.revision < 1:
         raise place.at("revision").error("must be 1 or more")
     for name, profile in benchmark.profiles.items():
-        _variants(profile.variants, benchmark, place.at("profiles").at(name).at("variants"))
+        here = place.at("profiles").at(name)
+        _variants(profile.variants, benchmark, here.at("variants"))
+        if profile.threads is not None and profile.threads < 1:
+            raise here.at("threads").error("must be 1 or more")
 
 
 def _configurations(benchmark: Benchmark, place: Place) -> None:

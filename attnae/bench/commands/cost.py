@@ -22,20 +22,20 @@ class Earlier:
     Args:
         out: Folder of the runs, which were made on this machine.
         reports: Folder of the reports, whose runs may be from any machine.
-        slots: Environment of each concurrent run.
     """
 
-    def __init__(self, out: Path, reports: Path, slots: list[dict[str, str]]):
+    def __init__(self, out: Path, reports: Path):
         self.done, self.others = ([one for _, one in store.scan(root)[0]] for root in (out, reports))
-        self.slot = slots[0]
-        self.threads = None if "CUDA_VISIBLE_DEVICES" in self.slot else int(self.slot["OMP_NUM_THREADS"])
 
-    def costs(self, runs: Sequence[Run], images: dict[str, int | None], measure: bool = False) -> dict[str, Cost]:
+    def costs(
+        self, runs: Sequence[Run], images: dict[str, int | None], slot: dict[str, str], measure: bool = False
+    ) -> dict[str, Cost]:
         """Cost of a run of each variant; seeds of a variant cost the same.
 
         Args:
             runs: Runs of one plan.
             images: Training images per epoch by variant.
+            slot: Environment of a run.
             measure: Whether to time a few steps of variants without earlier runs; their images must be there.
         """
         found: dict[str, Cost] = {}
@@ -43,27 +43,28 @@ class Earlier:
             variant = run.id.variant
             if variant in found:
                 continue
-            one = estimate.cost(run, images.get(variant), self.done, self.threads, self.others)
+            one = estimate.cost(run, images.get(variant), self.done, _threads(slot), self.others)
             if measure and run.trains and one.seconds is None:
                 print(f"timing {variant}", file=sys.stderr)
-                self.done.append(trial.timed(run, self.slot, estimate.STARTUP))
-                one = estimate.cost(run, images.get(variant), self.done, self.threads, self.others)
+                self.done.append(trial.timed(run, slot, estimate.STARTUP))
+                one = estimate.cost(run, images.get(variant), self.done, _threads(slot), self.others)
             found[variant] = one
         return found
 
-    @property
-    def timed(self) -> list[Result]:
+    def timed(self, slot: dict[str, str]) -> list[Result]:
         """Results that tell the speed of this machine with as many threads."""
-        return [one for one in self.done if estimate.timed(one, self.threads)]
+        return [one for one in self.done if estimate.timed(one, _threads(slot))]
+
+
+def _threads(slot: dict[str, str]) -> int | None:
+    return None if "CUDA_VISIBLE_DEVICES" in slot else int(slot["OMP_NUM_THREADS"])
 
 
 def expected(options: argparse.Namespace, made: plan.Plan, runs: list[Run]) -> str:
     """The estimated time, disk space and memory of runs in a sentence."""
-    jobs = min(options.jobs or 1, len(runs))
-    earlier = Earlier(
-        options.out, options.reports, resources.slots(options.jobs or 1, options.devices, made.accelerator)
-    )
-    cost = estimate.estimate(runs, earlier.costs(runs, made.images, options.estimate), jobs)
+    slots = resources.slots(options.jobs, options.devices, made.accelerator, made.threads)
+    costs = Earlier(options.out, options.reports).costs(runs, made.images, slots[0], options.estimate)
+    cost = estimate.estimate(runs, costs, min(len(slots), len(runs)))
     told = f"Estimated: {duration(cost.seconds)}" if cost.seconds is not None else "Estimated: unknown time"
     if cost.unknown:
         more = "without " if cost.seconds is not None else ""

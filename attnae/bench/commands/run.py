@@ -232,8 +232,8 @@ def _execute(options: argparse.Namespace, work: Work, out: Console) -> list[str]
 
     if not work.waiting:
         return []
-    # Threads by --jobs alone: with others for the last runs, a repeated command would give other last digits.
-    slots = resources.slots(options.jobs or 1, options.devices, work.made.accelerator)
+    # Threads by --jobs and profile: with others for the last runs, a repeated command would give other last digits.
+    slots = resources.slots(options.jobs, options.devices, work.made.accelerator, work.made.threads)
     if options.launcher == "submitit-local":
         cluster.engine()
         executions: list[Execution] = [

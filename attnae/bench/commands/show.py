@@ -106,10 +106,11 @@ def _costs(benchmark: Benchmark, options: argparse.Namespace, out: Console) -> N
     out.print("* compared by default by `attnae-bench run`\n")
     table = grid("variant", *plans)
     table.columns[0].no_wrap = True
-    earlier = Earlier(options.out, Path("reports"), resources.slots(1))
+    earlier = Earlier(options.out, Path("reports"))
+    slots = {profile: resources.slots(None, 1, made.accelerator, made.threads) for profile, made in plans.items()}
     costs = {
-        profile: earlier.costs(made.runs, made.images)
-        | earlier.costs(_usual(made), made.images, options.estimate and made.location is not None)
+        profile: earlier.costs(made.runs, made.images, slot := slots[profile][0])
+        | earlier.costs(_usual(made), made.images, slot, options.estimate and made.location is not None)
         for profile, made in plans.items()
     }
     for name, variant in benchmark.variants.items():
@@ -125,7 +126,7 @@ def _costs(benchmark: Benchmark, options: argparse.Namespace, out: Console) -> N
     out.print("Per profile: epochs, time of a run where it is known, millions of parameters.\n")
     for profile, stated in benchmark.profiles.items():
         runs = _usual(plans[profile])
-        whole = estimate(runs, costs[profile], 1)
+        whole = estimate(runs, costs[profile], min(len(slots[profile]), len(runs)))
         time = "unknown time" if whole.unknown or not whole.seconds else f"about {duration(whole.seconds)}"
         disk = "unknown disk usage"
         if all(costs[profile][run.id.variant].parameters for run in runs):
@@ -135,9 +136,9 @@ def _costs(benchmark: Benchmark, options: argparse.Namespace, out: Console) -> N
             f"[bold]--profile {profile}[/]  {escape(stated.about)} ({stated.evidence})", soft_wrap=True, highlight=False
         )
         out.print(f"  default variants, one seed: {time}, {disk}{missing}", soft_wrap=True, highlight=False)
-    where = f"in {escape(shown(options.out))}" + (f" with {earlier.threads} threads" if earlier.threads else "")
-    if earlier.timed:
-        source = f"Times are estimated from the speed of finished runs {where}: {len(earlier.timed)} so far."
+    where = f"in {escape(shown(options.out))} with as many threads as a run will have"
+    if timed := {id(one) for each in slots.values() for one in earlier.timed(each[0])}:
+        source = f"Times are estimated from the speed of finished runs {where}: {len(timed)} so far."
     else:
         source = f"Times are unknown: no finished runs {where}. --estimate times a few steps."
     out.print(source, soft_wrap=True, highlight=False)

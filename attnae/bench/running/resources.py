@@ -11,21 +11,26 @@ from pathlib import Path
 from attnae.errors import UserError
 
 
-def slots(jobs: int, devices: int = 1, accelerator: str = "auto") -> list[dict[str, str]]:
+def slots(
+    jobs: int | None, devices: int = 1, accelerator: str = "auto", threads: int | None = None
+) -> list[dict[str, str]]:
     """Environment variables of each concurrent run.
 
     Args:
-        jobs: Number of concurrent runs.
+        jobs: Number of concurrent runs; ``None`` for as many as can use ``threads`` on the CPU, and 1 on GPUs.
         devices: Devices of each run.
         accelerator: ``trainer.accelerator``; ``cpu`` assigns no GPUs.
+        threads: CPU threads that each device of a run can use; ``None`` for all.
 
     Raises:
         UserError: There are not enough GPUs.
     """
-    threads = {"OMP_NUM_THREADS": str(max(1, cores() // (jobs * devices)))}
     gpus = [] if accelerator == "cpu" else visible_gpus()
+    if jobs is None:
+        jobs = max(1, cores() // (threads * devices)) if threads and not gpus else 1
+    share_of_cpu = {"OMP_NUM_THREADS": str(max(1, cores() // (jobs * devices)))}
     shares = divide(gpus, jobs, devices) if gpus else [[]] * jobs
-    return [{**threads, "CUDA_VISIBLE_DEVICES": ",".join(share)} if share else threads for share in shares]
+    return [{**share_of_cpu, "CUDA_VISIBLE_DEVICES": ",".join(share)} if share else share_of_cpu for share in shares]
 
 
 def divide(gpus: list[str], jobs: int, devices: int) -> list[list[str]]:
