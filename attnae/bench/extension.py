@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from attnae.bench import plan, store
-from attnae.bench.identity import Run, RunId
+from attnae.bench.identity import Run, RunId, quoted
 from attnae.bench.request import Request, overrides
 from attnae.errors import UserError
 from attnae.paths import shown
@@ -52,7 +52,7 @@ def _extended(run: Run, found: list[Record]) -> Run:
         return run
     said = f"--extend {run.epochs}: cannot continue {run.name}"
     if not run.id.data_digest:
-        raise UserError(f"{said}: its images have not been decoded on this machine. Run it without --launcher slurm.")
+        raise UserError(f"{said}: its images have not been decoded on this machine. Run it without --dry-run and --launcher slurm.")
     finished = [(_epochs(one), folder) for folder, one in found
                 if one.status == "complete" and _alike(RunId.of(one), run.id)]  # fmt: skip
     shorter = [(epochs, folder) for epochs, folder in finished if epochs < run.epochs]
@@ -74,6 +74,14 @@ def _extended(run: Run, found: list[Record]) -> Run:
             f"--set {KEY}={run.epochs} instead of --extend to train from scratch."
         )
     return replace(run, continues=folder)
+
+
+def commands(run: Run) -> list[str]:
+    """The commands of a run; those of one that continues another name its checkpoint."""
+    if run.continues is None:
+        return run.commands
+    source = quoted(["--ckpt_path", shown(checkpoint(run.continues))])
+    return [f"{line} {source}" if line.startswith("attnae fit ") else line for line in run.commands]
 
 
 def checkpoint(folder: Path) -> Path:

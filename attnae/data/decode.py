@@ -92,8 +92,7 @@ def decode_rgb(content: bytes, name: str, conversions: Counter[str]) -> Image.Im
                 if getattr(image, "is_animated", False):
                     found["animated (first frame)"] += 1
                 image.load()
-                whole = image.mode == "I" and image.format == "TIFF"  # other formats store at most 16 bits in this mode
-                rgb = _rgb(_upright(image, found), found, whole)
+                rgb = _rgb(_upright(image, found), found, _bits(image))
     except Exception as error:  # decoders raise struct.error, KeyError, ZeroDivisionError, MemoryError, ...
         why = (
             "not an image in a format supported by Pillow" if isinstance(error, UnidentifiedImageError) else str(error)
@@ -112,6 +111,16 @@ def _formats() -> tuple[str, ...]:
     return tuple(name for name in FORMATS if name in Image.OPEN)
 
 
+def _bits(image: Image.Image) -> int:
+    """Bits per value that a file with more than 8 stores: 12 or 32 in some TIFF files, otherwise 16."""
+    if image.format != "TIFF" or not image.mode.startswith("I"):
+        return 16  # other formats store at most 16 bits
+    if image.mode == "I":
+        return 32
+    stored = getattr(image, "tag_v2", {}).get(ExifTags.Base.BitsPerSample, (16,))
+    return 12 if stored == (12,) else 16
+
+
 def _upright(image: Image.Image, conversions: Counter[str]) -> Image.Image:
     """Rotates an image according to its metadata. Other metadata entries may be damaged."""
     try:
@@ -123,18 +132,19 @@ def _upright(image: Image.Image, conversions: Counter[str]) -> Image.Image:
     return image if turn is None else image.transpose(turn)
 
 
-def _rgb(image: Image.Image, conversions: Counter[str], whole: bool = False) -> Image.Image:
-    """Converts to RGB of 8 bits; ``whole``: integers of 32 bits, whose range is the smallest of 8, 16 or 31 bits that fits."""
+def _rgb(image: Image.Image, conversions: Counter[str], stored: int = 16) -> Image.Image:
+    """Converts to RGB of 8 bits from ``stored`` bits; the range of 32 bits is the smallest of 8, 16 or 31 bits that fits."""
     if image.mode.startswith("I") or image.mode == "F":
         # PIL's conversion to 8 bits clips at 255 instead of scaling.
-        conversions["float" if image.mode == "F" else "32-bit" if whole else "16-bit"] += 1
+        conversions["float" if image.mode == "F" else f"{stored}-bit"] += 1
         values = np.nan_to_num(np.asarray(image, dtype=np.float64), nan=0, posinf=0, neginf=0)
         most = float(values.max())
-        peak = 65535.0
         if image.mode == "F":
             peak = max(1.0, most)
-        elif whole:
-            peak = next(float(2**bits - 1) for bits in (8, 16, 31) if most < 2**bits)
+        elif stored == 32:
+            peak = next(2.0**bits - 1 for bits in (8, 16, 31) if most < 2**bits)
+        else:
+            peak = 2.0**stored - 1
         image = Image.fromarray(np.clip(values * (255.0 / peak), 0, 255).round().astype(np.uint8))
     if image.mode in ("LA", "La", "RGBA", "RGBa", "PA") or "transparency" in image.info:
         conversions["transparent (on white)"] += 1

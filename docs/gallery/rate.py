@@ -19,20 +19,13 @@ results = bench.run(
     "vq_codebooks",
     variants=list(TITLES),
     data=options.data_root,
-    overrides={
-        "trainer.max_epochs": 5,
-        "trainer.accelerator": "cpu",
-        "data.init_args.train_images": 512,
-        "data.init_args.test_images": 64,
-        "model.init_args.net.init_args.width": 8,
-        "model.init_args.recompute_batchnorm": 0,
-    },
+    overrides={"trainer.accelerator": "cpu"},
     label="rate",
     out=options.work / "runs",
     reports=options.work / "reports",
 )
 
-faces = images(options.data_root, "test", 64, embedded="faces")[:4]
+faces = images(options.data_root, "test", 128, embedded="faces")[:4]
 figure = plt.figure(figsize=(9, 4.6))
 left, right = figure.subfigures(1, 2, width_ratios=(4, 5))
 plot = left.subplots()
@@ -47,6 +40,7 @@ for row in results.rows():
 write(options.out / "rate.txt", numbers)
 worst = max(row["heldout/mse"] for row in results.rows())
 plot.set(xlabel="bits per pixel", ylabel="MSE of held-out faces", ylim=(0, 1.1 * worst))
+plot.locator_params(axis="x", nbins=4)
 plot.legend(fontsize=9)
 left.subplots_adjust(left=0.23, right=0.97, bottom=0.13, top=0.96)
 for axes, (title, pictures) in zip(grid, lines.items(), strict=True):

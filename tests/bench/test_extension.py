@@ -86,6 +86,19 @@ def test_the_longest_shorter_run_is_continued_whatever_its_label(here: Path) -> 
     assert run.folder != longest
 
 
+def test_a_dry_run_names_the_checkpoint(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["run", "saaae_vs_vae", "--variants", "vae", *options(*SMALL), "--extend", "7", "--dry-run"]
+    assert main(words) == 2
+    assert "--extend 7: cannot continue vae/seed1" in capsys.readouterr().err
+    folder = finished(plan.make(request("trainer.max_epochs=2")))
+    assert main(words) == 0
+    _, fit, test = [line for line in capsys.readouterr().out.splitlines() if line.startswith("attnae")]
+    assert fit.endswith(
+        f"--ckpt_path {folder.relative_to(here) if folder.is_absolute() else folder}/checkpoints/last.ckpt"
+    )
+    assert "--ckpt_path" not in test
+
+
 @pytest.mark.parametrize(
     ("other", "reason"),
     [

@@ -148,6 +148,8 @@ def test_points_are_reports_of_their_own(
     folders = {path.parent.name for path in tmp_path.glob("reports/moe_denoising/*/README.md")}
     assert folders == {"mine-data.test_images=2", "mine-data.test_images=3"}
     assert "Over the grid: reports/moe_denoising/grid-mine-data.test_images.md" in capsys.readouterr().out
+    assert app.main([*words[:-1], "data.init_args.test_images=2,3,4", "--retest"]) == 0
+    assert "No complete runs to retest." in capsys.readouterr().out
     assert app.main(["report", "--check"]) == 0
     page = tmp_path / "reports/moe_denoising/grid-mine-data.test_images.md"
     page.unlink()

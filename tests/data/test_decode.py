@@ -115,6 +115,21 @@ def test_32_bit_integers_have_the_smallest_range_that_fits(tmp_path: Path, bits:
     assert conversions["32-bit"] == 1
 
 
+def test_12_bits_are_scaled_by_their_own_range(tmp_path: Path) -> None:
+    """TIFF files of microscopes and cameras; Pillow reads them without a word about their range."""
+    deep = RANDOM.integers(0, 4096, (16, 16))
+    deep[0, :3] = (0, 2048, 4095)
+    pairs = deep.reshape(-1, 2)
+    packed = b"".join(bytes([a >> 4, (a & 15) << 4 | b >> 8, b & 255]) for a, b in pairs.tolist())
+    tags = {256: 16, 257: 16, 258: 12, 259: 1, 262: 1, 273: 10 + 9 * 12 + 4, 277: 1, 278: 16, 279: len(packed)}
+    directory = b"".join(struct.pack("<HHIHH", tag, 3, 1, value, 0) for tag, value in tags.items())
+    header = b"II*\0" + struct.pack("<IH", 8, len(tags))
+    (tmp_path / "a.tiff").write_bytes(header + directory + struct.pack("<I", 0) + packed)
+    pixels, conversions = read(tmp_path / "a.tiff")
+    np.testing.assert_array_equal(pixels[..., 0], np.round(deep / 4095 * 255).astype(np.uint8))
+    assert conversions["12-bit"] == 1
+
+
 def test_no_image_opens_another_format_inside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An IPTC file contains an image of any format, such as PostScript, which would start an interpreter."""
     started = []

@@ -116,6 +116,8 @@ def planned(options: argparse.Namespace) -> plan.Plan:
 
 def carry_out(options: argparse.Namespace, made: plan.Plan) -> Outcome:
     """Executes the runs of a plan and writes the report."""
+    if options.extend:
+        made = extension.extended(made)
     if options.dry_run:
         cost = ""
         try:
@@ -125,14 +127,12 @@ def carry_out(options: argparse.Namespace, made: plan.Plan) -> Outcome:
             if options.estimate:
                 raise
         for one in made.runs:
-            print(f"# {one.name}: {one.epochs} epochs, {shown(one.folder)}", *one.commands, sep="\n")
+            print(f"# {one.name}: {one.epochs} epochs, {shown(one.folder)}", *extension.commands(one), sep="\n")
         if cost:
             print(f"# {cost}")
         return Outcome(0, made, [])
     from attnae.bench.reporting import report
 
-    if options.extend:
-        made = extension.extended(made)
     report.prepare(options.reports)
     for root in (options.out, options.reports):
         catalog.keep(made.benchmark, root)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from rich.markup import escape
 
-from attnae.bench import grid, plan
+from attnae.bench import grid, plan, store
 from attnae.bench.commands import run
 from attnae.bench.markdown import unmarked
 from attnae.bench.terminal import console
@@ -42,6 +42,9 @@ def perform(options: argparse.Namespace) -> run.Outcome:
     for one, made, point in zip(found, plans, points, strict=True):
         name = grid.name(point)
         out.print(f"\n[bold]{escape(name)}[/]", highlight=False)
+        if options.retest and any(map(_tested, plans)) and not _tested(made):
+            out.print("No complete runs to retest.")
+            continue
         code, _, found_here = run.carry_out(one, made)
         compared += found_here
         worst = max(worst, code)
@@ -61,6 +64,10 @@ def perform(options: argparse.Namespace) -> run.Outcome:
         out.print(unmarked(line), soft_wrap=True, highlight=False, markup=False)
     out.print(f"Over the grid: {escape(shown(page))}", soft_wrap=True)
     return run.Outcome(worst, made, compared)
+
+
+def _tested(made: plan.Plan) -> bool:
+    return any((last := store.read(one)) and last.status == "complete" for one in made.runs)
 
 
 def _asked(options: argparse.Namespace, count: int, what: str) -> None:
