@@ -52,7 +52,9 @@ def _extended(run: Run, found: list[Record]) -> Run:
         return run
     said = f"--extend {run.epochs}: cannot continue {run.name}"
     if not run.id.data_digest:
-        raise UserError(f"{said}: its images have not been decoded on this machine. Run it without --dry-run and --launcher slurm.")
+        raise UserError(
+            f"{said}: its images have not been decoded on this machine. Run it without --dry-run and --launcher slurm."
+        )
     finished = [(_epochs(one), folder) for folder, one in found
                 if one.status == "complete" and _alike(RunId.of(one), run.id)]  # fmt: skip
     shorter = [(epochs, folder) for epochs, folder in finished if epochs < run.epochs]

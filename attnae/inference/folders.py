@@ -22,7 +22,6 @@ UNDOES = {
     "GaussianNoise": "noise",
     "PatchMask": "mask",
     "PixelMask": "mask",
-    "Uncorrupted": "",
 }
 """Maps corruptions of ``attnae.data`` to what a model trained on them removes, see ``ImageTask.corruption``."""
 
@@ -65,8 +64,8 @@ class Stored:
 
     @property
     def corruption(self) -> str | None:
-        """``noise``, ``mask``, or empty for an autoencoder; ``None`` for an unknown corruption."""
-        corruption = self.config.get("corruption") or {"class_path": "attnae.data.Uncorrupted"}
+        """``noise`` or ``mask``; ``None`` where only the task can tell: for an unknown corruption or without one."""
+        corruption = self.config.get("corruption")
         path = corruption.get("class_path") if isinstance(corruption, dict) else None
         return UNDOES.get(str(path).rpartition(".")[2])
 

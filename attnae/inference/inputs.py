@@ -111,8 +111,8 @@ def outputs(folder: Path, names: Sequence[str], found: Sequence[Source], overwri
     if replaced := [name for name in names if (folder / name).resolve() in read]:
         raise UserError(f"{folder / replaced[0]} is also an input, which would be replaced. Choose another folder.")
     if not overwrite and (there := [name for name in names if (folder / name).exists()]):
-        more = f" and {len(there) - 1} more" if len(there) > 1 else ""
-        raise UserError(f"{folder / there[0]}{more} already exists. Use --overwrite, or choose another folder.")
+        exist = f" and {len(there) - 1} more already exist" if len(there) > 1 else " already exists"
+        raise UserError(f"{folder / there[0]}{exist}. Use --overwrite, or choose another folder.")
     _writable(folder)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, cast, get_args, get_type_hints
 
 import torch
 from torch import Tensor, nn
@@ -235,15 +235,28 @@ def _build(spec: Any, base: type[Any], package: str, file: Path) -> Any:
             f"{kind.__module__.partition('.')[0]}."
         )
     arguments = {
-        # A network may be any module of the same packages; the task checks it.
         key: _build(value, nn.Module, package, file) if isinstance(value, dict) else value
         for key, value in given.items()
     }
+    for key, value in arguments.items():
+        if isinstance(value, nn.Module) and not isinstance(value, wanted := _modules(kind, key)):
+            names = " or ".join(one.__name__ for one in wanted)
+            raise UserError(f"{file}: {key} of {kind.__name__} must be {names}, not {type(value).__name__}.")
     try:
         return kind(**arguments)
     except (TypeError, ValueError, ArithmeticError, AttributeError, MemoryError, RuntimeError, ImportError) as error:
         line = " ".join(str(error).split())[:300]
         raise UserError(f"{file}: {kind.__name__} cannot be built: {line}") from error
+
+
+def _modules(kind: type[Any], key: str) -> tuple[type[Any], ...]:
+    """Classes of modules that an argument accepts by its annotation; any module where there is none to go by."""
+    try:
+        hint = get_type_hints(kind.__init__).get(key)
+    except (NameError, TypeError, AttributeError):  # of somebody else's code
+        hint = None
+    named = tuple(one for one in (get_args(hint) or (hint,)) if isinstance(one, type) and issubclass(one, nn.Module))
+    return named or (nn.Module,)
 
 
 def _class(path: Any, base: type[Any], package: str, file: Path) -> type[Any]:

@@ -115,6 +115,18 @@ def test_a_mask_of_training_that_is_larger_than_the_images(saaae: Path, tmp_path
         apply(model, save(tmp_path / "in.png", 16, 16), "-o", tmp_path / "out")
 
 
+def test_a_model_trained_without_masks_takes_a_given_one(saaae: Path, tmp_path: Path) -> None:
+    model = masked_by(saaae, tmp_path / "model", {"class_path": "attnae.data.Uncorrupted"})
+    source, hidden = save(tmp_path / "in.png", 16, 16), np.zeros((16, 16), np.uint8)
+    with pytest.raises(UserError, match=r"was trained without masks\. Pass --mask FILE\."):
+        apply(model, source, "-o", tmp_path / "out")
+    hidden[4:9, 2:7] = 255
+    Image.fromarray(hidden).save(tmp_path / "mask.png")
+    assert apply(model, source, "-o", tmp_path / "out", "--mask", tmp_path / "mask.png") == 0
+    (row,) = rows(tmp_path / "out")
+    assert row["psnr_hole"]
+
+
 def masked_by(run: Path, folder: Path, corruption: dict[str, Any]) -> Path:
     """A copy of a run with another corruption in its configuration."""
     shutil.copytree(run, folder)
@@ -267,7 +279,7 @@ def test_nothing_is_overwritten_by_default(denoiser: Path, tmp_path: Path) -> No
     apply(denoiser, source, "-o", tmp_path / "out")
     (tmp_path / "out" / "in.png").write_bytes(b"mine")
     for place in ("out", "in.png"):
-        with pytest.raises(UserError, match=r"exists|is a file"):
+        with pytest.raises(UserError, match=r"already exist|is a file"):
             apply(denoiser, source, "-o", tmp_path / place)
     assert (tmp_path / "out" / "in.png").read_bytes() == b"mine"
     apply(denoiser, source, "-o", tmp_path / "out", "--overwrite")

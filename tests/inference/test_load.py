@@ -57,6 +57,13 @@ def test_a_loaded_run_equals_its_network(run: Path) -> None:
     torch.testing.assert_close(model(images), expected.clamp(0, 1))
 
 
+def test_a_network_of_another_task_is_refused(copy: Path) -> None:
+    other = {"class_path": "attnae.papers.attentive_vqvae.AttentiveVQVAETask"}
+    change(copy, lambda config: config.update(model={**config["model"], **other}))
+    change(copy, lambda config: config["model"].update(init_args={"net": config["model"]["init_args"]["net"]}))
+    refused(copy, "config.yaml", "net of AttentiveVQVAETask must be AttentiveVQVAE, not ")
+
+
 def test_an_image_does_not_depend_on_its_batch(run: Path) -> None:
     """Also for SAAAE, whose gate takes its minimum and maximum over a batch."""
     model = attnae.load(run)
