@@ -62,7 +62,8 @@ def run(
         label: Name of the report; default: profile, data and settings.
         out: Folder of the runs.
         reports: Folder of the reports.
-        jobs: Number of concurrent runs; default: 1, or on a CPU cores divided by the profile's ``threads``.
+        jobs: Number of concurrent runs; default: 1; on a CPU, the number of cores divided by the profile's ``threads``, if
+            it has any.
         devices: GPUs, or CPU processes, that train one run together.
         timeout: Minutes after which a run is stopped and counts as failed.
         retry_failed: Whether to repeat failed runs.

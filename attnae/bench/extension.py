@@ -53,7 +53,8 @@ def _extended(run: Run, found: list[Record]) -> Run:
     said = f"--extend {run.epochs}: cannot continue {run.name}"
     if not run.id.data_digest:
         raise UserError(
-            f"{said}: its images have not been decoded on this machine. Run it without --dry-run and --launcher slurm."
+            f"{said}: its images have not been decoded on this machine. Run it here once, without --dry-run and without "
+            "--launcher slurm."
         )
     finished = [(_epochs(one), folder) for folder, one in found
                 if one.status == "complete" and _alike(RunId.of(one), run.id)]  # fmt: skip
@@ -79,11 +80,12 @@ def _extended(run: Run, found: list[Record]) -> Run:
 
 
 def commands(run: Run) -> list[str]:
-    """The commands of a run; those of one that continues another name its checkpoint."""
-    if run.continues is None:
+    """The commands of a run; those of one that continues itself or another name the checkpoint."""
+    source = next((one for one in (run.folder, run.continues) if one and checkpoint(one).exists()), None)
+    if source is None:
         return run.commands
-    source = quoted(["--ckpt_path", shown(checkpoint(run.continues))])
-    return [f"{line} {source}" if line.startswith("attnae fit ") else line for line in run.commands]
+    words = quoted(["--ckpt_path", shown(checkpoint(source))])
+    return [f"{line} {words}" if line.startswith("attnae fit ") else line for line in run.commands]
 
 
 def checkpoint(folder: Path) -> Path:

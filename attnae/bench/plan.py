@@ -60,7 +60,7 @@ class Plan:
 
     @property
     def threads(self) -> int | None:
-        """CPU threads that a run can use; ``None`` for all."""
+        """CPU threads that a run makes good use of; ``None`` for all."""
         return self.benchmark.profiles[self.request.profile].threads if self.request.profile else None
 
 
@@ -114,6 +114,9 @@ def make(request: Request) -> Plan:
         raise UserError(
             f"The label {label!r:.80} is not a valid folder name. Use at most 200 letters, digits, '-', '_', '.', '=' and '+'."
         )
+    for variant in chosen:
+        if benchmark.variants[variant].trains:
+            _divisible(merged[variant], request.devices * request.nodes)
     runs = [
         _run(request, settings, replace(identities[variant], seed=seed), label, merged[variant])
         for seed in seeds
@@ -126,6 +129,16 @@ def make(request: Request) -> Plan:
         for variant, one in merged.items()
     }
     return Plan(replace(request, precision=bits), label, runs, location, accelerator, identities, notices, images)
+
+
+def _divisible(merged: dict[str, Any], devices: int) -> None:
+    """Checks that the devices of a run can share its batches."""
+    batch = section(merged, "data", "init_args").get("batch_size")
+    if isinstance(batch, int) and batch % devices:
+        raise UserError(
+            f"The batch size {batch} is not divisible by {devices} devices. Choose other --devices and --nodes, or add "
+            f"--set data.init_args.batch_size={devices * max(1, round(batch / devices))}."
+        )
 
 
 def as_retest(run: Run) -> Run:

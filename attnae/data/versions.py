@@ -8,7 +8,7 @@ from pathlib import Path
 from attnae.data.cache_folder import cache_folder as cache_folder
 from attnae.data.location import EMBEDDED, Location
 
-FORMAT = 3
+FORMAT = 4
 """Part of every key. Increase it when decoding changes, to invalidate old caches."""
 
 

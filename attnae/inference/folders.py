@@ -64,8 +64,10 @@ class Stored:
 
     @property
     def corruption(self) -> str | None:
-        """``noise`` or ``mask``; ``None`` where only the task can tell: for an unknown corruption or without one."""
+        """``noise``, ``mask``, or empty for an autoencoder; ``None`` where only the task can tell."""
         corruption = self.config.get("corruption")
+        if not corruption:
+            return ""
         path = corruption.get("class_path") if isinstance(corruption, dict) else None
         return UNDOES.get(str(path).rpartition(".")[2])
 

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any, cast, get_args, get_type_hints
+from types import UnionType
+from typing import Any, Union, cast, get_args, get_origin, get_type_hints
 
 import torch
 from torch import Tensor, nn
@@ -255,8 +256,11 @@ def _modules(kind: type[Any], key: str) -> tuple[type[Any], ...]:
         hint = get_type_hints(kind.__init__).get(key)
     except (NameError, TypeError, AttributeError):  # of somebody else's code
         hint = None
-    named = tuple(one for one in (get_args(hint) or (hint,)) if isinstance(one, type) and issubclass(one, nn.Module))
-    return named or (nn.Module,)
+    options = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+    named = [one for one in options if one is not type(None)]
+    if all(get_origin(one) is None and isinstance(one, type) and issubclass(one, nn.Module) for one in named):
+        return tuple(named)
+    return (nn.Module,)
 
 
 def _class(path: Any, base: type[Any], package: str, file: Path) -> type[Any]:

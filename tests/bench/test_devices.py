@@ -18,6 +18,7 @@ from tiny_benchmark import (
 
 from attnae import result
 from attnae.bench import plan
+from attnae.bench.app import main
 from attnae.bench.catalog import load
 from attnae.bench.request import Request
 
@@ -76,8 +77,19 @@ def test_run_trains_in_two_processes_and_tests_in_one(
     assert config["trainer"]["strategy"] == "ddp_find_unused_parameters_true"
 
 
-@pytest.mark.slow
-def test_indivisible_batch_size_is_rejected(tmp_path: Path) -> None:
-    done = bench(*SHORT, *options("data.init_args.batch_size=15"), "--devices", "2", cwd=tmp_path)
-    assert done.code == 1
-    assert "The batch size 15 is not divisible by 2 devices" in done.out
+@pytest.mark.parametrize(("batch", "devices", "advised"), [(15, 2, 16), (1, 2, 2), (2, 8, 8), (9, 4, 8)])
+def test_indivisible_batch_size_is_rejected(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    batch: int,
+    devices: int,
+    advised: int,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = [*SHORT, *options(f"data.init_args.batch_size={batch}"), "--devices", str(devices)]
+    assert main(words) == 2
+    said = capsys.readouterr().err
+    assert f"The batch size {batch} is not divisible by {devices} devices" in said
+    assert f"--set data.init_args.batch_size={advised}." in said
+    assert not list(tmp_path.iterdir())

@@ -91,6 +91,10 @@ def test_runs_at_a_time_by_the_threads_of_a_profile(monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,1")
     assert len(resources.slots(None, threads=1)) == 1
     assert len(resources.slots(None, accelerator="cpu", threads=1)) == 8
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert len(resources.slots(None, threads=1)) == len(resources.slots(None, accelerator="mps", threads=1)) == 1
+    assert len(resources.slots(None, accelerator="cpu", threads=1)) == 8
 
 
 def test_slurm_allocation_limits_resources(monkeypatch: pytest.MonkeyPatch) -> None:

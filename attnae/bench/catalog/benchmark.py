@@ -61,8 +61,8 @@ class Profile:
         name: Name used on the command line.
         about: One line: data, schedule and running time.
         evidence: How strongly runs of this profile test the paper.
-        threads: CPU threads that a run can use; without ``--jobs``, as many runs train at a time as the CPU has room for. By
-            default, one run at a time uses all.
+        threads: CPU threads that a run makes good use of; without ``--jobs``, determines how many runs train at a time on a
+            CPU. By default, one run at a time uses all.
         changes: Changes to the configuration of every variant.
         variants: Changes to individual variants, applied after the variant's own changes.
     """

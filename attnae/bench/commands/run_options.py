@@ -71,8 +71,8 @@ def _how(parser: argparse.ArgumentParser) -> None:
         "--jobs",
         type=positive,
         metavar="N",
-        help="number of concurrent runs, each with its own GPUs or share of CPU threads; default: 1, on a CPU as many as the "
-        "profile's small runs need to use all cores; on SLURM no limit",
+        help="number of concurrent runs, each with its own GPUs or share of CPU threads; default: 1; on a CPU, one per "
+        "core for profiles of small runs; on SLURM no limit",
     )
     parser.add_argument(
         "--devices",

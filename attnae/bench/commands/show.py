@@ -136,7 +136,9 @@ def _costs(benchmark: Benchmark, options: argparse.Namespace, out: Console) -> N
             f"[bold]--profile {profile}[/]  {escape(stated.about)} ({stated.evidence})", soft_wrap=True, highlight=False
         )
         out.print(f"  default variants, one seed: {time}, {disk}{missing}", soft_wrap=True, highlight=False)
-    where = f"in {escape(shown(options.out))} with as many threads as a run will have"
+    where = f"in {escape(shown(options.out))}"
+    if any("CUDA_VISIBLE_DEVICES" not in each[0] for each in slots.values()):
+        where += " with as many threads as a run will have"
     if timed := {id(one) for each in slots.values() for one in earlier.timed(each[0])}:
         source = f"Times are estimated from the speed of finished runs {where}: {len(timed)} so far."
     else:

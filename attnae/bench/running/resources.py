@@ -6,6 +6,7 @@ import contextlib
 import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 from attnae.errors import UserError
@@ -17,17 +18,19 @@ def slots(
     """Environment variables of each concurrent run.
 
     Args:
-        jobs: Number of concurrent runs; ``None`` for as many as can use ``threads`` on the CPU, and 1 on GPUs.
+        jobs: Number of concurrent runs; ``None`` for 1, or with ``threads`` on a CPU as many as there are cores for.
         devices: Devices of each run.
         accelerator: ``trainer.accelerator``; ``cpu`` assigns no GPUs.
-        threads: CPU threads that each device of a run can use; ``None`` for all.
+        threads: CPU threads that each device of a run makes good use of; ``None`` for all.
 
     Raises:
         UserError: There are not enough GPUs.
     """
     gpus = [] if accelerator == "cpu" else visible_gpus()
     if jobs is None:
-        jobs = max(1, cores() // (threads * devices)) if threads and not gpus else 1
+        # On a Mac, "auto" is its GPU, which no command lists.
+        on_cpu = accelerator == "cpu" or (accelerator == "auto" and not gpus and sys.platform != "darwin")
+        jobs = max(1, cores() // (threads * devices)) if threads and on_cpu else 1
     share_of_cpu = {"OMP_NUM_THREADS": str(max(1, cores() // (jobs * devices)))}
     shares = divide(gpus, jobs, devices) if gpus else [[]] * jobs
     return [{**share_of_cpu, "CUDA_VISIBLE_DEVICES": ",".join(share)} if share else share_of_cpu for share in shares]
