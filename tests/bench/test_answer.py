@@ -8,6 +8,7 @@ import pytest
 from test_golden import BENCHMARK, FAILED, FOREIGN, ONE, RESULTS, run
 
 from attnae.bench.reporting import answer, tables
+from attnae.bench.reporting.images import ImageStatement
 from attnae.bench.reporting.judgment import HOLDS
 from attnae.bench.reporting.material import Report
 from attnae.result import Result
@@ -63,6 +64,17 @@ def test_one_seed_gets_no_verdict() -> None:
     first, last = said(ONE)
     assert first.startswith("Better is 0.50 dB better than plain on held-out images [one seed, no verdict, 2 epochs]")
     assert last == "Published: +2.50 dB (one seed here); what would change the answer: more seeds."
+
+
+@pytest.mark.parametrize(("better", "worse", "told"), [(70, 30, True), (30, 70, False), (40, 40, False)])
+def test_a_share_of_images_that_contradicts_the_mean_is_left_to_the_claims(better: int, worse: int, told: bool) -> None:
+    """The mean is over the last epochs, the images are those of the last."""
+    report = Report(BENCHMARK, "paper", [run("plain", 1, 20.0), run("better", 1, 22.0)])
+    statement = ImageStatement(better, worse, 100, 0.1, 0.0, 0.2)
+    report.__dict__["judged"] = [replace(report.judged[0], statement=statement), *report.judged[1:]]
+    first = answer.sentences(report)[0]
+    assert first.startswith("Better is 2.00 dB better than plain on held-out images")
+    assert (f"better on {better}% of 100 images" in first) == told
 
 
 def test_a_difference_that_may_be_none_is_called_so() -> None:

@@ -164,6 +164,8 @@ def test_demonstration_is_not_evidence() -> None:
     assert "50.00" not in text
     assert f"not run {len(BENCHMARK.claims)}" in text
     assert overview.brief(REPORTS[1:], [BENCHMARK], "") == "No results yet."
+    on_own_images = [replace(one, profile="quick") for one in RESULTS]
+    assert overview.brief([Report(BENCHMARK, "quick-mine", on_own_images)], [BENCHMARK], "") == "No results yet."
 
 
 def test_a_page_without_sound_markers_stays_as_it_is(tmp_path: Path) -> None:

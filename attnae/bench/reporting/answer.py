@@ -157,6 +157,8 @@ def _first(report: Report, main: Effect) -> str:
         said = f"{left} has a {size} {which} {column(main.keys[0]).title}{value} than {right}"
     if main.estimate.std is None:
         statement = main.judged.statement if main.judged else None
+        if statement and main.sign and (statement.better > statement.worse) != main.better:
+            statement = None  # the mean over epochs and the last epoch disagree; the list of claims has both
         share = (
             f", better on {100 * statement.better / statement.n:.0f}% of {statement.n:,} images with "
             f"{'the weights of the last epoch' if report.averaged else 'these weights'}"
@@ -205,7 +207,7 @@ def images_of(report: Report, keys: list[str]) -> str:
     if protocol == "heldout_sampled":
         words += " (sampled)"
     if len(keys) > 1:
-        words += f" (mean of {len(keys)} protocols)"
+        words += f" (mean over {len(keys)} protocols)"
     return words
 
 

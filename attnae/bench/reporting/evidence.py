@@ -28,7 +28,7 @@ def ranked(benchmark: Benchmark, reports: Sequence[Report]) -> list[Report]:
     which lists the strongest last; results of the current format, because profiles have changed since the former one; fewer
     modified settings, apart from precision; more epochs; more seeds.
 
-    Demonstrations on embedded images are excluded.
+    Demonstrations are excluded: embedded images, and profiles with ``evidence: demonstration``.
     """
     places = {name: place for place, name in enumerate(benchmark.profiles)}
 

@@ -84,8 +84,13 @@ class Report:
 
     @property
     def demonstration(self) -> bool:
-        """Whether the runs are on embedded images, which are not evidence."""
-        return bool(self.done) and self.done[0].data.get("kind") == "embedded"
+        """Whether the runs are not evidence: on embedded images, or of a profile that only demonstrates."""
+        if not self.done:
+            return False
+        profile = self.benchmark.profiles.get(self.done[0].profile)
+        return self.done[0].data.get("kind") == "embedded" or (
+            profile is not None and profile.evidence == "demonstration"
+        )
 
     def title(self, variant: str) -> str:
         """Title of a variant; its name if it is not in the benchmark file."""

@@ -21,15 +21,15 @@ STATES = (HOLDS, OPPOSITE, NO_DIFFERENCE, UNDECIDED, ONE_SEED, NOT_COMPARABLE, N
 
 
 def brief(reports: Sequence[Report], benchmarks: Sequence[Benchmark], prefix: str) -> str:
-    """One line for each benchmark with a report: its answer and a link.
+    """One line for each benchmark with a report: its answer, the other primary claims, and a link.
 
     Args:
-        reports: All reports; demonstrations on embedded images are ignored.
+        reports: All reports; demonstrations are ignored.
         benchmarks: All benchmarks.
         prefix: Path of the reports folder relative to the file that contains the text.
     """
     lines = [
-        f"- **[{escape(benchmark.title)}]({prefix}{_path(first)})**: {answer.sentences(first)[0]}"
+        f"- **[{escape(benchmark.title)}]({prefix}{_path(first)})**: {' '.join(answer.sentences(first)[:2])}"
         for benchmark in benchmarks
         for first in evidence.ranked(benchmark, reports)[:1]
     ]
@@ -44,7 +44,7 @@ def page(reports: Sequence[Report], benchmarks: Sequence[Benchmark]) -> str:
     """The overview: the number of claims by verdict, then each benchmark's answer, verdicts and reports.
 
     Args:
-        reports: All reports; demonstrations on embedded images are ignored.
+        reports: All reports; demonstrations are ignored.
         benchmarks: All benchmarks, including those without a report.
     """
     verdicts = {benchmark.name: evidence.verdicts(benchmark, reports) for benchmark in benchmarks}
@@ -58,8 +58,9 @@ def page(reports: Sequence[Report], benchmarks: Sequence[Benchmark]) -> str:
         )
     note = (
         f"{sum(states.values())} claims in {len(benchmarks)} benchmarks; verdicts: {decided or 'none'}. "
-        "Each verdict comes from the strongest report that tests the claim: official data first, then complete schedules, "
-        "the profile closest to the paper, unmodified settings, and the most seeds. Demonstrations do not count."
+        "Each verdict comes from the strongest report that tests the claim: official data first, then at least half of the "
+        "schedule, the profile closest to the paper, fewer modified settings, more epochs, and more seeds. Demonstrations do "
+        "not count."
     )
     blocks = ["# Results", note, table(["benchmark", *STATES], body)]
     for benchmark in benchmarks:
