@@ -98,7 +98,7 @@ def test_dry_run_needs_no_slurm(tmp_path: Path) -> None:
         "--devices",
         "2",
         "--nodes",
-        "3",
+        "4",
         "--slurm-option",
         "partition=gpu",
         "--dry-run",
@@ -107,7 +107,7 @@ def test_dry_run_needs_no_slurm(tmp_path: Path) -> None:
     assert done.code == 0, done.err
     assert list(tmp_path.iterdir()) == []
     _, fit, test = [line for line in done.out.splitlines() if not line.startswith("#")][:3]
-    assert "--trainer.devices=2 --trainer.num_nodes=3" in fit
+    assert "--trainer.devices=2 --trainer.num_nodes=4" in fit
     assert test.endswith("--trainer.devices 1 --trainer.num_nodes 1 --trainer.strategy auto")
 
 
