@@ -258,7 +258,7 @@ def _modules(kind: type[Any], key: str) -> tuple[type[Any], ...]:
         hint = None
     options = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
     named = [one for one in options if one is not type(None)]
-    if all(get_origin(one) is None and isinstance(one, type) and issubclass(one, nn.Module) for one in named):
+    if named and all(get_origin(one) is None and isinstance(one, type) and issubclass(one, nn.Module) for one in named):
         return tuple(named)
     return (nn.Module,)
 
