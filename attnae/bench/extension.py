@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from attnae.bench import plan, store
-from attnae.bench.identity import Run, RunId, quoted
+from attnae.bench.identity import CHECKPOINT, Run, RunId, quoted
 from attnae.bench.request import Request, overrides
 from attnae.errors import UserError
 from attnae.paths import shown
@@ -47,7 +47,7 @@ def extended(made: plan.Plan) -> plan.Plan:
 
 def _extended(run: Run, found: list[Record]) -> Run:
     last = store.read(run)
-    begun = (run.folder / "checkpoints" / "last.ckpt").exists() or (run.folder / "fit.json").exists()
+    begun = checkpoint(run.folder).exists() or (run.folder / "fit.json").exists()
     if not run.trains or begun or (last and last.status == "complete"):
         return run
     said = f"--extend {run.epochs}: cannot continue {run.name}"
@@ -81,16 +81,15 @@ def _extended(run: Run, found: list[Record]) -> Run:
 
 def commands(run: Run) -> list[str]:
     """The commands of a run; those of one that continues itself or another name the checkpoint."""
-    source = next((one for one in (run.folder, run.continues) if one and checkpoint(one).exists()), None)
-    if source is None:
+    if run.checkpoint is None:
         return run.commands
-    words = quoted(["--ckpt_path", shown(checkpoint(source))])
+    words = quoted(["--ckpt_path", shown(run.checkpoint)])
     return [f"{line} {words}" if line.startswith("attnae fit ") else line for line in run.commands]
 
 
 def checkpoint(folder: Path) -> Path:
     """The last checkpoint of a run."""
-    return folder / "checkpoints" / "last.ckpt"
+    return folder / CHECKPOINT
 
 
 def _epochs(one: Any) -> int:

@@ -20,6 +20,10 @@ FOLDER = re.compile(r"seed\d+-[0-9a-f]{8}(-([0-9a-f]{8}|\?{8}))?(-[0-9a-f]{6})?"
 """Names of run folders: see :attr:`RunId.folder`; without the data in format 1, with a suffix by ``merge``."""
 
 
+CHECKPOINT = Path("checkpoints", "last.ckpt")
+"""The last checkpoint in the folder of a run."""
+
+
 @dataclass(frozen=True)
 class RunId:
     """The identity of a run: created once with the plan and stored in full in ``result.json``.
@@ -129,6 +133,12 @@ class Run:
     def name(self) -> str:
         """Variant and seed."""
         return self.id.name
+
+    @property
+    def checkpoint(self) -> Path | None:
+        """Checkpoint that the training starts from: its own, else that of the run that it continues."""
+        own = self.folder / CHECKPOINT
+        return own if own.exists() else self.continues and self.continues / CHECKPOINT
 
     @property
     def undecoded(self) -> Path:

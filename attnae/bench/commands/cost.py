@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from attnae.bench import estimate, plan, store
@@ -51,9 +51,10 @@ class Earlier:
             found[variant] = one
         return found
 
-    def timed(self, slot: dict[str, str]) -> list[Result]:
-        """Results that tell the speed of this machine with as many threads."""
-        return [one for one in self.done if estimate.timed(one, _threads(slot))]
+    def timed(self, slots: Iterable[dict[str, str]]) -> list[Result]:
+        """Results that tell the speed of this machine with as many threads as one of the slots has."""
+        threads = {_threads(slot) for slot in slots}
+        return [one for one in self.done if any(estimate.timed(one, each) for each in threads)]
 
 
 def _threads(slot: dict[str, str]) -> int | None:

@@ -107,7 +107,9 @@ def _costs(benchmark: Benchmark, options: argparse.Namespace, out: Console) -> N
     table = grid("variant", *plans)
     table.columns[0].no_wrap = True
     earlier = Earlier(options.out, Path("reports"))
-    slots = {profile: resources.slots(None, 1, made.accelerator, made.threads) for profile, made in plans.items()}
+    needs = {profile: (made.accelerator, made.threads) for profile, made in plans.items()}
+    divided = {need: resources.slots(None, 1, *need) for need in set(needs.values())}  # each asks the driver for GPUs
+    slots = {profile: divided[need] for profile, need in needs.items()}
     costs = {
         profile: earlier.costs(made.runs, made.images, slot := slots[profile][0])
         | earlier.costs(_usual(made), made.images, slot, options.estimate and made.location is not None)
@@ -137,9 +139,9 @@ def _costs(benchmark: Benchmark, options: argparse.Namespace, out: Console) -> N
         )
         out.print(f"  default variants, one seed: {time}, {disk}{missing}", soft_wrap=True, highlight=False)
     where = f"in {escape(shown(options.out))}"
-    if any("CUDA_VISIBLE_DEVICES" not in each[0] for each in slots.values()):
+    if any("CUDA_VISIBLE_DEVICES" not in each[0] for each in divided.values()):
         where += " with as many threads as a run will have"
-    if timed := {id(one) for each in slots.values() for one in earlier.timed(each[0])}:
+    if timed := earlier.timed(each[0] for each in divided.values()):
         source = f"Times are estimated from the speed of finished runs {where}: {len(timed)} so far."
     else:
         source = f"Times are unknown: no finished runs {where}. --estimate times a few steps."

@@ -220,13 +220,11 @@ class Execution:
 
     def _resumed(self, arguments: tuple[str, ...]) -> tuple[str, ...]:
         (self.run.folder / "weights.safetensors").unlink(missing_ok=True)  # incomplete without fit.json
-        checkpoint = self.run.folder / "checkpoints" / "last.ckpt"
-        if self.run.continues and not checkpoint.exists():
+        checkpoint = self.run.checkpoint
+        if self.run.continues and checkpoint and self.run.folder not in checkpoint.parents:
             with contextlib.suppress(OSError):  # optional; without them, the curves start later
                 shutil.copyfile(self.run.continues / "metrics.csv", self.run.folder / "metrics.csv")
-            checkpoint = self.run.continues / "checkpoints" / "last.ckpt"
-            return (*arguments, "--ckpt_path", checkpoint.as_posix())
-        return (*arguments, "--ckpt_path", checkpoint.as_posix()) if checkpoint.exists() else arguments
+        return (*arguments, "--ckpt_path", checkpoint.as_posix()) if checkpoint else arguments
 
     def _spawn(self, stage: str, arguments: tuple[str, ...], then: tuple[str, ...] = ()) -> None:
         """Starts a command, and in the same process a further one after it."""
