@@ -8,16 +8,14 @@ weights, so ``MoEDenoiser.from_released_weights`` can read its ``state_dict()``.
 from __future__ import annotations
 
 import argparse
-import logging
 import platform
-import tempfile
 import time
-import warnings
 from collections.abc import Callable, Sequence
 from statistics import median
 
 import torch
 import torch.nn.functional as F
+from timing import PRODUCT, add_precisions, autocast, epoch_overhead, product, rounded
 from torch import Tensor, nn
 
 from attnae.papers.moe_denoiser import MoEDenoiser
@@ -138,42 +136,17 @@ def seconds(action: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def epoch_overhead(batch: int, images: int = 3200) -> tuple[float, float]:
-    """Seconds of a training epoch with DataModule, task and trainer, and seconds of its steps.
-
-    Steps are ``training_step``, backward pass, clipping and AdamW, measured in the same epoch. Everything else (batching,
-    noise, logging, callbacks) is overhead.
-    """
-    import lightning as L
-
+def overhead(batch: int, precision: str) -> float:
+    """Overhead of an epoch of 3,200 images."""
     from attnae.data import CIFAR10DataModule, GaussianNoise
     from attnae.papers.moe_denoiser import MoEDenoiserTask
-    from attnae.training.progress import Progress
 
     class Few(CIFAR10DataModule):
-        embedded_counts = (images * 5 // 4, 64)  # 80% are training images
+        embedded_counts = (4000, 64)  # 80% are training images
 
-    class Timed(MoEDenoiserTask):
-        """Sums the time of the steps."""
-
-        inside = 0.0
-
-        def optimizer_step(self, *arguments: object, **keywords: object) -> None:
-            start = time.perf_counter()
-            super().optimizer_step(*arguments, **keywords)  # type: ignore[arg-type]  # includes forward and backward pass
-            Timed.inside += time.perf_counter() - start
-
-    warnings.filterwarnings("ignore")
-    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    with tempfile.TemporaryDirectory() as folder:
-        progress = Progress()
-        trainer = L.Trainer(
-            default_root_dir=folder, accelerator="cpu", devices=1, max_epochs=2, gradient_clip_val=1.0, logger=False,
-            callbacks=[progress], enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
-            use_distributed_sampler=False, limit_val_batches=0,
-        )  # fmt: skip
-        trainer.fit(Timed(MoEDenoiser(clamp="eval")), Few(GaussianNoise(0.2), batch_size=batch))
-        return sum(float(row["epoch_seconds"] or 0) for row in progress.rows), Timed.inside
+    return epoch_overhead(
+        MoEDenoiserTask(MoEDenoiser(clamp="eval")), Few(GaussianNoise(0.2), batch_size=batch), precision
+    )
 
 
 def metric_seconds(images: int = 10_000) -> float:
@@ -196,60 +169,65 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=64, help="images per batch")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="CPU threads")
     parser.add_argument("--repeats", type=int, default=5, help="number of rounds; each times everything at least once")
+    add_precisions(parser)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(0)
     clean = torch.rand(arguments.batch, 3, 32, 32)
     noisy = (clean + 0.2 * torch.randn_like(clean)).clamp(0, 1)
-    left, right = torch.randn(2048, 2048), torch.randn(2048, 2048)
 
-    def inference(net: nn.Module) -> Callable[[], object]:
+    def inference(net: nn.Module, precision: str = "fp32") -> Callable[[], object]:
         @torch.no_grad()
         def run() -> None:
-            net.eval()(noisy)
+            with autocast(precision):
+                net.eval()(noisy)
 
-        return run
+        return rounded(run, precision)
 
-    def training(net: nn.Module) -> Callable[[], object]:
+    def training(net: nn.Module, precision: str = "fp32") -> Callable[[], object]:
         optimizer = torch.optim.AdamW(net.parameters(), lr=1e-3, weight_decay=1e-4, fused=True)
 
         def run() -> None:
             optimizer.zero_grad()
-            F.mse_loss(net.train()(noisy), clean).backward()
+            with autocast(precision):
+                loss = F.mse_loss(net.train()(noisy).float(), clean)
+            loss.backward()
             optimizer.step()
 
-        return run
+        return rounded(run, precision)
 
     ours, released = MoEDenoiser(), ReleasedMoEDenoiser()
-    actions = {
-        "matmul": lambda: left @ right,
-        "inference": inference(ours),
-        "released inference": inference(released),
-        "training step": training(ours),
-        "released training step": training(released),
-    }
+    kinds = {"inference": (inference, 1), "training step": (training, 3)}
+    actions = {("matmul", each): product(each) for each in arguments.precisions}
+    for kind, (build, _) in kinds.items():
+        actions[kind, "released"] = build(released)
+        actions |= {(kind, each): build(ours, each) for each in arguments.precisions}
     for action in actions.values():
         action()  # warm up
-    times: dict[str, list[float]] = {name: [] for name in actions}
+    times: dict[tuple[str, str], list[float]] = {name: [] for name in actions}
     for _ in range(arguments.repeats):  # interleaved, so other load on the machine affects all of them
         for name, action in actions.items():
             times[name] += [seconds(action) for _ in range(1 if "released" in name else 5)]
     typical = {name: median(values) for name, values in times.items()}
 
-    rate = 2 * 2048**3 / typical["matmul"]
+    print(f"{platform.machine()}, {arguments.threads} threads, torch {torch.__version__}, batch {arguments.batch}")
+    rates = {each: PRODUCT / typical["matmul", each] for each in arguments.precisions}
+    for each, rate in rates.items():
+        print(f"matrix product 2048 x 2048, {each}: {rate / 1e9:.0f} GFLOP/s")
     print(
-        f"{platform.machine()}, {arguments.threads} threads, torch {torch.__version__}, batch {arguments.batch}, fp32"
+        f"\n{'':15}{'released':>12}{'precision':>11}{'ours':>12}{'vs released':>13}{'vs fp32':>9}{'of matmul rate':>16}"
     )
-    print(f"matrix product 2048 x 2048: {rate / 1e9:.0f} GFLOP/s\n")
-    print(f"{'':15}{'released':>12}{'ours':>12}{'ratio':>8}{'of matmul rate':>16}")
-    for name, passes in (("inference", 1), ("training step", 3)):
-        slow, fast = typical[f"released {name}"], typical[name]
-        used = passes * FORWARD_FLOP * arguments.batch / fast / rate
-        print(f"{name:15}{slow * 1e3:>9.0f} ms{fast * 1e3:>9.1f} ms{slow / fast:>7.1f}x{used:>16.0%}")
-    whole, steps = epoch_overhead(arguments.batch)
-    print(
-        f"\ntwo epochs of 3,200 images: {whole:.1f} s, of which steps {steps:.1f} s: overhead {whole / steps - 1:.1%}"
-    )
+    for kind, (_, passes) in kinds.items():
+        slow = typical[kind, "released"]
+        for each, rate in rates.items():
+            fast, used = typical[kind, each], passes * FORWARD_FLOP * arguments.batch / typical[kind, each] / rate
+            gain = f"{typical[kind, 'fp32'] / fast:.1f}x" if "fp32" in rates else "-"
+            print(
+                f"{kind:15}{slow * 1e3:>9.0f} ms{each:>11}{fast * 1e3:>9.1f} ms{slow / fast:>12.1f}x{gain:>9}{used:>16.0%}"
+            )
+    print()
+    for each in arguments.precisions:
+        print(f"epoch of 3,200 images, {each}: {overhead(arguments.batch, each):.1%} of the steps' time is added to it")
     print(f"PSNR and SSIM of 10,000 images: {metric_seconds():.1f} s")
 
 

@@ -4,7 +4,7 @@ The reference below is a plain implementation of that loop: PIL opens, decodes a
 draws the masks, attention is ``nn.MultiheadAttention`` followed by a linear layer, memory is contiguous, and Adam is torch's
 default. It runs in a separate process, like a plain script, with the C library's default memory settings. Ours is the code of
 ``attnae fit``: DataModule, task and trainer. The two alternate epoch by epoch, so other load on the machine affects both. Epochs
-are timed from the second one.
+are timed from the second one. The reference computes in fp32, ours in each precision.
 """
 
 from __future__ import annotations
@@ -25,16 +25,17 @@ import numpy as np
 import torch
 from lightning.pytorch.callbacks import Callback
 from PIL import Image
-from timing import seconds
+from timing import PRODUCT, TRAINER, add_precisions, autocast, epoch_overhead, product, rounded, seconds
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.flop_counter import FlopCounterMode
 
 from attnae.data import PatchMask, STL10DataModule
-from attnae.data.location import split_files
+from attnae.data.layout import split_files
 from attnae.papers.saaae import SAAAE, VAE, SAAAETask
 from attnae.papers.saaae.net import SelfAttentionGate
 from attnae.papers.saaae.task import objective
+from attnae.training.bfloat16 import PortableBFloat16
 from attnae.training.memory import keep_freed_memory
 
 BATCH = 256
@@ -126,33 +127,42 @@ class Turns(Callback):
         self.ours.append(time.perf_counter() - self.began)
 
 
-def epochs(net: type[VAE], root: Path, paths: list[Path], count: int) -> tuple[list[float], list[float]]:
+def epochs(
+    net: type[VAE], root: Path, paths: list[Path], count: int, precision: str
+) -> tuple[list[float], list[float]]:
     """Seconds of each epoch except the first, for the reference and for ours."""
     spawn = get_context("spawn")
     here, there = spawn.Pipe()
     spawn.Process(target=serve_reference, args=(there, net, paths, torch.get_num_threads()), daemon=True).start()
     turns = Turns(here)
     trainer = L.Trainer(
-        accelerator="cpu", devices=1, max_epochs=count + 1, logger=False, callbacks=[turns], enable_checkpointing=False,
-        enable_progress_bar=False, enable_model_summary=False, use_distributed_sampler=False, limit_val_batches=0,
+        accelerator="cpu", devices=1, max_epochs=count + 1, precision=TRAINER[precision], logger=False,
+        callbacks=[PortableBFloat16(), turns], enable_checkpointing=False, enable_progress_bar=False,
+        enable_model_summary=False, use_distributed_sampler=False, limit_val_batches=0,
     )  # fmt: skip
-    trainer.fit(SAAAETask(net()), STL10DataModule(PatchMask(), root, batch_size=BATCH, train_images=len(paths)))
+    trainer.fit(SAAAETask(net()), data_of(root, paths))
     here.send(False)
     return turns.theirs[1:], turns.ours[1:]
 
 
-def step_share(net: type[VAE], repeats: int) -> tuple[float, float, float, float]:
+def data_of(root: Path, paths: list[Path]) -> STL10DataModule:
+    """Our DataModule of the same images."""
+    return STL10DataModule(PatchMask(), root, batch_size=BATCH, train_images=len(paths))
+
+
+def step_share(net: type[VAE], repeats: int, precision: str) -> tuple[float, float, float, float]:
     """Our training step: GFLOP, seconds, GFLOP/s of matrix products on this machine, and the share of that rate reached.
 
-    Matrix product and step alternate. The step is forward pass, backward pass and optimizer.
+    Matrix product and step alternate, both in the given precision. The step is forward pass, backward pass and optimizer.
     """
     task, images = SAAAETask(net()), torch.rand(BATCH, 3, 64, 64).contiguous(memory_format=torch.channels_last)
     adam = task.configure_optimizers()
-    left, right = torch.randn(2048, 2048), torch.randn(2048, 2048)
+    multiply = product(precision)
 
     def step() -> None:
-        made, posterior = task.net(images)
-        error, divergence = objective(made, images, posterior)
+        with autocast(precision):
+            made, posterior = task.net(images)
+            error, divergence = objective(made, images, posterior)
         adam.zero_grad()
         (error + divergence).sum().backward()
         adam.step()
@@ -160,8 +170,8 @@ def step_share(net: type[VAE], repeats: int) -> tuple[float, float, float, float
     with FlopCounterMode(display=False) as counter:
         step()
     operations = counter.get_total_flops() / 1e9
-    rounds = [(seconds(lambda: left @ right, 9), seconds(step, 1)) for _ in range(repeats)]
-    rates = [2 * 2048**3 / product / 1e9 for product, _ in rounds]
+    rounds = [(seconds(multiply, 9), seconds(rounded(step, precision), 1)) for _ in range(repeats)]
+    rates = [PRODUCT / multiplied / 1e9 for multiplied, _ in rounds]
     shares = [operations / taken / rate for (_, taken), rate in zip(rounds, rates, strict=True)]
     return operations, median(taken for _, taken in rounds), median(rates), median(shares)
 
@@ -173,6 +183,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=1024, help="number of training images, from the first")
     parser.add_argument("--epochs", type=int, default=3, help="number of timed epochs, after one for warm-up")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="CPU threads")
+    add_precisions(parser)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(0)
@@ -188,18 +199,30 @@ def main() -> None:
     with Image.open(paths[0]) as first:
         size = "x".join(map(str, first.size))
     print(
-        f"{platform.machine()}, {arguments.threads} threads, torch {torch.__version__}, batch {BATCH}, fp32; "
+        f"{platform.machine()}, {arguments.threads} threads, torch {torch.__version__}, batch {BATCH}; "
         f"{len(paths):,} images of {size} ({paths[0].suffix})\n"
     )
-    print(f"{'epoch':8}{'released':>22}{'ours':>22}{'ratio':>8}")
-    for name, net in (("vae", VAE), ("saaae", SAAAE)):
-        theirs, ours = epochs(net, arguments.root, paths, arguments.epochs)
+    nets = [(name, net, each) for name, net in (("vae", VAE), ("saaae", SAAAE)) for each in arguments.precisions]
+    print(f"{'epoch':8}{'precision':>10}{'released':>22}{'ours':>22}{'ratio':>8}{'overhead':>10}")
+    for name, net, each in nets:
+        theirs, ours = epochs(net, arguments.root, paths, arguments.epochs, each)
         ratio = median(slow / fast for slow, fast in zip(theirs, ours, strict=True))
-        print(f"{name:8}{_spread(theirs):>22}{_spread(ours):>22}{ratio:>7.2f}x", flush=True)
-    print(f"\n{'step':8}{'GFLOP':>10}{'seconds':>10}{'GFLOP/s':>10}{'matrix product':>16}{'share':>8}")
-    for name, net in (("vae", VAE), ("saaae", SAAAE)):
-        operations, taken, rate, share = step_share(net, arguments.epochs)
-        print(f"{name:8}{operations:>10.0f}{taken:>10.2f}{operations / taken:>10.0f}{rate:>16.0f}{share:>8.0%}")
+        extra = epoch_overhead(SAAAETask(net()), data_of(arguments.root, paths), each)
+        print(f"{name:8}{each:>10}{_spread(theirs):>22}{_spread(ours):>22}{ratio:>7.2f}x{extra:>10.1%}", flush=True)
+    print(
+        f"\n{'step':8}{'precision':>10}{'GFLOP':>10}{'seconds':>10}{'vs fp32':>9}{'GFLOP/s':>10}"
+        f"{'matrix product':>16}{'share':>8}"
+    )
+    single: dict[str, float] = {}
+    for name, net, each in nets:
+        operations, taken, rate, share = step_share(net, arguments.epochs, each)
+        if each == "fp32":
+            single[name] = taken
+        gain = f"{single[name] / taken:.2f}x" if name in single else "-"
+        print(
+            f"{name:8}{each:>10}{operations:>10.0f}{taken:>10.2f}{gain:>9}{operations / taken:>10.0f}"
+            f"{rate:>16.0f}{share:>8.0%}"
+        )
 
 
 def _spread(values: list[float]) -> str:
