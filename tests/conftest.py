@@ -1,4 +1,7 @@
-"""No test touches the home folder, all of them compute on two threads, and a passed run leaves no temporary files."""
+"""No test touches the home folder, all of them compute on two threads, and a passed run leaves no temporary files.
+
+All workers share one image cache: embedded faces are drawn once for each size.
+"""
 
 import os
 import shutil
@@ -12,6 +15,10 @@ import torch
 
 from attnae.bench.catalog import lookup
 from attnae.metrics import columns
+
+WORKER = "PYTEST_XDIST_WORKER" in os.environ
+CACHE = "image-cache"
+"""Name of the folder of decoded images, below the temporary folder of this run of the tests."""
 
 LONGEST = ("test_training", "test_faults", "test_interruptions", "test_contributing", "test_commands", "test_devices",
            "test_jobs", "test_runner", "test_selection", "test_task", "test_site", "test_own", "test_imports")  # fmt: skip
@@ -34,11 +41,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def surroundings(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     torch.set_num_threads(2)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("ATTNAE_CACHE", str(tmp_path_factory.mktemp("cache")))
+        base = tmp_path_factory.getbasetemp()
+        patch.setenv("ATTNAE_CACHE", str((base.parent if WORKER else base) / CACHE))
         yield
     # pytest removes the folders of shared fixtures after a passed run, but not those of xdist's workers.
-    if "PYTEST_XDIST_WORKER" in os.environ and not request.session.testsfailed:
-        shutil.rmtree(tmp_path_factory.getbasetemp(), ignore_errors=True)
+    if WORKER and not request.session.testsfailed:
+        shutil.rmtree(base, ignore_errors=True)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    factory = getattr(config, "_tmp_path_factory", None)
+    if not WORKER and factory is not None:  # after the workers
+        shutil.rmtree(factory.getbasetemp() / CACHE, ignore_errors=True)
 
 
 @pytest.fixture(scope="module", autouse=True)

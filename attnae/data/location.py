@@ -33,7 +33,7 @@ Source = Literal["auto", "official", "folder", "array", "zip", "parquet", "hub",
 STAND_INS = {"natural64", "celeba", "celebahq", "celebahq256", "cifar10", "stl10"}
 """Names of folders with images of a known dataset, which stand in for a benchmark's own; others are a person's images."""
 
-EMBEDDED = {"photos": (1024, 512), "faces": (2048, 512)}
+EMBEDDED = {"photos": (1024, 512), "faces": (512, 128)}
 """Embedded images: number of training and held-out images."""
 
 FACES = "2"

@@ -110,8 +110,7 @@ def test_runner_commands_respond_quickly(arguments: list[str], tmp_path: Path) -
         worked.append(sum(os.times()[2:4]) - began)
         waited.append(time.perf_counter() - clock)
     assert 0 < min(worked) < limit()
-    # Wall time allows for another test that uses the CPU half of the time.
-    assert min(waited) < 2 * min(worked) + 0.5
+    assert min(waited) < 4 * min(worked) + 0.5  # other tests may use the CPU, but nothing waits for a network
 
 
 @pytest.mark.parametrize(

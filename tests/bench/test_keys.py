@@ -278,7 +278,7 @@ def test_commands_respond_quickly(arguments: list[str], tmp_path: Path) -> None:
         waited.append(time.perf_counter() - clock)
     assert done.returncode == (0 if "show" in arguments else 2)
     assert 0 < min(worked) < limit()
-    assert min(waited) < 2 * min(worked) + 0.5  # another test may use the CPU half of the time
+    assert min(waited) < 4 * min(worked) + 0.5  # other tests may use the CPU, but nothing waits for a network
 
 
 # -- completion ----------------------------------------------------------------------------------------------------

@@ -315,7 +315,7 @@ def test_a_full_disk_is_detected_before_decoding(folder: Path, monkeypatch: pyte
     with pytest.raises(UserError) as caught:
         cached("large", 24_000, 256, untouchable, "decoding faces")
     assert "\n" not in str(caught.value)
-    for part in ("decoding faces", "4.7 GB", str(folder), "ATTNAE_CACHE"):
+    for part in ("decoding faces", "4.7 GB", shown(folder), "ATTNAE_CACHE"):
         assert part in str(caught.value)
     assert leftovers(folder) == []
 

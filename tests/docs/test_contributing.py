@@ -1,6 +1,7 @@
 """CONTRIBUTING.md is followed to the letter in a copy of the repository: files written, changes applied, commands run."""
 
 import csv
+import json
 import os
 import re
 import shlex
@@ -18,7 +19,33 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 SMALL = (
     " --set trainer.max_epochs=1 --set data.init_args.train_images=64 --set data.init_args.test_images=16 --label quick"
 )
-COMMANDS = {"attnae": "attnae.cli", "attnae-bench": "attnae.bench.app"}
+TERMINAL = """
+import contextlib, io, json, os, sys
+from attnae.bench.running import processes
+lasting = {f"attnae.bench.running.{name}" for name in ("processes", "forkserver")}
+for line in sys.stdin:
+    program, *words = json.loads(line)
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            if program == "attnae":
+                done = processes.run(os.path.abspath("attnae/cli.py"), words, os.environ)
+                code = done.returncode
+                print(done.stdout, done.stderr)
+            else:
+                from attnae.bench import app
+                sys.argv = [program, *words]
+                code = app.main(words)
+        except SystemExit as end:
+            code = end.code
+    print(json.dumps([code, out.getvalue(), err.getvalue()]), flush=True)
+    for name in [name for name in sys.modules if name.startswith("attnae") and name not in lasting]:
+        del sys.modules[name]
+"""
+"""Executes commands with the code of the copy as it is at the time.
+
+Only the process that forks trainings lasts: it imports Lightning once, and nothing of attnae.
+"""
 
 
 class Block(NamedTuple):
@@ -34,7 +61,7 @@ def blocks() -> Iterator[Block]:
             yield Block(chapter.splitlines()[0], kind, text)
 
 
-def follow(block: Block, root: Path) -> str:
+def follow(block: Block, root: Path, terminal: subprocess.Popen[str]) -> str:
     """Does what a block says; returns what its commands print."""
     if block.kind == "diff":
         patch = ["git", "apply", "--recount", "-C1", "-"]  # lines may have moved since it was written
@@ -47,21 +74,29 @@ def follow(block: Block, root: Path) -> str:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
         return ""
-    return "".join(run(line, root) for line in block.text.splitlines())
+    return "".join(run(line, root, terminal) for line in block.text.splitlines())
 
 
-def run(line: str, root: Path) -> str:
+def environment(root: Path) -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(root), "COLUMNS": "200"}
+
+
+def run(line: str, root: Path, terminal: subprocess.Popen[str]) -> str:
     command, _, target = line.partition(" > ")
     words = shlex.split(command + (SMALL if command.startswith("attnae-bench run") else ""))
-    if words[0] in COMMANDS:
-        words[:1] = [sys.executable, "-m", COMMANDS[words[0]]]
-    words[0] = sys.executable if words[0] == "python" else words[0]
-    environment = {**os.environ, "PYTHONPATH": str(root), "COLUMNS": "200"}
-    done = subprocess.run(words, cwd=root, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
+    if words[0] in ("attnae", "attnae-bench"):
+        assert terminal.stdin
+        assert terminal.stdout
+        print(json.dumps(words), file=terminal.stdin, flush=True)
+        code, out, err = json.loads(terminal.stdout.readline())
+    else:
+        words[0] = sys.executable if words[0] == "python" else words[0]
+        done = subprocess.run(words, cwd=root, env=environment(root), capture_output=True, text=True)
+        code, out, err = done.returncode, done.stdout, done.stderr
+    assert not code, f"{line}\n{out}\n{err}"
     if target:
-        (root / target).write_text(done.stdout, encoding="utf-8")
-    return done.stdout
+        (root / target).write_text(out, encoding="utf-8")
+    return str(out)
 
 
 @pytest.fixture(scope="module")
@@ -75,12 +110,16 @@ def followed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     images = np.random.default_rng(0).integers(256, size=(308, 32, 32, 3), dtype=np.uint8)
     np.savez(root / "data" / "textures" / "textures.npz", train=images[:300], test=images[300:])
     said = {"root": str(root)}
-    for block in blocks():
-        said[block.chapter] = said.get(block.chapter, "") + follow(block, root)
+    command, pipe = [sys.executable, "-c", TERMINAL], subprocess.PIPE
+    with subprocess.Popen(
+        command, cwd=root, env=environment(root), stdin=pipe, stdout=pipe, stderr=sys.stderr, text=True
+    ) as terminal:
+        for block in blocks():
+            said[block.chapter] = said.get(block.chapter, "") + follow(block, root, terminal)
     return said
 
 
-@pytest.mark.slow  # five trainings of seconds, each of which imports Lightning
+@pytest.mark.slow  # five trainings of seconds
 class TestWalk:
     def test_paper(self, followed: dict[str, str]) -> None:
         report = Path(followed["root"], "reports/linear_filter/quick/README.md").read_text(encoding="utf-8")
