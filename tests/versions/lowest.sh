@@ -12,4 +12,4 @@ home=${ATTNAE_LOWEST:-}  # a folder that keeps the environment for the next time
 [[ -x $home/env/bin/python ]] || "$home/uv/bin/uv" venv -q --python python3 "$home/env"
 VIRTUAL_ENV=$home/env "$home/uv/bin/uv" pip install -q --resolution lowest-direct -e ".[dev]"
 VIRTUAL_ENV=$home/env "$home/uv/bin/uv" pip list 2> /dev/null | grep -E "^(torch|torchvision|lightning|torchmetrics|jsonargparse|numpy|wandb) "
-"$home/env/bin/python" -m pytest -n 2 --dist loadfile -q --disable-warnings "${@:--m not slow}"
+"$home/env/bin/python" -m pytest -n 3 --dist loadfile -q --disable-warnings "${@:--m not slow}"

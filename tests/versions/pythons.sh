@@ -22,7 +22,7 @@ for python in $pythons; do
   echo "== Python $python"
   "$uv" venv -q --seed --no-project --python "$python" "$home/env" &&
     VIRTUAL_ENV=$home/env "$uv" pip install -q -c constraints.txt -e ".[dev]" &&
-    "$home/env/bin/python" -m pytest -n 2 --dist loadfile -q --disable-warnings "${@:--m not slow}" ||
+    "$home/env/bin/python" -m pytest -n 3 --dist loadfile -q --disable-warnings "${@:--m not slow}" ||
     failed+=("$python")
   rm -rf "$home/env"
 done

@@ -21,8 +21,8 @@ SMALL: dict[str, Any] = {"image_size": 16, "width": 48, "heads": 3, "depth": 1, 
 
 
 def reference_class() -> Any:
-    path = Path(__file__).parents[3] / "experiments" / "speed" / "moe_denoiser.py"
-    spec = importlib.util.spec_from_file_location("moe_denoiser_speed", path)
+    path = Path(__file__).parents[3] / "experiments" / "speed" / "released_moe.py"
+    spec = importlib.util.spec_from_file_location("released_moe", path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
