@@ -50,9 +50,9 @@ def surroundings(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPa
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    factory = getattr(config, "_tmp_path_factory", None)
-    if not WORKER and factory is not None:  # after the workers
-        shutil.rmtree(factory.getbasetemp() / CACHE, ignore_errors=True)
+    base = getattr(getattr(config, "_tmp_path_factory", None), "_basetemp", None)  # the method would create it
+    if not WORKER and base is not None:  # after the workers
+        shutil.rmtree(base / CACHE, ignore_errors=True)
 
 
 @pytest.fixture(scope="module", autouse=True)

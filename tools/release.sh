@@ -53,7 +53,7 @@ strangers=$(grep -vE "^attnae/|^attnae-$version\.dist-info/" "$work/wheel.txt" |
 [[ -z $strangers ]] || problem "the wheel holds more than the package: $strangers"
 unwanted=$(grep -E '^(data|runs|reports|tools|\.github)/|\.(ckpt|pt|pth)$' "$work/sdist.txt" || true)
 [[ -z $unwanted ]] || problem "the sdist holds $unwanted"
-for wanted in pyproject.toml README.md LICENSE CHANGELOG.md CITATION.cff SECURITY.md constraints.txt tests/conftest.py experiments/speed/moe_denoiser.py benchmarks/saaae_vs_vae.yaml; do
+for wanted in pyproject.toml README.md LICENSE CHANGELOG.md CITATION.cff SECURITY.md constraints.txt tests/conftest.py experiments/speed/released_moe.py benchmarks/saaae_vs_vae.yaml; do
   grep -qx "$wanted" "$work/sdist.txt" || problem "the sdist lacks $wanted"
 done
 

@@ -58,20 +58,19 @@ def step_of(net: AttentiveVQVAE, opponent: PatchDiscriminator, images: Tensor, p
     adam = torch.optim.Adam(net.parameters(), 2e-4), torch.optim.Adam(opponent.parameters(), 2e-4)
 
     def step() -> None:
-        opponent.requires_grad_(False)
-        with autocast(precision):
+        with autocast(precision):  # the backward passes, too, as Lightning does under manual optimization
+            opponent.requires_grad_(False)
             output = net.forward_with_codes(images)
             reconstruction = output.reconstruction.float()
             made = opponent(torch.cat([images, reconstruction])).chunk(2)[1].float()
-        adam[0].zero_grad()
-        ((reconstruction - images).abs().mean() + output.loss - 0.02 * made.mean()).backward()
-        adam[0].step()
-        opponent.requires_grad_(True)
-        with autocast(precision):
+            adam[0].zero_grad()
+            ((reconstruction - images).abs().mean() + output.loss - 0.02 * made.mean()).backward()
+            adam[0].step()
+            opponent.requires_grad_(True)
             real, made = opponent(torch.cat([images, reconstruction.detach()])).float().chunk(2)
-        adam[1].zero_grad()
-        ((1 - real).relu().mean() + (1 + made).relu().mean()).backward()
-        adam[1].step()
+            adam[1].zero_grad()
+            ((1 - real).relu().mean() + (1 + made).relu().mean()).backward()
+            adam[1].step()
 
     return rounded(step, precision)
 
@@ -98,9 +97,9 @@ def times(name: str, precision: str, arguments: argparse.Namespace) -> tuple[flo
             step()
         taken[layout] = seconds(step, arguments.repeats)
     parts = Parts(net)
-    net.forward_with_codes(images)
-    parts.close()
     with autocast(precision):
+        rounded(lambda: net.forward_with_codes(images), precision)()
+        parts.close()
         extra = seconds(rounded(parts.run, precision), arguments.repeats)
     return taken[torch.channels_last], taken[torch.contiguous_format], extra, counter.get_total_flops()
 
@@ -116,6 +115,7 @@ def main() -> None:
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS))
     add_precisions(parser)
     arguments = parser.parse_args()
+    arguments.precisions.sort(reverse=True)  # fp32 first: the others are compared with it
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(0)
     print(

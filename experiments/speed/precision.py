@@ -1,12 +1,14 @@
 """Compares runs in bf16 with the same runs in fp32: ``python experiments/speed/precision.py FP32_RUNS BF16_RUNS``.
 
-Both are folders with records of ``attnae-bench run``: runs, or the ``runs`` folder of a report. Runs of the same benchmark,
-variant and seed are pairs, in which only the precision differs. ``run --precision fp32`` and ``run --precision bf16`` make them.
+Both are folders with records of ``attnae-bench run``: those of one label, or the ``runs`` folder of one report. Runs of the same
+benchmark, variant and seed are pairs, in which only the precision differs. ``run --precision fp32`` and ``run --precision bf16``
+make them.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections import defaultdict
 from collections.abc import Mapping
@@ -27,14 +29,25 @@ Runs = dict[tuple[str, str], dict[int, Result]]
 def runs_below(folder: Path, precision: str) -> Runs:
     """Complete runs of a folder in one precision."""
     found: Runs = defaultdict(dict)
+    paths: dict[tuple[str, str, int], Path] = {}
     for path in sorted(folder.rglob("*.json")):
         try:
             record = read_result(path)
         except UserError:
             continue  # another JSON file
-        if record.status == "complete" and record.precision == precision:
-            found[record.benchmark, record.variant][record.seed] = record
+        if record.status != "complete" or record.precision != precision:
+            continue
+        key = record.benchmark, record.variant, record.seed
+        if key in paths:
+            sys.exit(f"{paths[key]} and {path} are the same run in two settings. Name the folder of one report.")
+        paths[key] = path
+        found[record.benchmark, record.variant][record.seed] = record
     return found
+
+
+def settings_of(run: Result) -> tuple[object, ...]:
+    """What must be equal in both precisions. Old records have no digest of their data."""
+    return run.profile, json.dumps(run.overrides, sort_keys=True), run.revision
 
 
 def interval(differences: np.ndarray) -> tuple[float, float]:
@@ -45,30 +58,31 @@ def interval(differences: np.ndarray) -> tuple[float, float]:
 
 def row(name: str, fp32: Mapping[int, float], bf16: Mapping[int, float]) -> str:
     """Compares values by seed."""
-    seeds = sorted(fp32.keys() & bf16.keys())
-    one, other = (np.array([values[seed] for seed in seeds]) for values in (fp32, bf16))
-    low, high = (100 * bound / abs(one.mean()) for bound in interval(other - one))
+    one, other = (np.array([values[seed] for seed in sorted(fp32)]) for values in (fp32, bf16))
+    scale = 100 / abs(one.mean())
+    low, high = (scale * bound for bound in interval(other - one))
     return (
-        f"{name:38}{len(seeds):>4}{one.mean():>12.5g}{100 * one.std(ddof=1) / abs(one.mean()):>11.2f}%"
-        f"{100 * (other - one).mean() / abs(one.mean()):>+10.2f}% [{low:+.2f}, {high:+.2f}]"
+        f"{name:38}{len(one):>4}{one.mean():>12.5g}{scale * one.std(ddof=1):>11.2f}%"
+        f"{scale * (other - one).mean():>+10.2f}% [{low:+.2f}, {high:+.2f}]"
     )
 
 
 def effect(one: Mapping[int, float], other: Mapping[int, float]) -> str:
-    """Mean difference of two variants and its interval, in percent of the first."""
+    """Mean difference of two variants over their shared seeds and its interval, in percent of the first."""
     seeds = sorted(one.keys() & other.keys())
     differences = np.array([other[seed] - one[seed] for seed in seeds])
-    scale = 100 / np.mean([one[seed] for seed in seeds])
-    low, high = (scale * bound for bound in interval(differences))
-    return f"{scale * differences.mean():+.2f}% [{low:+.2f}, {high:+.2f}]"
+    scale = 100 / abs(np.mean([one[seed] for seed in seeds]))
+    interval_of = f"[{scale * interval(differences)[0]:+.2f}, {scale * interval(differences)[1]:+.2f}]"
+    return f"{scale * differences.mean():+.2f}% {interval_of}"
 
 
 def largest_gap(fp32: Mapping[int, Result], bf16: Mapping[int, Result], curve: str) -> tuple[float, float]:
     """Largest difference between the mean curves over epochs, and the spread over fp32's seeds in that epoch, in percent."""
-    seeds = sorted(fp32.keys() & bf16.keys())
-    one, other = (np.array([runs[seed].curves[curve] for seed in seeds]) for runs in (fp32, bf16))
+    one, other = (
+        np.array([runs[seed].curves[curve] for seed in sorted(fp32)], float) for runs in (fp32, bf16)
+    )  # None, an epoch without validation, becomes NaN
     gaps = 100 * (other.mean(0) - one.mean(0)) / one.mean(0)
-    epoch = int(np.abs(gaps).argmax())
+    epoch = int(np.nanargmax(np.abs(gaps)))
     return float(gaps[epoch]), float(100 * one[:, epoch].std(ddof=1) / one[:, epoch].mean())
 
 
@@ -82,21 +96,35 @@ def main() -> None:
     parser.add_argument("--curve", default="val/mse", help="curve over the epochs to compare (default: %(default)s)")
     arguments = parser.parse_args()
     fp32, bf16 = runs_below(arguments.fp32, "fp32"), runs_below(arguments.bf16, "bf16")
-    pairs = [
-        name
-        for name in fp32
-        if len(fp32[name].keys() & bf16[name].keys()) > 1
-        and all(arguments.curve in run.curves for run in fp32[name].values())  # those that train
-        and (not arguments.variants or name[1] in arguments.variants)
-    ]
-    if not pairs:
-        sys.exit(f"No variant has two seeds in fp32 below {arguments.fp32} and in bf16 below {arguments.bf16}.")
+    pairs: list[tuple[str, str]] = []
+    for name in fp32:
+        seeds = fp32[name].keys() & bf16[name].keys()
+        trained = all("epoch" in runs[name][seed].curves for runs in (fp32, bf16) for seed in seeds)
+        if len(seeds) < 2 or not trained or (arguments.variants and name[1] not in arguments.variants):
+            continue
+        for seed in seeds:
+            one, other = fp32[name][seed], bf16[name][seed]
+            if settings_of(one) != settings_of(other):
+                sys.exit(f"{'/'.join(name)}: profile, overrides or revision of seed {seed} differ. Compare one report.")
+            for kind, place in (("metric", "metrics"), ("curve", "curves")):
+                if (wanted := getattr(arguments, kind)) not in getattr(one, place).keys() & getattr(
+                    other, place
+                ).keys():
+                    sys.exit(f"{'/'.join(name)} has no {kind} {wanted}. Available: {', '.join(getattr(one, place))}.")
+        for runs in (fp32, bf16):
+            runs[name] = {seed: runs[name][seed] for seed in seeds}
+        pairs.append(name)
+    missing = [variant for variant in arguments.variants or [] if variant not in {name[1] for name in pairs}]
+    if not pairs or missing:
+        sys.exit(
+            f"{', '.join(missing) or 'No variant'}: fewer than two seeds in fp32 below {arguments.fp32} and in bf16 below "
+            f"{arguments.bf16}."
+        )
     if arguments.variants:
         pairs.sort(key=lambda name: arguments.variants.index(name[1]))
 
     def values(runs: Runs, name: tuple[str, str]) -> dict[int, float]:
-        shared = fp32[name].keys() & bf16[name].keys()
-        return {seed: run.metrics[arguments.metric] for seed, run in runs[name].items() if seed in shared}
+        return {seed: run.metrics[arguments.metric] for seed, run in runs[name].items()}
 
     print(f"{arguments.metric:38}{'n':>4}{'fp32':>12}{'of seeds':>12}{'bf16 - fp32 [95%]':>30}")
     for name in pairs:
@@ -105,6 +133,8 @@ def main() -> None:
     for benchmark, group in groupby(sorted(pairs, key=itemgetter(0)), itemgetter(0)):
         first, *others = group
         for second in others:
+            if len(fp32[first].keys() & fp32[second].keys()) < 2:
+                continue
             told = (
                 f"{precision} {effect(values(runs, first), values(runs, second))}"
                 for precision, runs in (("fp32", fp32), ("bf16", bf16))

@@ -167,10 +167,11 @@ def step_share(net: type[VAE], repeats: int, precision: str) -> tuple[float, flo
         (error + divergence).sum().backward()
         adam.step()
 
+    timed = rounded(step, precision)
     with FlopCounterMode(display=False) as counter:
-        step()
+        timed()
     operations = counter.get_total_flops() / 1e9
-    rounds = [(seconds(multiply, 9), seconds(rounded(step, precision), 1)) for _ in range(repeats)]
+    rounds = [(seconds(multiply, 9), seconds(timed, 1)) for _ in range(repeats)]
     rates = [PRODUCT / multiplied / 1e9 for multiplied, _ in rounds]
     shares = [operations / taken / rate for (_, taken), rate in zip(rounds, rates, strict=True)]
     return operations, median(taken for _, taken in rounds), median(rates), median(shares)
@@ -185,6 +186,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="CPU threads")
     add_precisions(parser)
     arguments = parser.parse_args()
+    arguments.precisions.sort(reverse=True)  # fp32 first: the others are compared with it
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(0)
     keep_freed_memory()

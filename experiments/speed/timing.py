@@ -14,8 +14,6 @@ from typing import Any, Literal
 
 import torch
 
-from attnae.training.bfloat16 import PortableBFloat16, RoundedProducts, has_kernels
-
 TRAINER: dict[str, Literal["32-true", "bf16-mixed"]] = {"fp32": "32-true", "bf16": "bf16-mixed"}
 """Values of ``trainer.precision``."""
 
@@ -33,6 +31,8 @@ def seconds(action: Callable[[], object], repeats: int) -> float:
 
 def add_precisions(parser: argparse.ArgumentParser) -> None:
     """Adds ``--precisions``: by default fp32, and bf16 if this CPU has instructions for it."""
+    from attnae.training.bfloat16 import has_kernels  # imports Lightning, whose memory moe_scaling.py would measure
+
     parser.add_argument(
         "--precisions",
         nargs="+",
@@ -49,6 +49,7 @@ def autocast(precision: str) -> torch.autocast:
 
 def rounded(action: Callable[[], object], precision: str) -> Callable[[], object]:
     """The action as ``attnae fit`` computes it: without instructions for bf16, products are rounded results of fp32."""
+    from attnae.training.bfloat16 import RoundedProducts, has_kernels
 
     def run() -> object:
         with RoundedProducts():
@@ -67,21 +68,26 @@ def product(precision: str) -> Callable[[], object]:
     return rounded(partial(torch.mm, torch.randn(2048, 2048).to(dtype), torch.randn(2048, 2048).to(dtype)), precision)
 
 
-def epoch_overhead(task: Any, data: Any, precision: str, epochs: int = 2) -> float:
+def epoch_overhead(task: Any, data: Any, precision: str, epochs: int = 2, clip: float | None = None) -> float:
     """Time of training epochs outside their steps, as a fraction of the time of the steps.
 
-    A step is the forward pass, the backward pass and the optimizer. The rest is overhead: batching, corruption, logging and
-    the callback that writes the progress files.
+    A step is the forward pass, the backward pass and the optimizer. The rest is overhead: batching, corruption, the hooks
+    between steps, and the progress file that is written once per second.
 
     Args:
         task: The task; with automatic optimization, its ``optimizer_step`` is timed, otherwise its ``training_step``.
         data: Its DataModule.
         precision: ``fp32`` or ``bf16``.
         epochs: Number of timed epochs, after one for warm-up.
+        clip: Maximum norm of the gradients, for tasks with automatic optimization.
     """
     import lightning as L
 
+    from attnae.training.bfloat16 import PortableBFloat16
+    from attnae.training.memory import keep_freed_memory
     from attnae.training.progress import Progress
+
+    keep_freed_memory()  # as attnae fit does
 
     name = "optimizer_step" if task.automatic_optimization else "training_step"
     step, inside = getattr(task, name), list[float]()
@@ -99,8 +105,8 @@ def epoch_overhead(task: Any, data: Any, precision: str, epochs: int = 2) -> flo
         progress = Progress()
         trainer = L.Trainer(
             default_root_dir=folder, accelerator="cpu", devices=1, max_epochs=epochs + 1, precision=TRAINER[precision],
-            logger=False, callbacks=[PortableBFloat16(), progress], enable_checkpointing=False, enable_progress_bar=False,
-            enable_model_summary=False, use_distributed_sampler=False, limit_val_batches=0,
+            gradient_clip_val=clip, logger=False, callbacks=[PortableBFloat16(), progress], enable_checkpointing=False,
+            enable_progress_bar=False, enable_model_summary=False, use_distributed_sampler=False, limit_val_batches=0,
         )  # fmt: skip
         trainer.fit(task, data)
     steps = len(inside) // (epochs + 1)

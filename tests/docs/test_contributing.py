@@ -20,7 +20,7 @@ SMALL = (
     " --set trainer.max_epochs=1 --set data.init_args.train_images=64 --set data.init_args.test_images=16 --label quick"
 )
 TERMINAL = """
-import contextlib, io, json, os, sys
+import contextlib, io, json, os, sys, traceback
 from attnae.bench.running import processes
 lasting = {f"attnae.bench.running.{name}" for name in ("processes", "forkserver")}
 for line in sys.stdin:
@@ -31,13 +31,17 @@ for line in sys.stdin:
             if program == "attnae":
                 done = processes.run(os.path.abspath("attnae/cli.py"), words, os.environ)
                 code = done.returncode
-                print(done.stdout, done.stderr)
+                print(done.stdout, end="")
+                print(done.stderr, end="", file=sys.stderr)
             else:
                 from attnae.bench import app
                 sys.argv = [program, *words]
                 code = app.main(words)
         except SystemExit as end:
             code = end.code
+        except BaseException:
+            traceback.print_exc()
+            code = 1
     print(json.dumps([code, out.getvalue(), err.getvalue()]), flush=True)
     for name in [name for name in sys.modules if name.startswith("attnae") and name not in lasting]:
         del sys.modules[name]
@@ -88,7 +92,9 @@ def run(line: str, root: Path, terminal: subprocess.Popen[str]) -> str:
         assert terminal.stdin
         assert terminal.stdout
         print(json.dumps(words), file=terminal.stdin, flush=True)
-        code, out, err = json.loads(terminal.stdout.readline())
+        answer = terminal.stdout.readline()
+        assert answer, f"{line}: the process that executes the commands has ended"
+        code, out, err = json.loads(answer)
     else:
         words[0] = sys.executable if words[0] == "python" else words[0]
         done = subprocess.run(words, cwd=root, env=environment(root), capture_output=True, text=True)
@@ -111,9 +117,7 @@ def followed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     np.savez(root / "data" / "textures" / "textures.npz", train=images[:300], test=images[300:])
     said = {"root": str(root)}
     command, pipe = [sys.executable, "-c", TERMINAL], subprocess.PIPE
-    with subprocess.Popen(
-        command, cwd=root, env=environment(root), stdin=pipe, stdout=pipe, stderr=sys.stderr, text=True
-    ) as terminal:
+    with subprocess.Popen(command, cwd=root, env=environment(root), stdin=pipe, stdout=pipe, text=True) as terminal:
         for block in blocks():
             said[block.chapter] = said.get(block.chapter, "") + follow(block, root, terminal)
     return said
