@@ -15,10 +15,12 @@ from collections.abc import Mapping
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
+from statistics import fmean, stdev
 
 import numpy as np
-from scipy import stats
 
+from attnae.bench.reporting.seeds import paired, shared
+from attnae.bench.reporting.statistics import by_seed
 from attnae.errors import UserError
 from attnae.result import Result, read_result
 
@@ -50,30 +52,22 @@ def settings_of(run: Result) -> tuple[object, ...]:
     return run.profile, json.dumps(run.overrides, sort_keys=True), run.revision
 
 
-def interval(differences: np.ndarray) -> tuple[float, float]:
-    """95% confidence interval of the mean."""
-    low, high = stats.ttest_1samp(differences, 0).confidence_interval()
-    return float(low), float(high)
+def difference(one: Mapping[int, float], other: Mapping[int, float]) -> str:
+    """Mean difference over shared seeds, other minus one, and its 95% interval, in percent of the mean of one."""
+    estimate = paired(other, one)
+    assert estimate is not None
+    bounds = estimate.interval()
+    assert bounds is not None, "fewer than two shared seeds"
+    scale = 100 / abs(fmean(one[seed] for seed in shared(other, one)))
+    low, high = (scale * bound for bound in bounds)
+    return f"{scale * estimate.mean:+.2f}% [{low:+.2f}, {high:+.2f}]"
 
 
 def row(name: str, fp32: Mapping[int, float], bf16: Mapping[int, float]) -> str:
     """Compares values by seed."""
-    one, other = (np.array([values[seed] for seed in sorted(fp32)]) for values in (fp32, bf16))
-    scale = 100 / abs(one.mean())
-    low, high = (scale * bound for bound in interval(other - one))
-    return (
-        f"{name:38}{len(one):>4}{one.mean():>12.5g}{scale * one.std(ddof=1):>11.2f}%"
-        f"{scale * (other - one).mean():>+10.2f}% [{low:+.2f}, {high:+.2f}]"
-    )
-
-
-def effect(one: Mapping[int, float], other: Mapping[int, float]) -> str:
-    """Mean difference of two variants over their shared seeds and its interval, in percent of the first."""
-    seeds = sorted(one.keys() & other.keys())
-    differences = np.array([other[seed] - one[seed] for seed in seeds])
-    scale = 100 / abs(np.mean([one[seed] for seed in seeds]))
-    interval_of = f"[{scale * interval(differences)[0]:+.2f}, {scale * interval(differences)[1]:+.2f}]"
-    return f"{scale * differences.mean():+.2f}% {interval_of}"
+    values = list(fp32.values())
+    mean, spread = fmean(values), 100 * stdev(values) / abs(fmean(values))
+    return f"{name:38}{len(values):>4}{mean:>12.5g}{spread:>11.2f}%    {difference(fp32, bf16)}"
 
 
 def largest_gap(fp32: Mapping[int, Result], bf16: Mapping[int, Result], curve: str) -> tuple[float, float]:
@@ -107,10 +101,9 @@ def main() -> None:
             if settings_of(one) != settings_of(other):
                 sys.exit(f"{'/'.join(name)}: profile, overrides or revision of seed {seed} differ. Compare one report.")
             for kind, place in (("metric", "metrics"), ("curve", "curves")):
-                if (wanted := getattr(arguments, kind)) not in getattr(one, place).keys() & getattr(
-                    other, place
-                ).keys():
-                    sys.exit(f"{'/'.join(name)} has no {kind} {wanted}. Available: {', '.join(getattr(one, place))}.")
+                wanted, found = getattr(arguments, kind), getattr(one, place).keys() & getattr(other, place).keys()
+                if wanted not in found:
+                    sys.exit(f"{'/'.join(name)} has no {kind} {wanted}. Available: {', '.join(sorted(found))}.")
         for runs in (fp32, bf16):
             runs[name] = {seed: runs[name][seed] for seed in seeds}
         pairs.append(name)
@@ -124,7 +117,7 @@ def main() -> None:
         pairs.sort(key=lambda name: arguments.variants.index(name[1]))
 
     def values(runs: Runs, name: tuple[str, str]) -> dict[int, float]:
-        return {seed: run.metrics[arguments.metric] for seed, run in runs[name].items()}
+        return by_seed([*runs[name].values()], arguments.metric)
 
     print(f"{arguments.metric:38}{'n':>4}{'fp32':>12}{'of seeds':>12}{'bf16 - fp32 [95%]':>30}")
     for name in pairs:
@@ -136,7 +129,7 @@ def main() -> None:
             if len(fp32[first].keys() & fp32[second].keys()) < 2:
                 continue
             told = (
-                f"{precision} {effect(values(runs, first), values(runs, second))}"
+                f"{precision} {difference(values(runs, first), values(runs, second))}"
                 for precision, runs in (("fp32", fp32), ("bf16", bf16))
             )
             print(f"{benchmark}: {second[1]} - {first[1]}: {', '.join(told)}")

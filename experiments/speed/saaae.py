@@ -25,11 +25,12 @@ import numpy as np
 import torch
 from lightning.pytorch.callbacks import Callback
 from PIL import Image
-from timing import PRODUCT, TRAINER, add_precisions, autocast, epoch_overhead, product, rounded, seconds
+from timing import PRODUCT, add_precisions, autocast, epoch_overhead, product, rounded, seconds
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.flop_counter import FlopCounterMode
 
+from attnae.bench.precision import TRAINER
 from attnae.data import PatchMask, STL10DataModule
 from attnae.data.layout import split_files
 from attnae.papers.saaae import SAAAE, VAE, SAAAETask

@@ -10,12 +10,11 @@ import warnings
 from collections.abc import Callable
 from functools import partial
 from statistics import median
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
-TRAINER: dict[str, Literal["32-true", "bf16-mixed"]] = {"fp32": "32-true", "bf16": "bf16-mixed"}
-"""Values of ``trainer.precision``."""
+from attnae.bench.precision import TRAINER
 
 
 def seconds(action: Callable[[], object], repeats: int) -> float:
@@ -88,7 +87,6 @@ def epoch_overhead(task: Any, data: Any, precision: str, epochs: int = 2, clip: 
     from attnae.training.progress import Progress
 
     keep_freed_memory()  # as attnae fit does
-
     name = "optimizer_step" if task.automatic_optimization else "training_step"
     step, inside = getattr(task, name), list[float]()
 
