@@ -80,7 +80,14 @@ small() {
         --set 'model.init_args.net.init_args.channels=[4,4,4,4]' --set model.init_args.net.init_args.latent_dim=8 "$@"
 }
 until_over() { for _ in {1..600}; do [[ -z $(squeue --noheader) ]] && return; sleep 1; done; squeue; return 1; }
-until_there() { for _ in {1..300}; do compgen -G "$1" > /dev/null && return; sleep 0.2; done; return 1; }
+until_there() { # as long as a job is there that may write it
+    for _ in {1..3000}; do
+        compgen -G "$1" > /dev/null && return
+        [[ -n $(squeue --noheader) ]] || break
+        sleep 0.2
+    done
+    echo "slurm.sh: no $1"; return 1
+}
 says() { grep -q -- "$1" "$home/said" || { echo "slurm.sh: did not say '$1':"; cat "$home/said"; return 1; }; }
 slurm=(--launcher slurm --slurm-option cpus_per_task=1 --slurm-option time=30)
 
