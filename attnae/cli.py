@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import re
 import sys
 from itertools import pairwise
@@ -64,9 +65,7 @@ def main() -> int:
         _check_configs(args)
         for folder in _values(args, "--trust"):
             trust(folder)
-        from attnae.training.cli import run_cli  # Lightning takes seconds to import
-
-        run_cli()
+        _train_or_evaluate()
     except UserError as error:
         print(f"attnae: error: {error}", file=sys.stderr)
         return 2
@@ -86,6 +85,18 @@ def main() -> int:
         print(f"attnae: interrupted; {kept} kept", file=sys.stderr)
         return 130
     return 0
+
+
+def _train_or_evaluate() -> None:
+    """Lightning's command line. Its import takes seconds: a fifth less if Python does not look for garbage meanwhile."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        from attnae.training.cli import run_cli
+    finally:
+        if collects:
+            gc.enable()
+    run_cli()
 
 
 def _at_home(arg: str) -> str:

@@ -3,6 +3,7 @@
 All workers share one image cache: embedded faces are drawn once for each size.
 """
 
+import gc
 import os
 import shutil
 from collections.abc import Iterator
@@ -26,6 +27,14 @@ LONGEST = ("test_training", "test_faults", "test_interruptions", "test_contribut
 
 settings.register_profile("attnae", deadline=None)  # on a busy machine, an example may take any time
 settings.load_profile("attnae")
+
+
+gc.disable()  # until everything is imported
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()  # no test makes garbage of what was imported
+    gc.enable()
 
 
 def pytest_configure(config: pytest.Config) -> None:
