@@ -28,7 +28,6 @@ LONGEST = ("test_training", "test_faults", "test_interruptions", "test_contribut
 settings.register_profile("attnae", deadline=None)  # on a busy machine, an example may take any time
 settings.load_profile("attnae")
 
-
 gc.disable()  # until everything is imported
 
 
@@ -59,6 +58,7 @@ def surroundings(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPa
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
+    gc.unfreeze()  # native modules complain of what is left when Python exits
     base = getattr(getattr(config, "_tmp_path_factory", None), "_basetemp", None)  # the method would create it
     if not WORKER and base is not None:  # after the workers
         shutil.rmtree(base / CACHE, ignore_errors=True)

@@ -317,7 +317,7 @@ def test_mutated_files_are_valid_or_rejected_in_one_line(raw: dict[str, Any]) ->
             assert str(error).startswith((f"{shown(path)}: ", f"Cannot read {shown(path)}: "))  # noqa: PT017
         out, err = io.StringIO(), io.StringIO()
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            code = main(["show", str(path), "--out", folder])
+            code = main(["show", str(path), "--out", folder, "--reports", folder])
         assert code == 0 or len(err.getvalue().splitlines()) == 1
         assert code in (0, 2)
         assert code == 2 or read is not None

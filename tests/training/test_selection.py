@@ -16,6 +16,7 @@ from lightning import Trainer
 from safetensors.torch import load_file
 from tiny_fits import (
     FEW,
+    NARROW_MOE,
     SAAAE,
     SHALLOW,
     TINY,
@@ -383,7 +384,7 @@ HALF = "--trainer.precision=bf16-mixed"
 
 @pytest.mark.parametrize(
     ("config", "small"),
-    [(VAE, TINY), (SAAAE, TINY), (DNCNN, [*FEW, *SHALLOW]), (MOE, [*FEW, "--model.init_args.net.init_args.depth=2"])],
+    [(VAE, TINY), (SAAAE, TINY), (DNCNN, [*FEW, *SHALLOW]), (MOE, NARROW_MOE)],
     ids=["vae", "saaae", "dncnn", "moe"],
 )
 def test_bfloat16_is_near_float32_and_resumes_bit_for_bit(config: str, small: list[str], tmp_path: Path) -> None:

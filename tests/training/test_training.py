@@ -20,6 +20,7 @@ from safetensors.torch import load_file
 from tiny_fits import (
     FEW,
     NARROW,
+    NARROW_MOE,
     SAAAE,
     SHALLOW,
     SMALL,
@@ -131,7 +132,11 @@ def test_resumed_equals_uninterrupted(config: str, arguments: list[str], tmp_pat
 
 @pytest.mark.parametrize(
     ("config", "small"),
-    [(SAAAE, TINY), (config_of("moe_denoising", "moe"), FEW), (config_of("attentive_vqvae", "ah_revived"), NARROW)],
+    [
+        (SAAAE, TINY),
+        (config_of("moe_denoising", "moe"), NARROW_MOE),
+        (config_of("attentive_vqvae", "ah_revived"), NARROW),
+    ],
     ids=["saaae", "moe", "vqvae"],
 )
 def test_stopped_within_an_epoch_equals_uninterrupted(

@@ -60,6 +60,11 @@ NARROW = [
     *keys("model.init_args.discriminator", {"width": 4}),
 ]
 
+NARROW_MOE = [
+    *FEW,
+    *keys("model.init_args.net", {"width": 16, "heads": 2, "depth": 1, "router_hidden": 8, "feedforward": 16}),
+]
+
 SHALLOW = keys("model.init_args.net", {"depth": 2, "channels": 4})
 """For DnCNN."""
 
