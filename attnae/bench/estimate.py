@@ -102,7 +102,7 @@ def estimate(runs: Sequence[Run], costs: Mapping[str, Cost], jobs: int) -> Estim
         costs: Cost of a run of each variant.
         jobs: Number of runs at a time.
     """
-    seconds = [each for run in runs if (each := costs[run.id.variant].seconds) is not None]
+    seconds = [each * _left(run, each) for run in runs if (each := costs[run.id.variant].seconds) is not None]
     weights = {variant: BYTES * (one.parameters or 0.0) for variant, one in costs.items()}
     memory = sorted((costs[run.id.variant].memory or 0.0 for run in runs), reverse=True)
     return Estimate(
@@ -112,6 +112,18 @@ def estimate(runs: Sequence[Run], costs: Mapping[str, Cost], jobs: int) -> Estim
         CHECKPOINTS * max(weights[run.id.variant] for run in runs) * min(jobs, len(runs)),
         sum(memory[:jobs]) or None,
     )
+
+
+def _left(run: Run, seconds: float) -> float:
+    """Share of the seconds of a whole run that are left of one that starts from a checkpoint."""
+    if run.checkpoint is None:
+        return 1.0
+    try:
+        with (run.checkpoint.parents[1] / "metrics.csv").open(encoding="utf-8") as stream:
+            done = max(0, sum(1 for _ in stream) - 1)
+    except OSError:
+        return 1.0
+    return max(1 - done / run.epochs, min(STARTUP / seconds, 1.0)) if seconds else 1.0
 
 
 def _network(configuration: dict[str, Any]) -> Any:

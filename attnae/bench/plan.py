@@ -81,7 +81,7 @@ def make(request: Request) -> Plan:
     }
     for text in request.overrides:
         key, _, value = text.partition("=")
-        keys.check({key: value}, {variant: merged[variant] for variant in chosen})
+        keys.check_overrides({key: value}, {variant: merged[variant] for variant in chosen})
     for variant in chosen:
         if _place(merged[variant]) != _place(merged[chosen[0]]):
             raise UserError(

@@ -11,7 +11,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from attnae.errors import UserError
+from attnae.errors import UserError, out_of_memory
 from attnae.inference import folders, inputs
 from attnae.parser import Parser, nonempty
 from attnae.paths import typed
@@ -52,7 +52,7 @@ def run(arguments: list[str]) -> int:
     except Exception as error:
         if type(error).__name__ == "OutOfMemoryError":
             raise UserError("Out of GPU memory. Give a smaller --batch-size, or --device cpu.") from error
-        if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
+        if out_of_memory(error):
             raise UserError("Out of memory. Give smaller or fewer images, or a smaller --batch-size.") from error
         raise
     finally:
@@ -139,7 +139,7 @@ def _add_sample(commands: Any) -> None:
         "attnae sample runs/saaae_vs_vae/quick/vae/seed1-* -o sampled.png --between first.jpg last.jpg",
     )
     sample.add_argument("-o", "--out", type=_path, required=True, metavar="PNG", help="file to write")
-    sample.add_argument("--count", type=_count(1), default=8, metavar="N", help="images or steps; default 8")
+    sample.add_argument("--count", type=_count(1, 10_000), default=8, metavar="N", help="images or steps; default 8")
     sample.add_argument("--seed", type=_count(0), default=1, metavar="N", help="of the latents; default 1")
     sample.add_argument(
         "--between",
@@ -236,10 +236,12 @@ def _path(text: str) -> Path:
     return Path(_typed(text))
 
 
-def _count(least: int) -> Any:
+def _count(least: int, most: int = 2**31 - 1) -> Any:
+    expected = f"from {least} to {most:,}" if most < 2**31 - 1 else f"of at least {least}"
+
     def number(text: str) -> int:
-        if not text.isdecimal() or not least <= int(text) < 2**31:
-            raise argparse.ArgumentTypeError(f"expected an integer of at least {least}, got {text!r}")
+        if not text.isdecimal() or not least <= int(text) <= most:
+            raise argparse.ArgumentTypeError(f"expected an integer {expected}, got {text!r}")
         return int(text)
 
     return number

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from attnae.data.batch import Corruption
 from attnae.data.masks import PatchMask
-from attnae.errors import UserError
+from attnae.errors import UserError, out_of_memory
 from attnae.inference import folders
 from attnae.inference.tiles import blended
 from attnae.result import Part
@@ -98,7 +98,7 @@ class Model:
         except torch.OutOfMemoryError:
             raise
         except (ValueError, RuntimeError) as error:
-            if "can't allocate memory" in str(error):
+            if out_of_memory(error):
                 raise
             raise UserError(
                 f"{self.settings}: {type(self.task.net).__name__} does not accept images of image_size {self.size}: "

@@ -19,7 +19,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningCLI, SaveConfigCallback
 
 from attnae.data.base import ImageDataModule
-from attnae.errors import UserError
+from attnae.errors import UserError, out_of_memory
 from attnae.files import write_text
 from attnae.paths import shown, typed
 from attnae.training import loggers, weights
@@ -347,7 +347,7 @@ def run_cli() -> None:
 
 def _out_of_memory(error: BaseException) -> UserError | None:
     """The message if the CPU ran out of memory, also as the cause of another error; otherwise ``None``."""
-    if not isinstance(error, MemoryError) and not re.search("can't allocate memory|bad_alloc", str(error)):
+    if not out_of_memory(error):
         return None
     asked = re.search(r"tried to allocate (\d+) bytes", str(error))
     size = f" ({int(asked[1]) / 1e9:.1f} GB at once)" if asked else ""

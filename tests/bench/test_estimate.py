@@ -52,6 +52,24 @@ def test_a_longer_run_on_more_images_is_estimated_from_a_shorter_one(tmp_path: P
     assert found.memory == pytest.approx(500e6)
 
 
+@pytest.mark.parametrize("extends", [False, True])
+def test_only_the_epochs_after_the_checkpoint_count(tmp_path: Path, extends: bool) -> None:
+    """A training that was interrupted, and one that continues a shorter run."""
+    made = planned(tmp_path)
+    (run,) = [run for run in made.runs if run.id.variant == "vae"]  # 20 epochs
+    whole = estimate([run], {"vae": 5000}, [earlier(made, "vae")], jobs=1, threads=2).seconds
+    begun = tmp_path / "shorter" if extends else run.folder
+    (begun / "checkpoints").mkdir(parents=True)
+    (begun / "checkpoints/last.ckpt").touch()
+    (begun / "metrics.csv").write_text("epoch\n" + "".join(f"{epoch}\n" for epoch in range(1, 16)))
+    left = estimate(
+        [replace(run, continues=begun if extends else None)], {"vae": 5000}, [earlier(made, "vae")], jobs=1, threads=2
+    )
+    assert whole is not None
+    assert left.seconds == pytest.approx(whole / 4)
+    assert (left.disk, left.memory) == (pytest.approx(5e6), pytest.approx(500e6))
+
+
 def test_jobs_divide_the_time_and_multiply_the_memory(tmp_path: Path) -> None:
     made = planned(tmp_path, seeds="3")
     done = [earlier(made, "vae"), earlier(made, "saaae")]

@@ -36,7 +36,7 @@ def takes(benchmark: str, variant: str, key: str, value: str) -> bool:
 
 def refuses(benchmark: str, variant: str, key: str, value: str) -> str:
     try:
-        keys.check({key: value}, {variant: configuration(benchmark, variant)})
+        keys.check_overrides({key: value}, {variant: configuration(benchmark, variant)})
     except UserError as error:
         return str(error)
     return ""

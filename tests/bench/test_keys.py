@@ -135,7 +135,7 @@ def test_any_setting_is_accepted_or_rejected_in_one_line(key: str, value: str, o
     settings, said = {key: value, other: second}, ""
     try:
         known = {key: parsed(text, text) for key, text in settings.items()}
-        keys.check(settings, {one: benchmark.configuration(one, "quick", known) for one in ("vae", "saaae")})
+        keys.check_overrides(settings, {one: benchmark.configuration(one, "quick", known) for one in ("vae", "saaae")})
     except UserError as error:
         said = str(error)
     assert len(said.splitlines()) <= 1
@@ -251,7 +251,9 @@ def test_every_listed_key_can_be_set(name: str) -> None:
     benchmark = catalog.load(name)
     for key, (argument, variants) in configurable(benchmark).items():
         if not argument.required and not isinstance(argument.default, dict | list):
-            keys.check({key: argument.default}, {one: benchmark.configuration(one, "quick") for one in variants})
+            keys.check_overrides(
+                {key: argument.default}, {one: benchmark.configuration(one, "quick") for one in variants}
+            )
 
 
 # -- time ----------------------------------------------------------------------------------------------------------

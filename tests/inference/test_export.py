@@ -120,6 +120,8 @@ def test_samples(saaae: Path, tmp_path: Path) -> None:
             assert (image.height, image.width) == shape
     with pytest.raises(UserError, match="exists"):
         commands.run(["sample", str(saaae), "-o", str(tmp_path / "3.png")])
+    with pytest.raises(UserError, match="from 1 to 10,000"):
+        commands.run(["sample", str(saaae), "-o", str(tmp_path / "many.png"), "--count", "10001"])
     with pytest.raises(UserError, match="not a PNG file"):
         commands.run(["sample", str(saaae), "-o", str(tmp_path / "3.gif")])
 

@@ -76,7 +76,7 @@ MEANT = {"epochs": "trainer.max_epochs"}
 """Common misnomers whose closest match by spelling is a different key."""
 
 
-def check(overrides: Mapping[str, Any], configurations: Mapping[str, Mapping[str, Any]]) -> None:
+def check_overrides(overrides: Mapping[str, Any], configurations: Mapping[str, Mapping[str, Any]]) -> None:
     """Validates ``--set`` overrides.
 
     Args:
