@@ -30,7 +30,8 @@ LIMITS = """
   digest. `attnae-bench report --check` compares a report with its result files, but not these with the run.
 - A flipped bit in an image cache of more than 1 GB is not detected, because the cache is not read completely when opened.
 - Weights without a digest in their header, such as those written by other programs, are accepted if names and shapes match.
-- A run killed during an epoch repeats that epoch: a checkpoint is written after each epoch, in profile `paper` after every 20.
+- A killed run repeats what it trained since its last checkpoint: at most one epoch by default, 20 in `epoch100*` and `paper` and 250 in
+  `small*` of `saaae_vs_vae`, 5 in `paper` of `attentive_vqvae` (`checkpoint.every_n_epochs`).
 
 ## Determinism
 
@@ -42,8 +43,9 @@ LIMITS = """
 | MoE denoiser, dense, DnCNN | yes | not guaranteed: matrix products and convolutions | yes |
 | Attentive VQ-VAE | yes | no: convolutions, `index_add` of the codebooks, the codes' gradient | yes |
 
-The first column is measured above. The others are derived from the operations in a training step and torch's list of
-nondeterministic operations (`torch.use_deterministic_algorithms`); all of them have a deterministic implementation. They were
-not measured on a GPU. Other numbers of threads or devices lead to other rounding.
+The first column is measured above for one variant of each paper (VAE, MoE, AH). The rest is derived from the operations in a
+training step and torch's list of nondeterministic operations (`torch.use_deterministic_algorithms`); all of them but the
+backward pass of SAAAE's attention have a deterministic implementation. Nothing was measured on
+a GPU. Other numbers of threads or devices lead to other rounding.
 """
 """Text below the table."""

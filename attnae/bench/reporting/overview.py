@@ -59,8 +59,8 @@ def page(reports: Sequence[Report], benchmarks: Sequence[Benchmark]) -> str:
     note = (
         f"{sum(states.values())} claims in {len(benchmarks)} benchmarks; verdicts: {decided or 'none'}. "
         "Each verdict comes from the strongest report that tests the claim: official data first, then at least half of the "
-        "schedule, the profile closest to the paper, fewer modified settings, more epochs, and more seeds. Demonstrations do "
-        "not count."
+        "schedule, the profile closest to the paper, records of the current format before converted ones, fewer modified "
+        "settings (apart from the precision), more epochs, and more seeds. Demonstrations do not count."
     )
     blocks = ["# Results", note, table(["benchmark", *STATES], body)]
     for benchmark in benchmarks:
