@@ -33,18 +33,18 @@ def version(folder: Path | None, configuration: Mapping[str, Any]) -> dict[str, 
     """
     if folder is None or not any(path.startswith(f"{folder.name}.") for path in classes(configuration)):
         return {}
-    return {"code": _digest(folder)}
+    return {"code": digest(folder)}
 
 
-def _digest(folder: Path) -> str:
+def digest(folder: Path) -> str:
     """Digest of the names and contents of a folder's Python files, whatever their line endings."""
-    digest = hashlib.blake2b(digest_size=8)
+    hashed = hashlib.blake2b(digest_size=8)
     for path in sorted(folder.rglob("*.py")):
         inside = path.relative_to(folder)
         if not any(part.startswith((".", "__")) for part in inside.parts[:-1]):
             text = path.read_bytes().replace(b"\r\n", b"\n")
-            digest.update(f"{inside.as_posix()} {len(text)}\n".encode() + text)
-    return digest.hexdigest()
+            hashed.update(f"{inside.as_posix()} {len(text)}\n".encode() + text)
+    return hashed.hexdigest()
 
 
 def check(benchmark: Benchmark, profile: str, configurations: Mapping[str, Mapping[str, Any]]) -> None:
@@ -73,7 +73,7 @@ def check(benchmark: Benchmark, profile: str, configurations: Mapping[str, Mappi
         return
     folder = benchmark.code
     text = json.dumps({"folder": str(folder) if folder else None, "classes": asked}, default=str)
-    known = (_digest(folder) if folder else "", text)
+    known = (digest(folder) if folder else "", text)
     if known in _checked:  # the points of a grid
         return
     done = processes.run(str(SCRIPT), [], os.environ, text)

@@ -194,6 +194,12 @@ def _run(request: Request, settings: Settings, one: RunId, label: str, merged: d
     )
 
 
+def code_changed(run: Run) -> bool:
+    """Whether the code of the benchmark's own folder is no longer that of the run's identity."""
+    wanted = run.id.configuration.get("code")
+    return wanted is not None and own.digest(Path(run.trust[1])) != wanted
+
+
 def named(benchmark: Benchmark) -> str:
     """How a benchmark is named on the command line: by its name, or by the path of its file."""
     return shown(benchmark.file.absolute()) if benchmark.file else benchmark.name

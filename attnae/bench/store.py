@@ -19,17 +19,20 @@ from attnae.result import Record
 
 
 def read(run: Run) -> result.Result | None:
-    """Result of a run; ``None`` if it is missing or unreadable, in which case the run is repeated.
+    """Result of a run; ``None`` if it is missing or damaged, in which case the run is repeated.
 
     Raises:
         NewerFormat: A newer version of attnae wrote it.
+        UserError: The disk does not let it be read.
     """
     path = run.folder / "result.json"
     try:
         found = result.read_result(path) if path.exists() else None
     except result.NewerFormat:
         raise
-    except UserError:
+    except UserError as error:
+        if isinstance(error.__cause__, OSError):
+            raise
         return None
     return found if found and RunId.of(found) == run.id else None
 

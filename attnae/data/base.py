@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 
 from attnae.data.batch import Batch, Corruption
 from attnae.data.cache import Images
-from attnae.data.content import leaked, load
+from attnae.data.content import check_expected, leaked, load
 from attnae.data.decode import UInt8
 from attnae.data.location import Source, locate
 from attnae.data.sampler import EpochBatches, IndexedImages, run_seed, sample
@@ -117,6 +117,7 @@ class ImageDataModule(L.LightningDataModule):
         if not self._splits:
             self.location = locate(self.dataset, self.embedded, self.root, self.source, self.download)
             self._splits, self.content = load(self.location, self.image_size, self.embedded_counts)
+            check_expected(self.content)
             for line in self.content.notices():
                 rank_zero_only(print)(line, file=sys.stderr, flush=True)
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
 
 FEW = 8
 """Minimum number of held-out images for a meaningful comparison."""
+
+EXPECTED = "ATTNAE_DATA_DIGEST"
+"""Environment variable with the digest of the images of a run, set by the runner; unset or empty for any images."""
 
 TICK = 20_000_000
 """Nanoseconds after which another write to a file changes its timestamp on any local file system."""
@@ -68,6 +72,16 @@ class Content:
                 f"Held-out images: {self.test}. Too few for a comparison; the numbers only show that the run works"
             )
         return lines
+
+
+def check_expected(content: Content) -> None:
+    """Compares the images of a run with those of its plan: training on others would be found out after hours only.
+
+    Raises:
+        UserError: They are others.
+    """
+    if (expected := os.environ.get(EXPECTED)) and expected != content.digest:
+        raise UserError("The images changed after the command was started. Rerun it.")
 
 
 def content(location: Location, image_size: int, decode: bool = True) -> Content | None:

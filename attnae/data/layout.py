@@ -103,6 +103,8 @@ def split_members(dataset: str, files: list[File], left_out: Counter[str]) -> Fo
         start += 1
     below = [parts[start] if len(parts) > start + 1 else "" for parts in names]
     if not {"train", "test"} & set(below):
+        if {"train", "test"} <= (named := {name.lower(): name for name in below}).keys():
+            raise UserError(f"The archive has {named['train']}/ and {named['test']}/. Rename them to train/ and test/.")
         return Found(_flat(dataset, files), left_out, dataset not in SPLIT_BY_NAME)
     held_out = next((name for name in HELD_OUT if name in below), "test")
     splits: dict[str, list[File]] = {"train": [], "test": []}

@@ -21,7 +21,7 @@ from attnae.bench import catalog
 from attnae.bench.app import main
 from attnae.bench.catalog.benchmark import Benchmark
 from attnae.errors import UserError
-from attnae.files import parse_yaml, shipped
+from attnae.files import dump_yaml, parse_yaml, shipped
 from attnae.metrics.columns import COLUMNS
 from attnae.paths import shown
 
@@ -228,6 +228,9 @@ VARIANT = {"title": "t", "about": "a", "default": True}
         ({"claims": [claim(published=[1.0])]}, "claims[0].published: must be one number or two numbers, [left, right]"),
         ({"claims": [claim(primary=True)] * 4}, "claims: 4 primary claims; at most 3 are allowed"),
         ({"claims": {}}, "claims: must be a list, got {}"),
+        ({"figures": [{"file": "../../x.png", "variants": ["plain"], "caption": "c"}]}, "figures[0].file: '../../x.png' must be the name of a picture"),
+        ({"figures": [{"file": "/etc/passwd", "variants": ["plain"], "caption": "c"}]}, "figures[0].file: '/etc/passwd' must be the name of a picture"),
+        ({"figures": [{"file": "..", "variants": ["plain"], "caption": "c"}]}, "figures[0].file: '..' must be the name of a picture"),
     ],
     ids=lambda value: value[:60] if isinstance(value, str) else None,
 )  # fmt: skip
@@ -324,3 +327,17 @@ def test_mutated_files_are_valid_or_rejected_in_one_line(raw: dict[str, Any]) ->
         for variant in read.variants if read else ():
             for profile in read.profiles if read else ():
                 assert isinstance(read and read.configuration(variant, profile), dict)
+
+
+def test_a_benchmark_that_lies_among_the_runs_is_not_replaced(tmp_path: Path) -> None:
+    """As with ``--out .`` beside the folder of one's own benchmark."""
+    (tmp_path / "mine").mkdir()
+    path = tmp_path / "mine" / "benchmark.yaml"
+    path.write_text("# a comment\n" + dump_yaml(small()), encoding="utf-8")
+    before = path.read_bytes()
+    read = catalog.read(path)
+    assert read.name == "mine"
+    catalog.keep(read, tmp_path)
+    assert path.read_bytes() == before
+    catalog.keep(read, tmp_path / "runs")
+    assert catalog.read(tmp_path / "runs/mine/benchmark.yaml").variants == read.variants

@@ -13,6 +13,7 @@ import pytest
 from attnae.bench import catalog
 from attnae.bench.catalog.benchmark import Claim
 from attnae.bench.reporting import flat, page, tables
+from attnae.bench.reporting.answer import cost_words
 from attnae.bench.reporting.averages import average
 from attnae.bench.reporting.claims import question
 from attnae.bench.reporting.conditions import counting, departures, undisturbed
@@ -24,6 +25,7 @@ from attnae.bench.reporting.judgment import (
     ONE_SEED,
     OPPOSITE,
     UNDECIDED,
+    Judgment,
     judge_one,
 )
 from attnae.bench.reporting.material import Report
@@ -227,9 +229,52 @@ def test_memory_of_different_devices_is_not_averaged() -> None:
         replace(run("moe_clamped", seed, 22.0), efficiency={"peak_memory_mb": memory}, hardware={"device": device})
         for seed, memory, device in ((1, 100.0, "GPU"), (2, 1100.0, "CPU"))
     ]
-    assert [len(counting(some, "peak_memory_mb")) for some in (results, results[:1])] == [0, 1]
+    assert [len(counting(some, "peak_memory_mb", some)) for some in (results, results[:1])] == [0, 1]
     assert "1,100" not in tables.cost(Report(benchmark, "paper", results))
     assert "1,100" in tables.cost(Report(benchmark, "paper", results[1:]))
+    beside = [results[0], replace(results[1], variant="dense_clamped")]
+    assert "1,100" not in (told := tables.cost(Report(benchmark, "paper", beside)))
+    assert "cannot be compared" in told
+
+
+def test_seconds_of_different_machines_are_not_compared() -> None:
+    """Neither other processors nor other numbers of threads."""
+    benchmark = catalog.load("moe_ablation")
+
+    def timed(variant: str, seed: int, seconds: float, threads: int) -> Result:
+        efficiency = {"seconds_per_epoch": seconds, "cpu_seconds_per_epoch": seconds * threads, "params_trainable": 5.0}
+        hardware = {"device": "CPU", "processor": "A", "threads": threads}
+        return replace(run(variant, seed, 22.0), efficiency=efficiency, hardware=hardware)
+
+    clamped = [timed("moe_clamped", seed, 1000.0, 2) for seed in (1, 2)]
+    slower = [timed("dense_clamped", seed, 4000.0, 1) for seed in (1, 2)]
+    both = Report(benchmark, "paper", [*clamped, *slower])
+    assert "time" not in cost_words(both, "dense_clamped", "moe_clamped")
+    assert "1,000" in (told := tables.cost(both))
+    assert "4,000" not in told
+    assert "of most runs" in told
+    same = Report(benchmark, "paper", [*clamped, *(timed("dense_clamped", seed, 4000.0, 2) for seed in (1, 2))])
+    assert "4.0 times the time" in cost_words(same, "dense_clamped", "moe_clamped")
+    assert "of most runs" not in tables.cost(same)
+
+
+def test_errors_on_other_numbers_of_images_are_not_compared() -> None:
+    benchmark = catalog.load("moe_ablation")
+
+    def judged(count: float) -> list[Judgment]:
+        rows = (("moe_clamped", 22.0, 8.0), ("dense_clamped", 15.0, count))
+        results = [
+            replace(one, metrics={**one.metrics, "heldout/images": images})
+            for name, value, images in rows
+            for seed in (1, 2, 3)
+            for one in [run(name, seed, value + seed / 100)]
+        ]
+        report = Report(benchmark, "paper", results)
+        sides = ("moe_clamped", "dense_clamped")
+        return [one.judgment for one in report.judged if (one.claim.left, one.claim.right) == sides]
+
+    assert {one.direction for one in judged(8.0)} == {HOLDS}
+    assert {one.estimate for one in judged(4.0)} == {None}
 
 
 def test_seeds_without_a_partner_are_named() -> None:

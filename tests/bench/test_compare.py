@@ -128,6 +128,23 @@ def test_nothing_that_got_worse_goes_unseen(tmp_path: Path, capsys: pytest.Captu
     assert "Not compared, only in A: moe_ablation, moe_denoising/short, moe_denoising/third" in out
 
 
+def test_last_epochs_are_averaged_as_in_reports(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The last epoch alone is a third better, the mean over the last five as it was."""
+    for side, errors in (("a", [0.01] * 5), ("b", [0.0115, 0.011, 0.011, 0.009, 0.0075])):
+        epochs = [1.0, 2.0, 3.0, 4.0, 5.0]
+        changes = {
+            "benchmark": "attentive_vqvae",
+            "metrics": {"heldout/mse": errors[-1]},
+            "curves": {"epoch": epochs},
+            "last_epochs": {"epoch": epochs, "heldout/mse": errors},
+        }
+        write(tmp_path / side, {("vqvae", 1): 0.0}, **changes)
+    assert main(["compare", str(tmp_path / "a"), str(tmp_path / "b")]) == 0
+    said = capsys.readouterr().out
+    assert "0.0075" not in said
+    assert BETTER not in said
+
+
 def test_new_failure_is_a_regression(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert compared(tmp_path, seeds(25.0), seeds(25.0), status="failed", reason="out of [memory]") == 1
     assert "moe/seed1 failed in B: out of [memory]" in capsys.readouterr().out

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -52,6 +53,29 @@ def strip(path: Path, images: np.ndarray) -> None:
             start = 2 + place * (side + 2)
             whole[2 : 2 + side, start : start + side] = image
     Image.fromarray((255 * whole).round().astype(np.uint8)).save(path)
+
+
+@pytest.mark.parametrize("linked", [False, True])
+def test_figures_of_runs_are_copied_but_not_what_links_lead_to(linked: bool, tmp_path: Path) -> None:
+    (spec,) = [figure for figure in BENCHMARK.figures if figure.variants == ["moe"]]
+    source = tmp_path / "moe" / "images" / spec.file
+    source.parent.mkdir(parents=True)
+    if linked:
+        (tmp_path / "secret").write_bytes(b"secret")
+        source.symlink_to(tmp_path / "secret")
+    else:
+        source.write_bytes(b"picture")
+    to = tmp_path / "to"
+    to.mkdir()
+    figures._copies(BENCHMARK, {"moe": tmp_path / "moe"}, to)
+    figures._copies(BENCHMARK, {}, to)
+    assert [path.name for path in to.iterdir()] == [f"moe-{spec.file}"] * (not linked)
+
+
+def test_variants_with_one_title_are_told_apart() -> None:
+    variants = {name: replace(one, title="the same") for name, one in BENCHMARK.variants.items()}
+    alike = Report(replace(BENCHMARK, variants=variants), "quick", [run("moe", 1), run("dense", 1)])
+    assert len({look.title for look in figures.drawn(alike).values()}) == 2
 
 
 @pytest.mark.parametrize("count", [1, 2, 8])

@@ -201,7 +201,7 @@ BELOW = {
                      "attnae.online", "attnae.parser", "attnae.streams"),
     "attnae.bench.running": ("attnae.bench.running", "attnae.bench.plan", "attnae.bench.identity", "attnae.bench.store",
                              "attnae.bench.request", "attnae.bench.sharing", "attnae.bench.jobs", "attnae.bench.markdown",
-                             "attnae.result", "attnae.errors", "attnae.files", "attnae.paths"),
+                             "attnae.data.content", "attnae.result", "attnae.errors", "attnae.files", "attnae.paths"),
     "attnae.bench.sharing": ("attnae.bench.identity", "attnae.result", "attnae.errors", "attnae.files", "attnae.paths"),
     "attnae.bench.identity": ("attnae.result", "attnae.errors", "attnae.files"),
     "attnae.bench.reporting": ("attnae.bench.reporting", "attnae.bench.catalog.benchmark", "attnae.bench.catalog",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -34,7 +35,7 @@ from attnae.bench import plan
 from attnae.bench.app import main
 from attnae.bench.catalog import load
 from attnae.bench.request import Request
-from attnae.bench.running.execution import DONE, FAILED, Execution
+from attnae.bench.running.execution import DONE, FAILED, Execution, _set_aside
 
 LONG = [*RUN, "--jobs", "2", *options("trainer.max_epochs=60")]
 """Enough epochs to interrupt the run: a few seconds."""
@@ -170,6 +171,38 @@ def test_result_of_a_newer_version_is_never_replaced(tmp_path: Path, capsys: pyt
     assert "result.json has format 99" in (said := capsys.readouterr().err)
     assert "Update attnae" in said
     assert record.read_text() == '{"version": 99}'
+
+
+def test_a_result_that_cannot_be_read_is_not_replaced(tmp_path: Path) -> None:
+    """As when the disk fails for a moment; another training would replace it."""
+    (run,) = plan.make(Request(load("saaae_vs_vae"), variants="vae", out=tmp_path)).runs
+    (run.folder / "result.json").mkdir(parents=True)
+    late = Execution(run)
+    late.start({})
+    assert late.stage == FAILED
+    assert "result.json" in late.reason
+    assert (run.folder / "result.json").is_dir()
+
+
+@pytest.mark.parametrize("state", ["of another run", "damaged", "failed"])
+def test_results_in_the_way_are_set_aside_with_their_weights(state: str, tmp_path: Path) -> None:
+    record = tmp_path / "result.json"
+    identity = {"benchmark": "b", "label": "l", "profile": "p", "variant": "v", "seed": 1}
+    result.write(result.Result(**identity, status="failed" if state == "failed" else "complete"), record)
+    if state == "damaged":
+        record.write_text("{")
+    for name in ("weights.safetensors", "per_image.npz"):
+        (tmp_path / name).write_text(name)
+    _set_aside(record)
+    names = {re.sub(r"-\d+", "-N", path.name) for path in tmp_path.iterdir()}
+    assert (
+        names
+        == {
+            "of another run": {"result-N.json", "weights-N.safetensors", "per_image-N.npz"},
+            "damaged": {"result-N.json", "weights.safetensors", "per_image.npz"},  # to be tested again
+            "failed": {"weights.safetensors", "per_image.npz"},
+        }[state]
+    )
 
 
 @pytest.mark.slow

@@ -18,7 +18,10 @@ import yaml
 from tiny_runs import save
 
 import attnae.bench as bench
+from attnae.bench import catalog, plan
+from attnae.bench.request import Request
 from attnae.bench.running import processes
+from attnae.bench.running.execution import FAILED, Execution
 from attnae.files import shipped
 
 SMALL = ["--set", "trainer.max_epochs=1", "--set", "data.init_args.train_images=64", "--set", "data.init_args.test_images=16",
@@ -158,6 +161,20 @@ class TestRun:
         )
         done = call(folder, "run", "sharp/benchmark.yaml", "--variants", "idea,dncnn", *SMALL, "--dry-run")
         assert re.findall(r"^# \w+/seed1: .* (\S+)$", done.stdout, re.MULTILINE) == [before[1], dncnn]
+
+    def test_code_that_changes_before_a_run_begins_fails_it(self, made: tuple[Path, str], tmp_path: Path) -> None:
+        """Its result would be filed under the former code; earlier runs of a plan may take hours."""
+        shutil.copytree(made[0] / "sharp", tmp_path / "sharp")
+        read = catalog.read(tmp_path / "sharp/benchmark.yaml")
+        idea, dncnn = plan.make(Request(read, variants="idea,dncnn", out=tmp_path / "runs")).runs
+        assert idea.id.variant == "idea"
+        with (tmp_path / "sharp/net.py").open("a", encoding="utf-8") as file:
+            file.write("\n# changed\n")
+        late = Execution(idea)
+        late.start({})
+        assert late.poll()
+        assert (late.stage, late.reason) == (FAILED, "the code changed after the command was started. Rerun it")
+        assert not plan.code_changed(dncnn)  # its classes are attnae's
 
     def test_reports_and_merges_need_neither_folder_nor_code(self, made: tuple[Path, str], tmp_path: Path) -> None:
         shutil.copytree(made[0] / "runs", tmp_path / "theirs")

@@ -105,6 +105,28 @@ def test_exit_code(text: str, code: int, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_a_program_that_cannot_be_entered_fails_and_the_server_goes_on(tmp_path: Path) -> None:
+    """Its folder was removed, or is another user's: the number of the process is not its exit code."""
+    with (tmp_path / "out.txt").open("wb") as out:
+        streams = (out.fileno(),) * 3
+        request = {"program": "p.py", "arguments": [], "environment": dict(os.environ), "name": "p"}
+        process = processes._forked({**request, "folder": str(tmp_path / "nowhere")}, streams)
+    assert process.pid > 1
+    assert process.wait(60) == 1
+    assert processes.run(written(tmp_path, "print('next')"), [], os.environ).stdout == "next\n"
+
+
+@pytest.mark.parametrize("number", [-1, 0, 1])
+def test_exit_codes_are_not_taken_for_processes(number: int) -> None:
+    """A signal to process group 0 or 1 would reach others."""
+    read, write = os.pipe()
+    os.write(write, processes.NUMBER.pack(number))
+    with pytest.raises(ConnectionError):
+        processes.Forked(read)
+    os.close(write)
+
+
+@pytest.mark.slow
 def test_changed_code_is_read_again(tmp_path: Path) -> None:
     for number in (1, 2):
         (tmp_path / "own.py").write_text(f"number = {number}  # {'x' * number}\n", encoding="utf-8")

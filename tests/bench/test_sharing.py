@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from filelock import FileLock
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.numpy import save_file
@@ -20,6 +21,7 @@ from attnae import result
 from attnae.bench import sharing
 from attnae.bench.app import main
 from attnae.bench.identity import RunId
+from attnae.errors import UserError
 from attnae.result import Result
 
 DATA = {"kind": "folder", "title": "pets", "name": "pets", "train": 20, "test": 16, "size": 32}
@@ -370,7 +372,32 @@ def test_links_out_of_the_source_folder_are_not_followed(here: Path) -> None:
     (run / "images/x.png").symlink_to(here / "secret")
     (run / "metrics.csv").write_text("epoch")
     assert merge("a", "-o", "c") == 0
-    assert sorted(path.name for path in (here / "c").rglob("*") if path.is_file()) == ["metrics.csv", "result.json"]
+    copied = {path.name for path in (here / "c").rglob("*") if path.is_file()} - {".lock"}
+    assert copied == {"metrics.csv", "result.json"}
+
+
+@pytest.mark.parametrize("name", ["{here}/secret", "a\0b", "x" * 300, "images/../../secret"])
+def test_pictures_elsewhere_are_left_alone(name: str, here: Path) -> None:
+    """Names that another person has written into a result."""
+    secret = here / "secret"
+    secret.write_text("secret")
+    secret.chmod(0o700)
+    store(here / "a", one(images=[name.format(here=here)]))
+    assert merge("a", "-o", "c") == 0
+    assert secret.stat().st_mode & 0o777 == 0o700
+    assert [path.name for path in (here / "c").rglob("*") if path.is_file() and path.name != ".lock"] == ["result.json"]
+
+
+def test_a_run_that_is_being_trained_is_left_alone(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    store(here / "a", one())
+    (run,) = (path.parent for path in (here / "a").rglob("result.json"))
+    target = here / "c" / run.relative_to(here / "a")
+    target.mkdir(parents=True)
+    with FileLock(target / ".lock"):
+        assert merge("a", "-o", "c") == 1
+    assert "noisy/seed1: this run is being trained in c" in " ".join(capsys.readouterr().out.split())
+    assert not (target / "result.json").exists()
+    assert merge("a", "-o", "c") == 0
 
 
 @pytest.mark.parametrize(
@@ -402,3 +429,31 @@ def test_merge_reports_damaged_results_in_one_line_each(here: Path, capsys: pyte
     assert "seed is not a int" in out
     assert "attnae.bench.migrate" in out
     assert main(["merge", "nowhere", "-o", "c"]) == 2
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_result_that_moves_to_another_label_is_never_without_a_copy(
+    fails: bool, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The only copy is in the reports, and an earlier result of other images takes its label."""
+    only = one(minute=30)
+    store(here / "mine", only)
+    assert report("mine") == 0
+    shutil.rmtree(here / "mine")
+    earlier = one(minute=10, psnr=21.0, **OTHER)
+    store(here / "theirs", earlier)
+    write = result.write
+
+    def full(record: Result, path: Path) -> None:
+        if fails and record == only:
+            raise UserError("no space left")
+        write(record, path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(result, "write", full)
+        assert report("theirs") == 2 * fails
+    found = [*kept(here / "reports").values()]
+    assert only in found
+    assert earlier in found
+    assert len(found) == 2
+    assert bool([*(here / "reports").rglob("superseded")]) == fails

@@ -285,6 +285,13 @@ def test_a_zip_has_the_digest_of_its_folder(tmp_path: Path, top: str, splits: tu
     assert sorted(tmp_path.iterdir()) == [tmp_path / "folder", path]  # nothing was unpacked
 
 
+def test_a_split_in_other_letters_is_refused(tmp_path: Path) -> None:
+    """As in a folder: training images would be tested."""
+    path = pack(tmp_path / "a.zip", {**many(20, "photos/Train/"), **many(4, "photos/TEST/")})
+    with pytest.raises(UserError, match=r"has Train/ and TEST/\. Rename them to train/ and test/"):
+        found(path)
+
+
 def test_datasets_split_by_name_are_so_in_a_zip(tmp_path: Path) -> None:
     files = many(30)
     here = locate("CelebA-HQ", "faces", pack(tmp_path / "a.zip", files))

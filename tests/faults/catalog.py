@@ -30,8 +30,8 @@ LIMITS = """
   digest. `attnae-bench report --check` compares a report with its result files, but not these with the run.
 - A flipped bit in an image cache of more than 1 GB is not detected, because the cache is not read completely when opened.
 - Weights without a digest in their header, such as those written by other programs, are accepted if names and shapes match.
-- A killed run repeats what it trained since its last checkpoint: at most one epoch by default, 20 in `epoch100*` and `paper` and 250 in
-  `small*` of `saaae_vs_vae`, 5 in `paper` of `attentive_vqvae` (`checkpoint.every_n_epochs`).
+- A killed run repeats what it trained since its last checkpoint: at most one epoch by default, 20 in `epoch100*` and `paper`
+  and 250 in `small*` of `saaae_vs_vae`, 5 in `paper` of `attentive_vqvae` (`checkpoint.every_n_epochs`).
 
 ## Determinism
 

@@ -357,6 +357,15 @@ def test_bad_input_is_one_line(
     assert not Path("run/weights.safetensors").exists()
 
 
+def test_images_that_changed_since_the_run_was_planned_are_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ATTNAE_DATA_DIGEST", "0" * 16)
+    done = attnae("fit", "-c", VAE, *TINY, "--trainer.default_root_dir", tmp_path / "run")
+    refused(done, "images changed after the command was started")
+    assert not (tmp_path / "run/metrics.csv").exists()
+
+
 def test_unknown_command_is_one_line() -> None:
     refused(attnae("train", "-c", VAE), "train")
 

@@ -19,6 +19,8 @@ def keep(benchmark: Benchmark, root: Path) -> None:
     if benchmark.file is None:
         return
     path = root / benchmark.name / FILE
+    if path.exists() and path.samefile(benchmark.file):  # the user's own
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, dump_yaml(benchmark.content))
 

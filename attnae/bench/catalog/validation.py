@@ -13,6 +13,9 @@ from attnae.metrics.columns import COLUMNS, PROTOCOLS, Column, defined, is_proto
 NAME = re.compile(r"[A-Za-z0-9]\w{0,99}", re.ASCII)
 """Valid names of benchmarks, variants and profiles; they appear in folder names and comma-separated options."""
 
+FILE = re.compile(r"[A-Za-z0-9][\w.-]{0,99}", re.ASCII)
+"""Valid names of figures, which are joined to the folders of runs and reports."""
+
 MOST_DIGITS = 12
 """Maximum number of digits after the decimal point."""
 
@@ -55,6 +58,8 @@ def check(benchmark: Benchmark, place: Place) -> None:
     for index, relation in enumerate(benchmark.relations):
         _relation(relation, benchmark, place.at("relations").at(index))
     for index, figure in enumerate(benchmark.figures):
+        if not FILE.fullmatch(figure.file):
+            raise place.at("figures").at(index).at("file").error(f"{figure.file!r:.60} must be the name of a picture")
         for position, name in enumerate(figure.variants):
             place.at("figures").at(index).at("variants").at(position).choose("variant", name, benchmark.variants)
     for index, published in enumerate(benchmark.published):

@@ -15,6 +15,7 @@ from attnae.bench.catalog.benchmark import Benchmark
 from attnae.bench.commands.arguments import Subparsers, path, percent
 from attnae.bench.identity import RunId
 from attnae.bench.markdown import number
+from attnae.bench.reporting.averages import average
 from attnae.bench.reporting.cells import commit_of, heading, interval, title_of
 from attnae.bench.reporting.seeds import Estimate, paired
 from attnae.bench.reporting.statistics import by_seed, tolerance, value_of
@@ -111,7 +112,10 @@ def _read(folder: Path) -> Tables:
     """Runs by benchmark and table; for duplicates of a variant and seed, the one that finished last."""
     runs: Tables = {}
     for table in sharing.tables(store.results(folder)):
-        own = {(one.variant, one.seed): one for _, one in table.records}
+        records = [one for _, one in table.records]
+        if catalog.load(table.benchmark).average == "last_epochs":  # as in the report
+            records = average(records).results
+        own = {(one.variant, one.seed): one for one in records}
         runs.setdefault(table.benchmark, {})[table.label] = own
     return runs
 

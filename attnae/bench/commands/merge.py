@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
 import json
 import os
@@ -11,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
 from rich.markup import escape
 
 from attnae import result
@@ -55,7 +57,12 @@ def merge(options: argparse.Namespace) -> int:
             if problem := unsound(*record):
                 left_out.append(f"{shown(record[0])}, {record[1].variant}/seed{record[1].seed}: {problem}")
             else:
-                said = _copy(record, options.out)
+                try:
+                    said = _copy(record, options.out)
+                except Timeout:
+                    run = f"{record[1].variant}/seed{record[1].seed}"
+                    left_out.append(f"{shown(record[0])}, {run}: this run is being trained in {shown(options.out)}")
+                    continue
                 copied += said != ALREADY
                 if said:
                     out.print(said, soft_wrap=True, markup=False, highlight=False)
@@ -156,10 +163,11 @@ def _copy(record: Record, out: Path) -> str:
             target = aside
             said += f" to {shown(aside)}; a later or complete result of the same run takes precedence"
     target.mkdir(parents=True, exist_ok=True)
-    for name, source in _files(folder, one):
-        with atomic(target / name) as temporary:
-            shutil.copyfile(source, temporary)
-    result.write(one, target / "result.json")
+    with FileLock(target / ".lock", timeout=0):
+        for name, source in [*_files(folder, one)]:
+            with atomic(target / name) as temporary:
+                shutil.copyfile(source, temporary)
+        result.write(one, target / "result.json")
     return said
 
 
@@ -183,7 +191,9 @@ def _files(folder: Path, one: Result) -> Iterator[tuple[str, Path]]:
         names = {"per_image.npz": per_image_name(one.variant, one.seed)}
     root = Path(os.path.realpath(folder))
     for name, file in names.items():
+        if "\0" in file or ".." in Path(file).parts or Path(file).is_absolute():
+            continue
         source = folder / file
-        inside = Path(os.path.realpath(source)) == root / file
-        if inside and source.is_file():
-            yield name, source
+        with contextlib.suppress(OSError):  # a name that is too long
+            if Path(os.path.realpath(source)) == root / file and source.is_file():
+                yield name, source

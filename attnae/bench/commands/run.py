@@ -310,7 +310,7 @@ def _summary(out: Console, report: Report) -> None:
     for name, runs in report.rows.items():
         cells = []
         for key in keys:
-            value = statistics.summary(counting(runs, key), key)
+            value = statistics.summary(counting(runs, key, report.done), key)
             cells.append(f"{value.mean:,.{column(key).digits}f}" if value else "-")
         if runs:
             grid.add_row(escape(report.title(name)), *cells)

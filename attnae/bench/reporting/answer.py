@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from attnae.bench.markdown import count, escape, number
 from attnae.bench.reporting.cells import cell, unit_of
 from attnae.bench.reporting.claims import Judged
-from attnae.bench.reporting.conditions import undisturbed
+from attnae.bench.reporting.conditions import machine, undisturbed
 from attnae.bench.reporting.judgment import DECIDED, HOLDS, NO_DIFFERENCE, ONE_SEED, UNDECIDED
 from attnae.bench.reporting.material import Report
 from attnae.bench.reporting.seeds import ALPHA, MOST_SEEDS, Estimate, paired
-from attnae.bench.reporting.statistics import epochs_of, mean_by_seed, summary
+from attnae.bench.reporting.statistics import comparable, epochs_of, mean_by_seed, summary
 from attnae.metrics.columns import column
 
 COSTS = {"params_trainable": "parameters", "gflops_forward": "operations", "seconds_per_epoch": "time"}
@@ -112,7 +112,7 @@ def effect(report: Report, left: str, right: str, keys: list[str], judged: Judge
 def _measured(report: Report, left: str, right: str, keys: list[str], judged: Judged | None) -> Effect | None:
     mine, base = (mean_by_seed(report.rows.get(side, []), keys) for side in (left, right))
     found = paired(mine, base)
-    if found is None:
+    if found is None or not comparable(report.rows.get(left, []), report.rows.get(right, []), keys):
         return None
     middle = sum(base[seed] for seed in mine.keys() & base.keys()) / len(mine.keys() & base.keys())
     percent = column(keys[0]).better == "lower" and middle > 0
@@ -213,8 +213,10 @@ def images_of(report: Report, keys: list[str]) -> str:
 
 def cost_words(report: Report, left: str, right: str) -> str:
     """``, at 8.9 times the parameters and 1.9 times the time``; seconds only if all runs were undisturbed, else operations."""
-    quiet = all(
-        runs and all(map(undisturbed, runs)) for runs in (report.rows.get(left, []), report.rows.get(right, []))
+    sides = [report.rows.get(side, []) for side in (left, right)]
+    quiet = (
+        all(runs and all(map(undisturbed, runs)) for runs in sides)
+        and len({machine(r) for runs in sides for r in runs}) == 1
     )
     told: list[tuple[float, str]] = []
     same: list[tuple[float, str]] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import zipfile
 from collections.abc import Iterator
@@ -37,6 +38,7 @@ class Archive:
         self.reports, self.tables = reports, tables
         self.shown = [one for table in tables for _, one in table.records]
         self.written: set[Path] = set()
+        self.moving: list[tuple[Path, Result]] = []  # copies of results until they are written to their new places
         # All are read before any is written, because a result can move to the place of another.
         self.arrays = {path: arrays for table in tables for path, arrays in self._arrays(table)}
 
@@ -80,6 +82,11 @@ class Archive:
                     self._save(path, None)
                     path.unlink(missing_ok=True)
                     path.with_suffix(".npz").unlink(missing_ok=True)
+        for copy, one in self.moving:
+            if self._placed(one):
+                copy.unlink(missing_ok=True)
+                with contextlib.suppress(OSError):  # not empty
+                    copy.parent.rmdir()
 
     def _labels(self) -> set[tuple[str, str]]:
         return {(one.benchmark, one.label) for one in self.shown}
@@ -87,12 +94,27 @@ class Archive:
     def _save(self, path: Path, new: Result | None) -> None:
         """Copies a file before it is replaced or removed, unless its result is kept elsewhere or included in the new one."""
         old = _read(path)
-        if old is not None and (old in self.shown or old.status == "failed" or (new and _continues(old, new))):
+        if old is not None and (
+            old == new or old.status == "failed" or (new and _continues(old, new)) or self._placed(old)
+        ):
             return
         text = path.read_text(encoding="utf-8", errors="surrogateescape")
         target = path.parent / SUPERSEDED / f"{path.stem}-{short_hash(text)}.json"
         target.parent.mkdir(exist_ok=True)
-        target.write_bytes(path.read_bytes())
+        with atomic(target) as temporary:
+            temporary.write_bytes(path.read_bytes())
+        if old is not None and old in self.shown:
+            self.moving.append((target, old))
+
+    def _placed(self, one: Result) -> bool:
+        """Whether a result has been written to a report."""
+        return any(
+            path in self.written and _read(path) == one
+            for table in self.tables
+            for _, each in table.records
+            if each == one
+            for path in [self._path(table, one)]
+        )
 
 
 def _selected(source: Path, keys: set[str]) -> bytes | None:

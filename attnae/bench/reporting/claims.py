@@ -11,7 +11,7 @@ from attnae.bench.reporting import images
 from attnae.bench.reporting.images import ImageStatement
 from attnae.bench.reporting.judgment import ONE_SEED, Departure, Judgment, Question, judge_all
 from attnae.bench.reporting.seeds import shared
-from attnae.bench.reporting.statistics import mean_by_seed
+from attnae.bench.reporting.statistics import comparable, mean_by_seed
 from attnae.metrics.columns import column
 from attnae.result import Result
 
@@ -42,6 +42,8 @@ def question(claim: Claim, rows: Rows, departures: tuple[Departure, ...]) -> Que
     The published effect is used only if nothing but the images differs: with another schedule or network it is another quantity.
     """
     left, right = mean_by_seed(rows.get(claim.left, []), claim.keys), _right(claim, rows)
+    if isinstance(claim.right, str) and not comparable(rows.get(claim.left, []), rows.get(claim.right, []), claim.keys):
+        right = {}
     margin = claim.margin
     if claim.relative_margin:
         values = [right[seed] for seed in shared(left, right)] if isinstance(right, Mapping) else [right]

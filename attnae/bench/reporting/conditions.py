@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -114,11 +115,25 @@ def undisturbed(run: Result) -> bool:
     return isinstance(threads, int) and cpu / wall >= BUSY * threads
 
 
-def counting(runs: list[Result], key: str) -> list[Result]:
-    """The runs whose value of a column counts: all, but for seconds only undisturbed ones, and memory of one kind of device only.
+def machine(run: Result) -> tuple[str, ...]:
+    """What the times of a run depend on besides its code: device, number of devices, processor and threads."""
+    return tuple(str(run.hardware.get(name)) for name in ("device", "devices", "processor", "threads"))
 
-    Memory is that allocated on a GPU, or that of the process on a CPU, which cannot be averaged.
+
+def counting(runs: list[Result], key: str, compared: list[Result]) -> list[Result]:
+    """The runs whose value of a column counts.
+
+    All, but for seconds only undisturbed ones on the machine of most of them. Memory only if all are of one kind of device,
+    because it is that allocated on a GPU, but that of the process on a CPU.
+
+    Args:
+        runs: Runs of a variant.
+        key: The column.
+        compared: All runs that are compared.
     """
-    if key == "peak_memory_mb" and len({str(r.hardware.get("device")) for r in runs}) > 1:
-        return []
-    return [r for r in runs if undisturbed(r)] if key == "seconds_per_epoch" else runs
+    if key == "peak_memory_mb":
+        return runs if len({str(r.hardware.get("device")) for r in compared}) < 2 else []
+    if key != "seconds_per_epoch":
+        return runs
+    most = Counter(machine(r) for r in compared if undisturbed(r)).most_common(1)
+    return [r for r in runs if undisturbed(r) and machine(r) == most[0][0]]

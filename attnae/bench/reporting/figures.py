@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import median
 
 from attnae.bench.catalog.benchmark import Benchmark, Curve, Sweep
-from attnae.bench.reporting.cells import named
+from attnae.bench.reporting.cells import named, title_of
 from attnae.bench.reporting.conditions import counting
 from attnae.bench.reporting.material import Folders, Report
 from attnae.bench.reporting.pictures import grid, lines, relation, tradeoff
@@ -64,7 +64,7 @@ def draw(report: Report, folders: Folders, to: Path) -> list[str]:
 def drawn(report: Report) -> dict[str, Look]:
     """The variants in figures with their looks, at most :data:`MOST`, in the order of the benchmark file."""
     benchmark, done = report.benchmark, report.done
-    known = looks({**{name: v.title for name, v in benchmark.variants.items()},
+    known = looks({**{name: title_of(benchmark, name) for name in benchmark.variants},
                    **{r.variant: r.variant for r in done if r.variant not in benchmark.variants}})  # fmt: skip
     names = list(dict.fromkeys(r.variant for r in done))
     names.sort(key=lambda name: name != benchmark.baseline)  # stable: the baseline is never left out
@@ -83,11 +83,15 @@ def _tradeoff(
     if key is None:
         return
     better = column(key).better
+    compared = [run for runs in rows.values() for run in runs]
     panels: dict[str, list[Point]] = {}
     for cost in COSTS:
         points = []
         for name, runs in rows.items():
-            quality, spent = paired(by_seed(runs, key), 0.0), list(by_seed(counting(runs, cost), cost).values())
+            quality, spent = (
+                paired(by_seed(runs, key), 0.0),
+                list(by_seed(counting(runs, cost, compared), cost).values()),
+            )
             free = not any(r.efficiency.get("params_trainable") for r in runs)
             if quality is None or not (spent or free):
                 continue
@@ -150,7 +154,7 @@ def _copies(benchmark: Benchmark, runs: dict[str, Path], to: Path) -> None:
     """Copies figures that were drawn by the runs."""
     for spec in benchmark.figures:
         for variant in spec.variants:
-            source = runs.get(variant, Path()) / "images" / spec.file
-            if source.is_file():
+            source = runs[variant] / "images" / spec.file if variant in runs else None
+            if source and source.is_file() and not source.is_symlink():  # of another person: it may lead anywhere
                 with atomic(to / f"{variant}-{spec.file}") as temporary:
                     shutil.copyfile(source, temporary)

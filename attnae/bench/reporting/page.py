@@ -324,6 +324,7 @@ def _definitions(report: Report) -> str:
     return (
         "A verdict is based on the confidence interval of the difference over paired seeds (Student's t at 95%; primary "
         "claims with Holm's adjustment). One seed gets no verdict. The share of the published effect is stated only if "
-        "schedule and network size are as published; that of a control is relative to the paper's effect. Numbers published under other conditions are not "
-        "comparable. The number of seeds that would decide assumes the spread seen so far.\n\n" + "\n".join(lines)
+        "schedule and network size are as published; that of a control is relative to the paper's effect. Numbers "
+        "published under other conditions are not comparable. The number of seeds that would decide assumes the spread "
+        "seen so far.\n\n" + "\n".join(lines)
     )

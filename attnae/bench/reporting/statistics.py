@@ -64,6 +64,11 @@ def same_images(some: list[Result], others: list[Result], key: str) -> bool:
     return not (one and other) or one.mean == other.mean
 
 
+def comparable(some: list[Result], others: list[Result], keys: list[str]) -> bool:
+    """Whether runs of two variants measured all of these metrics on the same number of images."""
+    return all(same_images(some, others, key) for key in keys if "/" in key)
+
+
 def tolerance(key: str, value: float, share: float) -> float:
     """Converts a relative tolerance to the unit of a column; for decibels, it is relative to the underlying ratio."""
     return 10 * math.log10(1 + share) if column(key).unit == "dB" else share * abs(value)

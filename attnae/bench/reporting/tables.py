@@ -130,11 +130,12 @@ def cost(report: Report) -> str:
         return ""
     first, *others = COSTS
     base = summary(report.rows.get(report.benchmark.baseline, []), first)
-    body, disturbed, mixed = [], False, False
+    body, disturbed, elsewhere, mixed = [], False, False, False
     for name, runs in report.rows.items():
         disturbed |= any("seconds_per_epoch" in r.efficiency and not undisturbed(r) for r in runs)
-        mixed |= not counting(runs, "peak_memory_mb")
-        values = {key: summary(counting(runs, key), key) for key in COSTS}
+        mixed |= bool(runs) and not counting(runs, "peak_memory_mb", report.done)
+        elsewhere |= len([r for r in runs if undisturbed(r)]) > len(counting(runs, "seconds_per_epoch", report.done))
+        values = {key: summary(counting(runs, key, report.done), key) for key in COSTS}
         parameters = values[first]
         times = f"{parameters.mean / base.mean:.2f}x" if parameters and base and base.mean else "-"
         cells = [cell(values[key], key, most=report.most_seeds) for key in others]
@@ -144,7 +145,8 @@ def cost(report: Report) -> str:
     notes = (
         ("Seconds are shown only for runs on an otherwise idle machine, judged by CPU time; "
          "all are in [results.csv](results.csv).", disturbed),
-        ("Memory on a GPU and on a CPU is not averaged.", mixed),
+        ("Seconds are those of the machine and the number of threads of most runs.", elsewhere),
+        ("Memory on a GPU and on a CPU cannot be compared.", mixed),
     )  # fmt: skip
     note = " ".join(text for text, wanted in notes if wanted)
     return f"## Cost\n\n{table(header, body)}" + (f"\n\n{note}" if note else "")

@@ -16,9 +16,10 @@ from typing import IO, Any
 from filelock import FileLock, Timeout
 
 from attnae import result
-from attnae.bench import jobs, store
+from attnae.bench import jobs, plan, store
 from attnae.bench.identity import Run
 from attnae.bench.running import child, outcome, processes
+from attnae.data.content import EXPECTED
 from attnae.errors import UserError
 from attnae.files import dump_yaml, write_text
 
@@ -68,16 +69,19 @@ class Execution:
             environment: Additional environment variables, for threads and devices.
         """
         self.environment, self.began = _environment(environment), time.monotonic()
+        self.environment[EXPECTED] = self.run.id.data_digest
         if not self._claim():
             return
         try:
             last = store.read(self.run)
-        except result.NewerFormat as error:  # written in the meantime
+        except UserError as error:  # of a newer version, written in the meantime, or the disk
             self._end(FAILED, str(error))
             return
         self.before = last if last and last.status == "complete" else None
         if self.before and not self.run.retest:  # completed by another runner in the meantime
             self._end(DONE)
+        elif plan.code_changed(self.run):  # its result would be one of the former code
+            self._end(FAILED, "the code changed after the command was started. Rerun it")
         elif self._prepare():
             if self.run.trains and not self.before and not self._trained():
                 self._spawn(FIT, self._resumed(self.run.fit), self.run.test if self.joined else ())
@@ -338,11 +342,19 @@ def _environment(further: dict[str, str]) -> dict[str, str]:
 
 
 def _set_aside(record: Path) -> None:
-    """Renames an existing result before a new one is written; removes it if the run failed."""
+    """Renames an existing result and what belongs to it before new ones are written; removes it if the run failed.
+
+    The weights of a damaged result stay, to be tested again.
+    """
     if not record.exists():
         return
+    names = [record.name]
     with contextlib.suppress(UserError):
         if result.read_result(record).status == "failed":
             record.unlink()
             return
-    record.replace(record.with_name(f"result-{time.time_ns()}.json"))
+        names = ["weights.safetensors", "per_image.npz", record.name]
+    now = time.time_ns()
+    for name in names:
+        if (file := record.with_name(name)).exists():
+            file.replace(file.with_stem(f"{file.stem}-{now}"))

@@ -106,6 +106,8 @@ def _ended(pid: int, status: int) -> bool:
 def become(request: dict[str, Any], descriptors: list[int], status: int) -> str:
     """Gives the forked process what a new one would have, in a session of its own; returns the file of its program."""
     os.setsid()
+    os.write(status, NUMBER.pack(os.getpid()))  # first: the next number is the exit code
+    os.close(status)
     streams, further = descriptors[:3], descriptors[3:]
     for number, descriptor in enumerate(streams):
         os.dup2(descriptor, number)
@@ -119,8 +121,6 @@ def become(request: dict[str, Any], descriptors: list[int], status: int) -> str:
         # The variable is read when the library is loaded, which was before the fork.
         sys.modules["torch"].set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     sys.argv[:] = [request["program"], *map(str, further), *request["arguments"]]
-    os.write(status, NUMBER.pack(os.getpid()))
-    os.close(status)
     return str(request["program"])
 
 

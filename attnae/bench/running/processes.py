@@ -52,6 +52,9 @@ class Forked:
             os.close(status)
             raise ConnectionError(errno.ECONNRESET, "the process that starts runs has ended")
         (self.pid,) = NUMBER.unpack(read)
+        if self.pid <= 1:  # an exit code: it ended before it could write; a signal to such a number would reach others
+            os.close(status)
+            raise ConnectionError(errno.ECHILD, "a process could not be started")
 
     def poll(self) -> int | None:
         """The exit code, negative for a signal; ``None`` while the process runs."""

@@ -87,7 +87,7 @@ def _table(report: Report) -> dict[str, Any]:
     columns: list[dict[str, Any]] = []
     body: dict[str, list[list[Any]]] = {name: [] for name in rows}
     for key in [*leading, *measured]:
-        values = {name: summary(counting(runs, key), key) for name, runs in rows.items()}
+        values = {name: summary(counting(runs, key, report.done), key) for name, runs in rows.items()}
         if not any(values.values()):
             continue
         protocol = f" ({key.rsplit('/', 1)[0]})" if "/" in key else ""
@@ -145,7 +145,7 @@ def _tradeoff(report: Report, shown: dict[str, Look]) -> dict[str, Any]:
             ends = found.interval()
             costs = {}
             for cost in figures.COSTS:
-                spent = summary(counting(report.rows[name], cost), cost)
+                spent = summary(counting(report.rows[name], cost, report.done), cost)
                 costs[figures.axis(cost)] = _rounded(spent.mean) if spent else None
             points.append({"variant": name, "y": _rounded(found.mean), "costs": costs, "seeds": found.n,
                            "error": _rounded(ends[1] - found.mean) if ends else None})  # fmt: skip
