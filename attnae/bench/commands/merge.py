@@ -164,7 +164,7 @@ def _copy(record: Record, out: Path) -> str:
             said += f" to {shown(aside)}; a later or complete result of the same run takes precedence"
     target.mkdir(parents=True, exist_ok=True)
     with FileLock(target / ".lock", timeout=0):
-        for name, source in [*_files(folder, one)]:
+        for name, source in _files(folder, one):
             with atomic(target / name) as temporary:
                 shutil.copyfile(source, temporary)
         result.write(one, target / "result.json")
@@ -191,9 +191,8 @@ def _files(folder: Path, one: Result) -> Iterator[tuple[str, Path]]:
         names = {"per_image.npz": per_image_name(one.variant, one.seed)}
     root = Path(os.path.realpath(folder))
     for name, file in names.items():
-        if "\0" in file or ".." in Path(file).parts or Path(file).is_absolute():
-            continue
         source = folder / file
-        with contextlib.suppress(OSError):  # a name that is too long
-            if Path(os.path.realpath(source)) == root / file and source.is_file():
+        with contextlib.suppress(OSError, ValueError):  # a name that no file can have
+            inside = not Path(file).is_absolute() and Path(os.path.realpath(source)) == root / file
+            if inside and source.is_file():
                 yield name, source

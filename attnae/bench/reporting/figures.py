@@ -88,10 +88,8 @@ def _tradeoff(
     for cost in COSTS:
         points = []
         for name, runs in rows.items():
-            quality, spent = (
-                paired(by_seed(runs, key), 0.0),
-                list(by_seed(counting(runs, cost, compared), cost).values()),
-            )
+            quality = paired(by_seed(runs, key), 0.0)
+            spent = list(by_seed(counting(runs, cost, compared), cost).values())
             free = not any(r.efficiency.get("params_trainable") for r in runs)
             if quality is None or not (spent or free):
                 continue
