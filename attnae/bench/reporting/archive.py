@@ -37,7 +37,7 @@ class Archive:
     def __init__(self, reports: Path, tables: list[Table]):
         self.reports, self.tables = reports, tables
         self.shown = [one for table in tables for _, one in table.records]
-        self.written: set[Path] = set()
+        self.written: dict[Path, Result] = {}
         self.moving: list[tuple[Path, Result]] = []  # copies of results until they are written to their new places
         # All are read before any is written, because a result can move to the place of another.
         self.arrays = {path: arrays for table in tables for path, arrays in self._arrays(table)}
@@ -56,7 +56,7 @@ class Archive:
             if _read(path) != one:
                 to.unlink(missing_ok=True)  # of another run
             result.write(one, path)
-            self.written.add(path)
+            self.written[path] = one
             arrays = self.arrays.get(path)
             if arrays is not None and not (to.is_file() and to.read_bytes() == arrays):
                 with atomic(to) as temporary:
@@ -108,13 +108,7 @@ class Archive:
 
     def _placed(self, one: Result) -> bool:
         """Whether a result has been written to a report."""
-        return any(
-            path in self.written and _read(path) == one
-            for table in self.tables
-            for _, each in table.records
-            if each == one
-            for path in [self._path(table, one)]
-        )
+        return one in self.written.values()
 
 
 def _selected(source: Path, keys: set[str]) -> bytes | None:
